@@ -1,0 +1,1 @@
+//! RESP, slots and ids of Coterie. No I/O.

@@ -1,0 +1,1 @@
+//! Coterie: a Redis-compatible, durable, distributed key-value database.
