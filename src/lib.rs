@@ -1,1 +1,3 @@
 //! Coterie: a Redis-compatible, durable, distributed key-value database.
+
+pub mod config;
