@@ -240,6 +240,10 @@ impl Write for Scientific {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::approx_constant,
+    reason = "3.14 is what people try first, not pi"
+)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
