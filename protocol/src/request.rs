@@ -22,6 +22,8 @@ use arguments::Span;
 const UNAUTHENTICATED_ARGUMENTS: usize = 10;
 /// The longest argument, in bytes, that a client may announce before it has authenticated.
 const UNAUTHENTICATED_BULK_BYTES: usize = 16 * 1024;
+/// No line that announces a reasonable length is longer, in bytes.
+const MIN_LINE_BYTES: usize = 64;
 /// Room for arguments that is kept from one request to the next.
 const RETAINED_ARGUMENTS: usize = 1024;
 /// Room for the text of inline commands that is kept from one request to the next, in bytes.
@@ -38,7 +40,7 @@ pub struct Limits {
     pub bulk_bytes: usize,
     /// The most arguments in one request.
     pub arguments: usize,
-    /// The longest inline command, and the longest line that announces a length, in bytes.
+    /// The longest inline command, and the longest line that announces a length, in bytes. Less than 64 counts as 64.
     pub inline_bytes: usize,
     /// Whether the client has authenticated, or need not. If not, it may send 10 arguments of 16 KiB.
     pub authenticated: bool,
@@ -157,7 +159,10 @@ impl Scanner {
     /// While a long argument is on its way this is where it ends, but never more than double of what has arrived
     /// (and 16 KiB): a reader can reserve it without trusting the client.
     pub fn wanted(&self) -> usize {
-        self.wanted.max(1)
+        match self.state {
+            State::Array | State::Inline => 1,
+            _ => self.wanted.max(1),
+        }
     }
 
     /// The heap memory this scanner keeps, in bytes.
@@ -355,12 +360,10 @@ impl Scanner {
         limits: &Limits,
         too_big: ProtocolError,
     ) -> Result<Option<usize>, ProtocolError> {
-        let limit = self
-            .position
-            .saturating_add(limits.inline_bytes)
-            .min(MAX_BYTES - 2);
+        let line_bytes = limits.inline_bytes.max(MIN_LINE_BYTES);
+        let limit = self.position.saturating_add(line_bytes).min(MAX_BYTES - 2);
         let searchable = &buffer[..buffer.len().min(limit.saturating_add(1))];
-        let from = self.searched.max(self.position);
+        let from = self.searched.max(self.position).min(searchable.len());
         let found = searchable[from..]
             .iter()
             .position(|byte| *byte == terminator || *byte == 0);
