@@ -93,7 +93,7 @@ pub struct Scanner {
     state: State,
     /// The first byte that is not parsed yet.
     position: usize,
-    /// Up to here the current line has no end; at least `position` while a line is under way.
+    /// Before this the line at `position` has no end. Behind `position` until it has been looked for.
     searched: usize,
     /// Arguments that are announced and not complete.
     remaining: usize,
@@ -138,7 +138,6 @@ impl Scanner {
             };
             self.remaining = count;
             self.position = next;
-            self.searched = next;
             self.state = State::Length;
         }
         self.scan_arguments(buffer, limits)
@@ -228,7 +227,6 @@ impl Scanner {
             self.arguments.push(Span::new(start, length));
             self.state = State::Length;
             self.position = next;
-            self.searched = next;
             self.remaining -= 1;
             self.take_short_arguments(buffer, limits);
         }
@@ -256,7 +254,6 @@ impl Scanner {
             remaining -= 1;
         }
         self.position = position;
-        self.searched = self.searched.max(position);
         self.remaining = remaining;
     }
 
