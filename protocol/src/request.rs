@@ -19,13 +19,17 @@ use crate::text::parse_i64;
 use arguments::Span;
 
 /// The most arguments a client may announce before it has authenticated.
-const UNAUTHENTICATED_ARGUMENTS: i64 = 10;
+const UNAUTHENTICATED_ARGUMENTS: usize = 10;
 /// The longest argument, in bytes, that a client may announce before it has authenticated.
-const UNAUTHENTICATED_BULK_BYTES: i64 = 16 * 1024;
+const UNAUTHENTICATED_BULK_BYTES: usize = 16 * 1024;
+/// No line that announces a reasonable length is longer, in bytes.
+const MIN_LINE_BYTES: usize = 64;
 /// Room for arguments that is kept from one request to the next.
 const RETAINED_ARGUMENTS: usize = 1024;
 /// Room for the text of inline commands that is kept from one request to the next, in bytes.
 const RETAINED_INLINE_BYTES: usize = 4 * 1024;
+/// The longest request: offsets are kept in 32 bits.
+const MAX_BYTES: usize = u32::MAX as usize;
 /// Up to this many bytes [`Scanner::wanted`] takes a client's word for what will come.
 const TRUSTED_BYTES: usize = 16 * 1024;
 
@@ -36,7 +40,7 @@ pub struct Limits {
     pub bulk_bytes: usize,
     /// The most arguments in one request.
     pub arguments: usize,
-    /// The longest inline command, and the longest line that announces a length, in bytes.
+    /// The longest inline command, and the longest line that announces a length, in bytes. Less than 64 counts as 64.
     pub inline_bytes: usize,
     /// Whether the client has authenticated, or need not. If not, it may send 10 arguments of 16 KiB.
     pub authenticated: bool,
@@ -89,7 +93,7 @@ pub struct Scanner {
     state: State,
     /// The first byte that is not parsed yet.
     position: usize,
-    /// Up to here the current line has no end; at least `position` while a line is under way.
+    /// Before this the line at `position` has no end. Behind `position` until it has been looked for.
     searched: usize,
     /// Arguments that are announced and not complete.
     remaining: usize,
@@ -134,7 +138,6 @@ impl Scanner {
             };
             self.remaining = count;
             self.position = next;
-            self.searched = next;
             self.state = State::Length;
         }
         self.scan_arguments(buffer, limits)
@@ -155,7 +158,10 @@ impl Scanner {
     /// While a long argument is on its way this is where it ends, but never more than double of what has arrived
     /// (and 16 KiB): a reader can reserve it without trusting the client.
     pub fn wanted(&self) -> usize {
-        self.wanted.max(1)
+        match self.state {
+            State::Array | State::Inline => 1,
+            _ => self.wanted.max(1),
+        }
     }
 
     /// The heap memory this scanner keeps, in bytes.
@@ -194,6 +200,7 @@ impl Scanner {
         buffer: &[u8],
         limits: &Limits,
     ) -> Result<Option<usize>, ProtocolError> {
+        self.take_short_arguments(buffer, limits);
         while self.remaining > 0 {
             let length = match self.state {
                 State::Bulk(length) => length,
@@ -208,7 +215,7 @@ impl Scanner {
             let start = self.position;
             let Some(end) = start
                 .checked_add(length)
-                .filter(|end| *end < u32::MAX as usize - 1)
+                .filter(|end| *end <= MAX_BYTES - 2)
             else {
                 return Err(ProtocolError::TooBigRequest);
             };
@@ -220,71 +227,103 @@ impl Scanner {
             self.arguments.push(Span::new(start, length));
             self.state = State::Length;
             self.position = next;
-            self.searched = next;
             self.remaining -= 1;
+            self.take_short_arguments(buffer, limits);
         }
         self.state = State::Array;
         Ok(Some(self.position))
     }
 
+    /// Takes arguments of at most 999 bytes for as long as they are whole and without fault. This only makes
+    /// [`scan_arguments`](Scanner::scan_arguments) fast, which deals with all that stops here.
+    #[inline]
+    fn take_short_arguments(&mut self, buffer: &[u8], limits: &Limits) {
+        if self.state != State::Length {
+            return;
+        }
+        let buffer = &buffer[..buffer.len().min(MAX_BYTES)];
+        let (mut position, mut remaining) = (self.position, self.remaining);
+        while remaining > 0
+            && let Some(line @ [b'$', ..]) = buffer.get(position..)
+            && let Some((length, width)) = short_number(line)
+            && length <= limits.bulk_bytes
+            && width + length + 2 <= line.len()
+        {
+            self.arguments.push(Span::new(position + width, length));
+            position += width + length + 2;
+            remaining -= 1;
+        }
+        self.position = position;
+        self.remaining = remaining;
+    }
+
     /// The number of arguments, and where the first starts.
+    #[inline]
     fn announced_arguments(
         &mut self,
         buffer: &[u8],
         limits: &Limits,
     ) -> Result<Option<(usize, usize)>, ProtocolError> {
         let (count, next) = match short_number(buffer) {
-            Some((count, width)) => (count, width),
-            None => {
-                let too_big = ProtocolError::TooBigMultibulkCount;
-                let Some(end) = self.line_end(buffer, b'\r', limits, too_big)? else {
-                    return Ok(None);
-                };
-                let count =
-                    parse_i64(&buffer[1..end]).ok_or(ProtocolError::InvalidMultibulkLength)?;
-                (count, end + 2)
-            }
+            Some(short) => short,
+            None => match self.length_line(buffer, limits, ProtocolError::TooBigMultibulkCount)? {
+                None => return Ok(None),
+                Some((number, next)) => {
+                    let count = number.ok_or(ProtocolError::InvalidMultibulkLength)?;
+                    // A negative count makes an empty request.
+                    (usize::try_from(count.max(0)).unwrap_or(usize::MAX), next)
+                }
+            },
         };
-        if count > i64::try_from(limits.arguments).unwrap_or(i64::MAX) {
+        if count > limits.arguments {
             return Err(ProtocolError::InvalidMultibulkLength);
         }
         if count > UNAUTHENTICATED_ARGUMENTS && !limits.authenticated {
             return Err(ProtocolError::UnauthenticatedMultibulkLength);
         }
-        // A negative count is an empty request.
-        Ok(Some((usize::try_from(count).unwrap_or(0), next)))
+        Ok(Some((count, next)))
     }
 
     /// The length of the argument announced at `position`, and where the argument starts.
-    #[inline]
     fn announced_length(
         &mut self,
         buffer: &[u8],
         limits: &Limits,
     ) -> Result<Option<(usize, usize)>, ProtocolError> {
-        let rest = &buffer[self.position..];
-        let (length, next) = match short_number(rest) {
-            Some((length, width)) if rest[0] == b'$' => (length, self.position + width),
-            _ => {
-                let too_big = ProtocolError::TooBigBulkCount;
-                let Some(end) = self.line_end(buffer, b'\r', limits, too_big)? else {
-                    return Ok(None);
-                };
-                if rest[0] != b'$' {
-                    return Err(ProtocolError::ExpectedBulk(rest[0]));
-                }
-                let length = parse_i64(&buffer[self.position + 1..end]);
-                (length.ok_or(ProtocolError::InvalidBulkLength)?, end + 2)
-            }
+        let Some((number, next)) =
+            self.length_line(buffer, limits, ProtocolError::TooBigBulkCount)?
+        else {
+            return Ok(None);
         };
-        let bytes = usize::try_from(length).map_err(|_| ProtocolError::InvalidBulkLength)?;
-        if bytes > limits.bulk_bytes {
-            return Err(ProtocolError::InvalidBulkLength);
+        if buffer[self.position] != b'$' {
+            return Err(ProtocolError::ExpectedBulk(buffer[self.position]));
         }
+        let length = number
+            .and_then(|number| usize::try_from(number).ok())
+            .filter(|length| *length <= limits.bulk_bytes)
+            .ok_or(ProtocolError::InvalidBulkLength)?;
         if length > UNAUTHENTICATED_BULK_BYTES && !limits.authenticated {
             return Err(ProtocolError::UnauthenticatedBulkLength);
         }
-        Ok(Some((bytes, next)))
+        Ok(Some((length, next)))
+    }
+
+    /// What follows the marker on the line at `position`, if it is a number, and where the next line starts.
+    #[cold]
+    fn length_line(
+        &mut self,
+        buffer: &[u8],
+        limits: &Limits,
+        too_big: ProtocolError,
+    ) -> Result<Option<(Option<i64>, usize)>, ProtocolError> {
+        let end = self.line_end(buffer, b'\r', limits, too_big)?;
+        // A line can be empty, without even a marker.
+        Ok(end.map(|end| {
+            (
+                buffer.get(self.position + 1..end).and_then(parse_i64),
+                end + 2,
+            )
+        }))
     }
 
     /// An inline command: words on a line.
@@ -311,7 +350,6 @@ impl Scanner {
     ///
     /// As in Redis, a NUL byte hides the rest of the line: it has no end then, and will become too long. The limit counts
     /// from the start of the line to its end, however the line was cut into packets.
-    #[cold]
     fn line_end(
         &mut self,
         buffer: &[u8],
@@ -319,12 +357,10 @@ impl Scanner {
         limits: &Limits,
         too_big: ProtocolError,
     ) -> Result<Option<usize>, ProtocolError> {
-        let limit = self
-            .position
-            .saturating_add(limits.inline_bytes)
-            .min(u32::MAX as usize - 2);
+        let line_bytes = limits.inline_bytes.max(MIN_LINE_BYTES);
+        let limit = self.position.saturating_add(line_bytes).min(MAX_BYTES - 2);
         let searchable = &buffer[..buffer.len().min(limit.saturating_add(1))];
-        let from = self.searched.max(self.position);
+        let from = self.searched.max(self.position).min(searchable.len());
         let found = searchable[from..]
             .iter()
             .position(|byte| *byte == terminator || *byte == 0);
@@ -347,8 +383,8 @@ impl Scanner {
 /// The number on a line of a marker and one to three digits, and the line's width with its end: what
 /// nearly every line is that announces a length. `None` says nothing.
 #[inline(always)]
-fn short_number(line: &[u8]) -> Option<(i64, usize)> {
-    let digit = |byte: u8| i64::from(byte - b'0');
+fn short_number(line: &[u8]) -> Option<(usize, usize)> {
+    let digit = |byte: u8| usize::from(byte - b'0');
     match *line {
         [_, a @ b'0'..=b'9', b'\r', _, ..] => Some((digit(a), 4)),
         [_, a @ b'1'..=b'9', b @ b'0'..=b'9', b'\r', _, ..] => Some((digit(a) * 10 + digit(b), 5)),

@@ -67,7 +67,10 @@ pub(super) fn text() -> String {
                 Change::AtStart => "Read at start.",
                 Change::Live => "CONFIG SET changes it at run time.",
             };
-            let mut accepted = parameter.kind.accepted();
+            let mut accepted = match parameter.kind {
+                Kind::Bool => "true or false".to_owned(),
+                kind => kind.accepted(),
+            };
             if let Some(first) = accepted.get_mut(..1) {
                 first.make_ascii_uppercase();
             }

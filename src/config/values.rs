@@ -104,7 +104,8 @@ impl Field for Vec<f64> {
         text.split_ascii_whitespace()
             .map(|word| match word.parse::<f64>() {
                 Ok(number) if number.is_nan() => Err(ValueError::PERCENTILES),
-                Ok(number) if (0.0..=100.0).contains(&number) => Ok(number),
+                // Adding zero turns -0 into 0.
+                Ok(number) if (0.0..=100.0).contains(&number) => Ok(number + 0.0),
                 Ok(_) => Err(ValueError::PERCENTILE_RANGE),
                 Err(_) => Err(ValueError::PERCENTILES),
             })

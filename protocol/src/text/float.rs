@@ -240,6 +240,10 @@ impl Write for Scientific {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::approx_constant,
+    reason = "3.14 is what people try first, not pi"
+)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
@@ -253,7 +257,7 @@ mod tests {
     #[test]
     fn what_is_a_number() {
         // Answers of ZADD z <text> m, ZSCORE z m.
-        let known: [(&[u8], f64); 32] = [
+        let known: [(&[u8], f64); 34] = [
             (b"1", 1.0),
             (b"3.14", 3.14),
             (b"-0", -0.0),
@@ -286,6 +290,8 @@ mod tests {
             (b"0x1p-1074", 5e-324),
             (b"0x1.fffffffffffffp1023", f64::MAX),
             (b"0x1.8p-1075", 5e-324),
+            (b"0x1.00000000000008", 1.0),
+            (b"0x1.000000000000080000000000000000001", 1.0 + f64::EPSILON),
         ];
         for (text, value) in known {
             assert_eq!(
