@@ -1,1 +1,2 @@
 //! Coterie: a Redis-compatible, durable, distributed key-value database.
+pub mod wal;
