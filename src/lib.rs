@@ -1,3 +1,16 @@
 //! Coterie: a Redis-compatible, durable, distributed key-value database.
 
+pub mod clock;
+pub mod commands;
 pub mod config;
+pub mod effect;
+pub mod engine;
+mod monitor;
+pub mod node;
+mod pause;
+pub mod server;
+pub mod session;
+mod slowlog;
+pub mod statistics;
+pub mod store;
+pub mod wal;
