@@ -6,6 +6,7 @@ pub mod commands;
 pub mod config;
 pub mod effect;
 pub mod engine;
+pub mod glob;
 mod monitor;
 pub mod node;
 mod pause;

@@ -23,8 +23,11 @@ pub enum Handler {
 /// Which partitions a data command locks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Locks {
-    /// Those of its keys.
+    /// Those of its keys. A command over exactly one key makes at most one change.
     Keys,
+    /// Those of its keys, and changes can be taken back until all are made: for a command that makes
+    /// several changes to a single key (`MOVE`, in two databases).
+    KeysWithUndo,
     /// All of them.
     All,
 }
@@ -250,6 +253,8 @@ pub struct Argument {
     pub kind: &'static str,
     /// A literal word before it, or instead of it; empty for none.
     pub token: &'static str,
+    /// The Redis version that had it first, where that is later than the command; empty otherwise.
+    pub since: &'static str,
     /// Which key specification it is, for `key`s.
     pub key_spec_index: Option<usize>,
     /// `optional`, `multiple`, `multiple_token`.
@@ -264,6 +269,7 @@ impl Argument {
         name: "",
         kind: "string",
         token: "",
+        since: "",
         key_spec_index: None,
         flags: &[],
         arguments: &[],
