@@ -4,12 +4,12 @@
 //! Database `u16`, then entries: version `u64`, access bits `u32`, and the entry as an encoded
 //! [`Effect::Put`]; all numbers little-endian.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use coterie_protocol::{DatabaseId, PartitionId, Version};
+use coterie_protocol::{DatabaseId, PartitionId, Partitions, Version};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -20,14 +20,19 @@ use crate::store::{Entry, Keyspace, Parts};
 use crate::wal::LogOffset;
 use crate::wal::checkpoint::{Checkpoint, CheckpointError as FileError, CheckpointWriter};
 
-/// Entries encoded under one lock: some tens of microseconds.
-const SLICE_ENTRIES: usize = 64;
-/// A block is written when it has grown past this.
-const BLOCK_BYTES: usize = 128 * 1024;
+/// Entries encoded under one lock: some tens of microseconds, unless they are large. Tests take small bites.
+const SLICE_ENTRIES: usize = if cfg!(test) { 2 } else { 64 };
+/// A slice ends, and a block is written, when the block has grown past this.
+const BLOCK_BYTES: usize = if cfg!(test) { 128 } else { 128 * 1024 };
 /// The walk rests this many times as long as it works, so that commands on the same core go on.
 const REST_FACTOR: u32 = 1;
 /// It works this long before it rests.
 const WORK: Duration = Duration::from_micros(500);
+
+/// Number of a directory's first checkpoint.
+pub(super) const FIRST_ID: u64 = 1;
+/// The log has to be durable that long after a checkpoint was written.
+const SYNC_WITHIN: Duration = Duration::from_secs(60);
 
 /// A checkpoint could not be made; the one before it stays in force, and so does the log.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -38,6 +43,15 @@ pub enum CheckpointError {
     /// Its file.
     #[error("checkpoint failed: {0}")]
     Failed(Arc<str>),
+}
+
+/// Why writing one ended early.
+#[derive(Debug, thiserror::Error)]
+enum WriteError {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("the log is not durable: {0}")]
+    Log(String),
 }
 
 /// What is known of checkpoints.
@@ -106,6 +120,12 @@ impl Checkpoints {
 impl Engine {
     /// Makes a checkpoint on the calling thread, which should be one of its own. Lets the log before it go.
     pub fn checkpoint(&self) -> Result<(), CheckpointError> {
+        let mut pace = Pace::default();
+        self.checkpoint_with(&mut || pace.rest())
+    }
+
+    /// Makes a checkpoint, and calls `rest` between slices, when nothing is locked.
+    pub(super) fn checkpoint_with(&self, rest: &mut dyn FnMut()) -> Result<(), CheckpointError> {
         let checkpoints = &self.checkpoints;
         if checkpoints.running.swap(true, Ordering::AcqRel) {
             return Err(CheckpointError::UnderWay);
@@ -113,7 +133,7 @@ impl Engine {
         let began = Instant::now();
         checkpoints.entries.store(0, Ordering::Relaxed);
         let result = self
-            .write_checkpoint()
+            .write_checkpoint(rest)
             .map_err(|error| Arc::<str>::from(error.to_string()));
         let mut status = checkpoints.status.lock();
         status.last_duration = Some(began.elapsed());
@@ -137,17 +157,18 @@ impl Engine {
         result.map(drop).map_err(CheckpointError::Failed)
     }
 
-    fn write_checkpoint(&self) -> Result<LogOffset, FileError> {
+    fn write_checkpoint(&self, rest: &mut dyn FnMut()) -> Result<LogOffset, WriteError> {
         let id = self.checkpoints.next_id.fetch_add(1, Ordering::Relaxed);
         // Whatever the log holds before this point has been applied: the walk will see it.
         let log_start = self.log.appended();
-        let metadata = self.store.layout().count().to_le_bytes();
+        let metadata = metadata(self.store.layout());
         let mut writer =
             CheckpointWriter::create(&self.checkpoints.directory, id, log_start, &metadata)?;
-        let mut pace = Pace::default();
         for partition in self.store.ids() {
-            self.write_partition(partition, &mut writer, &mut pace)?;
+            self.write_partition(partition, &mut writer, rest)?;
         }
+        // A checkpoint with changes that the log loses in a power failure would tear transactions apart.
+        self.wait_until_durable(self.log.appended())?;
         writer.finish()?;
         Checkpoint::remove_older_than(&self.checkpoints.directory, id)?;
         if let Err(error) = self.log.remove_before(log_start) {
@@ -156,11 +177,28 @@ impl Engine {
         Ok(log_start)
     }
 
+    /// Waits for the log, on the checkpoint's own thread.
+    fn wait_until_durable(&self, offset: LogOffset) -> Result<(), WriteError> {
+        self.log.request_sync();
+        let deadline = Instant::now() + SYNC_WITHIN;
+        while self.log.durable() < offset {
+            let status = self.log.status();
+            if let Some(reason) = status.stopped.or(status.room_failure) {
+                return Err(WriteError::Log(reason));
+            }
+            if Instant::now() > deadline {
+                return Err(WriteError::Log("syncing it takes too long".into()));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
     fn write_partition(
         &self,
         id: PartitionId,
         writer: &mut CheckpointWriter,
-        pace: &mut Pace,
+        rest: &mut dyn FnMut(),
     ) -> Result<(), FileError> {
         let mut block = Vec::new();
         let mut restart = false;
@@ -199,7 +237,7 @@ impl Engine {
                         writer.block(&block)?;
                         block.clear();
                     }
-                    pace.rest();
+                    rest();
                 }
                 if !block.is_empty() {
                     writer.block(&block)?;
@@ -212,15 +250,37 @@ impl Engine {
 
     fn encode_slice(&self, keyspace: &Keyspace, from: u64, block: &mut Vec<u8>) -> Option<u64> {
         let mut entries = 0;
-        let next = keyspace.scan(from, SLICE_ENTRIES, |entry| {
+        let next = keyspace.scan_until(from, |entry| {
             encode_entry(entry, block);
             entries += 1;
+            entries >= SLICE_ENTRIES || block.len() > BLOCK_BYTES
         });
         self.checkpoints
             .entries
-            .fetch_add(entries, Ordering::Relaxed);
+            .fetch_add(entries as u64, Ordering::Relaxed);
         next
     }
+}
+
+/// Makes the first checkpoint of a new directory: it has no entries, and tells with how many partitions the
+/// directory was made.
+pub(super) fn create_first(
+    directory: &Path,
+    log_start: LogOffset,
+    layout: Partitions,
+) -> Result<(), FileError> {
+    CheckpointWriter::create(directory, FIRST_ID, log_start, &metadata(layout))?.finish()?;
+    Ok(())
+}
+
+/// What a checkpoint says of its directory: the number of partitions.
+fn metadata(layout: Partitions) -> [u8; 2] {
+    layout.count().to_le_bytes()
+}
+
+/// The number of partitions, from a checkpoint's metadata.
+pub(super) fn created_partitions(metadata: &[u8]) -> Option<u16> {
+    Some(u16::from_le_bytes(metadata.get(..2)?.try_into().ok()?))
 }
 
 fn encode_entry(entry: &Entry, block: &mut Vec<u8>) {

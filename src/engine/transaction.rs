@@ -167,7 +167,7 @@ impl<'a> Transaction<'a> {
         };
         let index = self.guard(key);
         if let Some(undo) = &mut self.undo {
-            let before = self.guards[index].copy_of(database, key);
+            let before = self.guards[index].set_aside(database, effect);
             undo.push(Undo {
                 guard: index,
                 database,
@@ -182,6 +182,10 @@ impl<'a> Transaction<'a> {
         }
         self.record(database, effect);
         let version = self.version;
+        debug_assert!(
+            version >= self.guards[index].version(),
+            "versions of a partition never fall"
+        );
         self.guards[index].apply(database, effect, version, &self.moment.access);
     }
 
@@ -223,7 +227,11 @@ impl<'a> Transaction<'a> {
     /// Appends the record, while the partitions are still locked. Returns where it ends; `None` when
     /// nothing was changed.
     pub fn commit(mut self) -> Option<LogOffset> {
-        self.undo = None;
+        for change in self.undo.take().into_iter().flatten() {
+            if let Some(entry) = change.before {
+                self.guards[change.guard].discard(entry);
+            }
+        }
         self.append()
     }
 
