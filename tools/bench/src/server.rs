@@ -122,6 +122,14 @@ impl Launcher {
         })
     }
 
+    /// Has the kernel write what it holds for the data's file system, so that the measurement of one
+    /// server is not slowed by what another wrote before.
+    pub fn settle_disk(&self) -> Result<()> {
+        let what = || format!("syncing {:?}", self.data);
+        let dir = File::open(&self.data).context(what())?;
+        rustix::fs::syncfs(dir).context(what())
+    }
+
     /// What a server's binary says of its version.
     pub fn version(&self, product: Product) -> Result<String> {
         let binary = self.binary(product);

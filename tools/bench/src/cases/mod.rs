@@ -89,6 +89,7 @@ impl Entry {
                     "{}: round {round} of {}, {label}",
                     self.name, settings.rounds
                 );
+                settings.launcher.settle_disk()?;
                 samples[contender].push(case.measure(settings, contender)?);
             }
         }
