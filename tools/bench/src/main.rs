@@ -55,6 +55,10 @@ struct Args {
     /// Short runs and few keys: shows that everything works; the figures say little.
     #[arg(long)]
     quick: bool,
+    /// Measure a disturbed round again, at most twice, and take the least disturbed: when other
+    /// processes used more than this percentage of one processor.
+    #[arg(long, value_name = "PERCENT")]
+    max_other: Option<f64>,
     /// Processors for the servers, e.g. 0 or 0,1 (Coterie gets as many threads).
     #[arg(long, value_delimiter = ',', default_value = "0")]
     server_cpu: Vec<usize>,
@@ -154,6 +158,7 @@ fn settings(args: &Args) -> Result<Settings> {
         },
         rounds: args.rounds.into(),
         seconds: args.seconds.unwrap_or(if args.quick { 0.5 } else { 4.0 }),
+        max_other: args.max_other,
         many_keys: args
             .keys
             .unwrap_or(if args.quick { 50_000 } else { 1_000_000 }),

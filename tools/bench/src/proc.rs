@@ -1,6 +1,9 @@
 //! What Linux tells about processes, processors and the machine: `/proc` and affinity.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use rustix::{
     param::clock_ticks_per_second,
@@ -28,22 +31,23 @@ pub fn threads_cpu(pid: u32) -> Duration {
     Duration::from_nanos(total)
 }
 
-/// CPU time of a process with its ended threads, to about 10 ms (`/proc/PID/stat`).
+/// CPU time of a process with its ended threads and its children that it has waited for, to about
+/// 10 ms (`/proc/PID/stat`).
 pub fn process_cpu(pid: u32) -> Duration {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // The name, in parentheses, may hold spaces; utime and stime are fields 14 and 15.
+    // The name, in parentheses, may hold spaces; utime, stime, cutime and cstime are fields 14 to 17.
     let after_name = text.rsplit_once(") ").map_or("", |(_, rest)| rest);
     let ticks: u64 = after_name
         .split(' ')
         .skip(11)
-        .take(2)
+        .take(4)
         .filter_map(|field| field.parse::<u64>().ok())
         .sum();
     ticks_to_time(ticks)
 }
 
 /// CPU time that all processors spent on anything but idling, to about 10 ms (`/proc/stat`).
-pub fn machine_cpu() -> Duration {
+fn machine_cpu() -> Duration {
     let text = fs::read_to_string("/proc/stat").unwrap_or_default();
     let fields: Vec<u64> = text
         .lines()
@@ -59,6 +63,35 @@ pub fn machine_cpu() -> Duration {
 
 fn ticks_to_time(ticks: u64) -> Duration {
     Duration::from_secs_f64(ticks as f64 / clock_ticks_per_second() as f64)
+}
+
+/// Measures how much the rest of the machine gets in the way.
+pub struct Others {
+    server: u32,
+    start: Instant,
+    cpu_at_start: f64,
+}
+
+impl Others {
+    /// Starts to watch; the server's time and this process' own do not count.
+    pub fn watch(server: u32) -> Self {
+        Self {
+            server,
+            start: Instant::now(),
+            cpu_at_start: others_cpu(server),
+        }
+    }
+
+    /// CPU time that others have used since, in percent of one processor's time.
+    pub fn percent(&self) -> f64 {
+        let cpu = others_cpu(self.server) - self.cpu_at_start;
+        100.0 * cpu.max(0.0) / self.start.elapsed().as_secs_f64()
+    }
+}
+
+fn others_cpu(server: u32) -> f64 {
+    let ours = process_cpu(server) + threads_cpu(std::process::id());
+    machine_cpu().as_secs_f64() - ours.as_secs_f64()
 }
 
 /// Memory of a process or of several, in bytes.

@@ -28,6 +28,10 @@ pub const fn hint(name: &'static str, decimals: usize) -> Metric {
     }
 }
 
+/// CPU time used by neither server nor generator, in percent of one processor: how disturbed the
+/// measurement was.
+pub const OTHER_CPU: Metric = hint("other CPU %", 0);
+
 /// One round of one contender: a value for each of the case's metrics.
 pub type Sample = Vec<f64>;
 

@@ -10,8 +10,8 @@ use crate::{
     cases::{Case, Entry, Settings, fill},
     error::{Error, Result},
     generator::{Generator, Pacing, Tally, Until},
-    proc::{Memory, proportional_with_children},
-    report::{Metric, Sample, compared, hint},
+    proc::{Memory, Others, proportional_with_children},
+    report::{Metric, OTHER_CPU, Sample, compared, hint},
     server::{Contender, Durability, Server},
     workload::Random,
 };
@@ -28,6 +28,7 @@ const METRICS: &[Metric] = &[
     hint("PSS MiB peak", 0),
     compared("PSS growth, % of data", 1),
     compared("anonymous growth, % of data", 1),
+    OTHER_CPU,
 ];
 const KEY: u64 = 16;
 const VALUE: usize = 200;
@@ -86,8 +87,10 @@ impl Case for Checkpoint {
             pacing: Pacing::Fixed { rate: self.rate },
         };
         load.run(Until::Elapsed(seconds / 4))?;
+        let others = Others::watch(server.pid());
         let before = load.run(Until::Elapsed(seconds))?;
         let (during, save_time) = saves(&mut load, server, seconds / 4)?;
+        let other_percent = others.percent();
         // Reading a large process's page tables takes milliseconds, so memory has runs of its own.
         let usual = peak_memory(server, || load.run(Until::Elapsed(seconds / 4)))?;
         let peak = peak_memory(server, || saves(&mut load, server, Duration::ZERO))?;
@@ -109,6 +112,7 @@ impl Case for Checkpoint {
             mib(peak.total),
             growth(peak.total, usual.total),
             growth(peak.anonymous, usual.anonymous),
+            other_percent,
         ])
     }
 }

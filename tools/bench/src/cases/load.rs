@@ -6,8 +6,8 @@ use crate::{
     cases::{Case, Entry, Settings, fill},
     error::Result,
     generator::{Generator, Pacing, Until},
-    proc::{machine_cpu, threads_cpu},
-    report::{Metric, Sample, compared, hint},
+    proc::{Others, threads_cpu},
+    report::{Metric, OTHER_CPU, Sample, compared, hint},
     server::{Contender, Durability, Server},
     workload::{Mix, Random, Workload},
 };
@@ -19,7 +19,7 @@ const METRICS: &[Metric] = &[
     compared("p99.9 ms", 2),
     compared("server CPU us/op", 2),
     hint("generator CPU %", 0),
-    hint("other CPU %", 0),
+    OTHER_CPU,
 ];
 const KEYS: u64 = 100_000;
 const VALUE: usize = 64;
@@ -128,30 +128,24 @@ impl Case for Load {
         let seconds = Duration::from_secs_f64(settings.seconds);
         generator.run(&mut *workload, self.pacing, Until::Elapsed(seconds / 4))?;
 
-        let cpu = || {
-            (
-                threads_cpu(server.pid()),
-                threads_cpu(std::process::id()),
-                machine_cpu(),
-            )
-        };
+        let others = Others::watch(server.pid());
+        let cpu = || (threads_cpu(server.pid()), threads_cpu(std::process::id()));
         let before = cpu();
         let tally = generator.run(&mut *workload, self.pacing, Until::Elapsed(seconds))?;
         let after = cpu();
+        let other_percent = others.percent();
         generator.drain()?;
 
         let server_cpu = (after.0 - before.0).as_secs_f64();
         let own_cpu = (after.1 - before.1).as_secs_f64();
-        let other_cpu = (after.2 - before.2).as_secs_f64() - server_cpu - own_cpu;
-        let percent = |seconds: f64| 100.0 * seconds.max(0.0) / tally.elapsed.as_secs_f64();
         Ok(vec![
             tally.per_second(),
             tally.milliseconds_at(0.5),
             tally.milliseconds_at(0.99),
             tally.milliseconds_at(0.999),
             server_cpu * 1e6 / tally.replies as f64,
-            percent(own_cpu),
-            percent(other_cpu),
+            100.0 * own_cpu / tally.elapsed.as_secs_f64(),
+            other_percent,
         ])
     }
 }

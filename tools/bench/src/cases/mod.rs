@@ -8,7 +8,7 @@ mod restart;
 use crate::{
     error::{Error, Result},
     generator::{Generator, Pacing, Until},
-    report::{Metric, Outcome, Sample},
+    report::{Metric, OTHER_CPU, Outcome, Sample},
     server::{Contender, Durability, Launcher, Product, Server},
     workload::Sequence,
 };
@@ -21,6 +21,8 @@ pub struct Settings {
     pub rounds: usize,
     /// Length of a measured run.
     pub seconds: f64,
+    /// Measure again, at most twice, while others used more of a processor than this (percent).
+    pub max_other: Option<f64>,
     /// Keys in the cases about memory, restart and checkpoints.
     pub many_keys: u64,
 }
@@ -89,8 +91,7 @@ impl Entry {
                     "{}: round {round} of {}, {label}",
                     self.name, settings.rounds
                 );
-                settings.launcher.settle_disk()?;
-                samples[contender].push(case.measure(settings, contender)?);
+                samples[contender].push(measure(&mut *case, settings, contender)?);
             }
         }
         Ok(Outcome {
@@ -100,6 +101,37 @@ impl Entry {
             contenders: labels.into_iter().zip(samples).collect(),
         })
     }
+}
+
+/// Measures, and again while it was disturbed; returns the least disturbed measurement.
+fn measure(case: &mut dyn Case, settings: &Settings, contender: usize) -> Result<Sample> {
+    const REPEATS: usize = 2;
+    let column = case
+        .metrics()
+        .iter()
+        .position(|&metric| metric == OTHER_CPU);
+    let mut once = || {
+        settings.launcher.settle_disk()?;
+        case.measure(settings, contender)
+    };
+    let mut best = once()?;
+    let (Some(limit), Some(column)) = (settings.max_other, column) else {
+        return Ok(best);
+    };
+    for _ in 0..REPEATS {
+        if best[column] <= limit {
+            break;
+        }
+        eprintln!(
+            "  disturbed, others used {:.0} % of a processor: again",
+            best[column]
+        );
+        let sample = once()?;
+        if sample[column] < best[column] {
+            best = sample;
+        }
+    }
+    Ok(best)
 }
 
 /// Every case, in the order they run.
