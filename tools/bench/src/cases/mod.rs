@@ -123,7 +123,7 @@ fn measure(case: &mut dyn Case, settings: &Settings, contender: usize) -> Result
             break;
         }
         eprintln!(
-            "  disturbed, others used {:.0} % of a processor: again",
+            "  disturbed, others used {:.0} % of a processor at the least: again",
             best[column]
         );
         let sample = once()?;
