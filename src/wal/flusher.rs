@@ -196,7 +196,7 @@ impl Flusher {
             }
             grew = tail.publish_room(&shared.marks);
         }
-        shared.publish_progress(batch.sync);
+        shared.publish_progress();
         if grew {
             shared.room_changed();
         }

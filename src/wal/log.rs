@@ -81,7 +81,8 @@ pub(crate) struct Shared {
     pub(crate) on_sync_failure: Mutex<SyncFailureHook>,
     statistics: Mutex<SyncStatistics>,
     durable: watch::Sender<LogOffset>,
-    progress: watch::Sender<u64>,
+    /// Wakes threads in [`Log::wait_until_durable`].
+    advanced: Condvar,
     room: watch::Sender<u64>,
 }
 
@@ -124,7 +125,7 @@ impl Shared {
             on_sync_failure: Mutex::new(parts.on_sync_failure),
             statistics: Mutex::default(),
             durable: watch::Sender::new(end),
-            progress: watch::Sender::new(0),
+            advanced: Condvar::new(),
             room: watch::Sender::new(0),
         }
     }
@@ -150,11 +151,9 @@ impl Shared {
     }
 
     /// Tells those who wait that the marks have moved.
-    pub(crate) fn publish_progress(&self, durable: bool) {
-        if durable {
-            self.durable.send_replace(self.marks.durable());
-        }
-        self.progress.send_modify(|count| *count += 1);
+    pub(crate) fn publish_progress(&self) {
+        self.durable.send_replace(self.marks.durable());
+        self.advanced.notify_all();
     }
 
     pub(crate) fn room_changed(&self) {
@@ -169,6 +168,7 @@ impl Shared {
         tail.publish_room(&self.marks);
         drop(tail);
         self.prepare.notify_one();
+        self.publish_progress();
         self.room_changed();
     }
 }
@@ -290,7 +290,8 @@ impl Log {
         self.shared.marks.durable()
     }
 
-    /// Follows [`Log::durable`].
+    /// Follows [`Log::durable`]. Notifies whenever [`Log::is_acknowledged`] may say yes where it said
+    /// no, also if the offset stays; so `wait_for(|_| log.is_acknowledged(end))` waits for a record.
     pub fn durable_watch(&self) -> watch::Receiver<LogOffset> {
         self.shared.durable.subscribe()
     }
@@ -304,18 +305,13 @@ impl Log {
     /// Whether the record that ends at `offset` may be acknowledged: with `Always` when it is
     /// durable, else when it is in the page cache, which it usually is as soon as it is appended.
     #[inline]
-    pub fn acknowledged_when(&self, offset: LogOffset) -> bool {
+    pub fn is_acknowledged(&self, offset: LogOffset) -> bool {
         match self.durability() {
             Durability::Always => self.durable() >= offset,
             Durability::Everysec | Durability::Os => {
                 self.stored() >= offset || self.durable() >= offset
             }
         }
-    }
-
-    /// Changes whenever [`Log::acknowledged_when`] may say yes where it said no.
-    pub fn progress_watch(&self) -> watch::Receiver<u64> {
-        self.shared.progress.subscribe()
     }
 
     /// Changes the durability, for records already waiting too.
@@ -329,7 +325,7 @@ impl Log {
         }
         drop(tail);
         self.shared.flush.notify_one();
-        self.shared.publish_progress(false);
+        self.shared.publish_progress();
     }
 
     /// When writes are acknowledged.
@@ -342,6 +338,31 @@ impl Log {
     pub fn request_sync(&self) {
         self.shared.tail.lock().sync_requested = true;
         self.shared.flush.notify_one();
+    }
+
+    /// Waits until everything that ends at `offset` or before is durable, after asking for a sync:
+    /// what a checkpoint needs before it is finished. Blocks the thread.
+    ///
+    /// # Errors
+    ///
+    /// If the log stops or is closed before.
+    pub fn wait_until_durable(&self, offset: LogOffset) -> io::Result<()> {
+        let shared = &self.shared;
+        let mut tail = shared.tail.lock();
+        while shared.marks.durable() < offset {
+            if let Some(reason) = &tail.stopped {
+                return Err(io::Error::other(reason.clone()));
+            }
+            tail.sync_requested = true;
+            shared.flush.notify_one();
+            shared.advanced.wait(&mut tail);
+        }
+        Ok(())
+    }
+
+    /// The random id of the log, one per directory.
+    pub fn id(&self) -> u128 {
+        self.shared.log_id
     }
 
     /// Removes segments that hold nothing at or after `offset`, as a checkpoint has it; keeps some of
@@ -376,6 +397,12 @@ impl Log {
             shared.files.sync_directory(&shared.directory)?;
         }
         Ok(old.len())
+    }
+
+    /// The end of the log, its own records included.
+    #[cfg(test)]
+    pub(crate) fn tail_end(&self) -> LogOffset {
+        self.shared.tail.lock().end()
     }
 
     /// The state of the log.
@@ -430,10 +457,13 @@ impl Log {
                 .join()
                 .map_err(|_| io::Error::other("a thread of the log panicked"))?;
         }
+        let mut tail = self.shared.tail.lock();
+        let reason = tail.stopped.clone().or(tail.failure.clone());
+        tail.stopped.get_or_insert("the log is closed".to_owned());
+        drop(tail);
+        self.shared.publish_progress();
         self.shared.room_changed();
         if self.durable() < self.appended() {
-            let tail = self.shared.tail.lock();
-            let reason = tail.stopped.as_ref().or(tail.failure.as_ref()).cloned();
             let reason = reason.unwrap_or_else(|| "records were appended after close".to_owned());
             return Err(io::Error::other(reason));
         }

@@ -133,7 +133,7 @@ impl<'a> Draft<'a> {
         let length = (HEADER_BYTES + payload.len()) as u32;
         let mut bytes = [0; HEADER_BYTES];
         bytes[0..4].copy_from_slice(&length.to_le_bytes());
-        bytes[16..24].copy_from_slice(&header.version.0.to_le_bytes());
+        bytes[16..24].copy_from_slice(&header.version.to_bits().to_le_bytes());
         bytes[24..26].copy_from_slice(&header.partition.0.to_le_bytes());
         bytes[26..28].copy_from_slice(&header.database.0.to_le_bytes());
         bytes[28] = header.kind;
@@ -152,7 +152,7 @@ impl<'a> Draft<'a> {
     /// A record of the log's own, without payload.
     pub(crate) fn internal(seed: u32, class: Class, version: u64) -> Draft<'static> {
         let header = RecordHeader {
-            version: Version(version),
+            version: Version::from_bits(version),
             partition: PartitionId(0),
             database: DatabaseId(0),
             kind: 0,
@@ -249,7 +249,7 @@ pub(crate) fn read_checked(segment: u32, bytes: &[u8], at: usize) -> Result<Entr
     };
     let record = Record {
         offset: LogOffset::new(segment, at as u32),
-        version: Version(u64_at(bytes, at + 16)),
+        version: Version::from_bits(u64_at(bytes, at + 16)),
         partition: PartitionId(u16_at(bytes, at + 24)),
         database: DatabaseId(u16_at(bytes, at + 26)),
         kind: bytes[at + 28],

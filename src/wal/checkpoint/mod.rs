@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 use coterie_protocol::PartitionId;
 
-pub use reader::{Blocks, Checkpoint};
+pub use reader::{Blocks, Checkpoint, remove_older_than, remove_older_than_with};
 pub use writer::CheckpointWriter;
 
 use super::files::Files;
@@ -107,6 +107,21 @@ impl CheckpointError {
             path,
             source,
         }
+    }
+}
+
+/// For callers that do other I/O too.
+impl From<CheckpointError> for io::Error {
+    fn from(error: CheckpointError) -> Self {
+        let kind = match &error {
+            CheckpointError::Io { source, .. } => source.kind(),
+            CheckpointError::NewerFormat { .. } => io::ErrorKind::Unsupported,
+            CheckpointError::Misuse(_) => io::ErrorKind::InvalidInput,
+            CheckpointError::Corrupt { .. } | CheckpointError::CorruptBlock { .. } => {
+                io::ErrorKind::InvalidData
+            }
+        };
+        Self::new(kind, error)
     }
 }
 

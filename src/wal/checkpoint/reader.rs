@@ -177,42 +177,40 @@ impl Checkpoint {
         }
         Ok(count)
     }
+}
 
-    /// Removes the complete checkpoints of a directory with a lower id. Returns how many.
-    ///
-    /// # Errors
-    ///
-    /// What the file system says; then some may have gone.
-    pub fn remove_older_than(directory: &Path, id: u64) -> Result<usize, CheckpointError> {
-        Self::remove_older_than_with(&SystemFiles, directory, id)
-    }
+/// Removes the complete checkpoints of a directory with an id lower than `id`. Returns how many.
+///
+/// # Errors
+///
+/// What the file system says; then some may have gone.
+pub fn remove_older_than(directory: &Path, id: u64) -> Result<usize, CheckpointError> {
+    remove_older_than_with(&SystemFiles, directory, id)
+}
 
-    /// Like [`Checkpoint::remove_older_than`], on another file system.
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub fn remove_older_than_with(
-        files: &dyn Files,
-        directory: &Path,
-        id: u64,
-    ) -> Result<usize, CheckpointError> {
-        let old: Vec<_> = ids(files, directory)?
-            .into_iter()
-            .filter(|old| *old < id)
-            .collect();
-        for id in &old {
-            let path = directory.join(file_name(*id));
-            files
-                .remove(&path)
-                .map_err(CheckpointError::io("removing", &path))?;
-        }
-        if !old.is_empty() {
-            let synced = files.sync_directory(directory);
-            synced.map_err(CheckpointError::io("syncing", directory))?;
-        }
-        Ok(old.len())
+/// Like [`remove_older_than`], on another file system.
+///
+/// # Errors
+///
+/// As there.
+pub fn remove_older_than_with(
+    files: &dyn Files,
+    directory: &Path,
+    id: u64,
+) -> Result<usize, CheckpointError> {
+    let mut old = ids(files, directory)?;
+    old.retain(|old| *old < id);
+    for id in &old {
+        let path = directory.join(file_name(*id));
+        files
+            .remove(&path)
+            .map_err(CheckpointError::io("removing", &path))?;
     }
+    if !old.is_empty() {
+        let synced = files.sync_directory(directory);
+        synced.map_err(CheckpointError::io("syncing", directory))?;
+    }
+    Ok(old.len())
 }
 
 /// The blocks of one partition.
@@ -320,7 +318,7 @@ fn parse_index(bytes: &[u8], mut at: usize, count: u32) -> Option<BTreeMap<Parti
         let blocks = u32_at(entry, 4) as usize;
         let positions = at + INDEX_ENTRY_BYTES;
         let part = Part {
-            start: Version(u64_at(entry, 8)),
+            start: Version::from_bits(u64_at(entry, 8)),
             positions,
             blocks,
         };

@@ -133,15 +133,14 @@ impl CheckpointWriter {
         Ok(())
     }
 
-    /// Forgets what was written of the open partition, and begins it again from `start`.
+    /// Forgets the blocks written so far of the open partition; its start version stays.
     ///
     /// # Errors
     ///
     /// If no partition is open.
-    pub fn restart_partition(&mut self, start: Version) -> Result<(), CheckpointError> {
+    pub fn restart_partition(&mut self) -> Result<(), CheckpointError> {
         let part = self.current.as_mut().ok_or(NO_PARTITION)?;
         part.blocks.clear();
-        part.start = start;
         Ok(())
     }
 
@@ -215,7 +214,7 @@ impl CheckpointWriter {
             index.extend_from_slice(&part.partition.0.to_le_bytes());
             index.extend_from_slice(&[0; 2]);
             index.extend_from_slice(&(part.blocks.len() as u32).to_le_bytes());
-            index.extend_from_slice(&part.start.0.to_le_bytes());
+            index.extend_from_slice(&part.start.to_bits().to_le_bytes());
             for block in &part.blocks {
                 index.extend_from_slice(&block.to_le_bytes());
             }

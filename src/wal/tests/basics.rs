@@ -56,7 +56,7 @@ fn replay_starts_where_it_is_told() {
     for start in [0, 1, 700, 1999] {
         let (_log, recovery) =
             Log::open(options(directory.path(), Durability::Os), ends[start]).unwrap();
-        let found: Vec<_> = recovery.records().map(|r| r.version.0).collect();
+        let found: Vec<_> = recovery.records().map(|r| r.version.to_bits()).collect();
         assert_eq!(found, (start as u64 + 1..2000).collect::<Vec<_>>());
     }
 }
