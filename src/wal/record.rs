@@ -235,12 +235,16 @@ pub(crate) fn parse(
     if checksum.finalize() != u32_at(bytes, at + 4) {
         return Err(Invalid::Checksum);
     }
-    read_checked(segment, bytes, at)
+    read_checked(segment, bytes, at, length)
 }
 
-/// Reads a record that `parse` has accepted before.
-pub(crate) fn read_checked(segment: u32, bytes: &[u8], at: usize) -> Result<Entry<'_>, Invalid> {
-    let length = announced_length(bytes, at);
+/// Reads a record of `length` bytes that `parse` has accepted before.
+fn read_checked(
+    segment: u32,
+    bytes: &[u8],
+    at: usize,
+    length: usize,
+) -> Result<Entry<'_>, Invalid> {
     let class = match bytes[at + 29] {
         0 => Class::Caller,
         1 => Class::Seal,
@@ -260,4 +264,13 @@ pub(crate) fn read_checked(segment: u32, bytes: &[u8], at: usize) -> Result<Entr
         record,
         end: (at + padded(length)) as u32,
     })
+}
+
+/// Reads a record again whose checksum was verified before.
+pub(crate) fn reread(segment: u32, bytes: &[u8], at: usize) -> Result<Entry<'_>, Invalid> {
+    let length = announced_length(bytes, at);
+    if length < HEADER_BYTES || length > bytes.len() - at {
+        return Err(Invalid::Length);
+    }
+    read_checked(segment, bytes, at, length)
 }

@@ -158,7 +158,7 @@ impl<'a> Iterator for Entries<'a> {
         if self.at >= self.end {
             return None;
         }
-        let entry = record::read_checked(self.segment, self.bytes, self.at as usize).ok()?;
+        let entry = record::reread(self.segment, self.bytes, self.at as usize).ok()?;
         self.at = entry.end;
         Some(entry)
     }
