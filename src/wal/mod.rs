@@ -9,8 +9,8 @@
 //! - A full disk is an answer of [`Log::room`] before anything is changed; it passes when there is
 //!   space again. A failed write or sync stops the process ([`Options::on_sync_failure`]).
 //!
-//! The bytes of a record are described in [`record`], those of a segment's header in [`segment`], the
-//! files of the directory in [`directory`], and checkpoints in [`checkpoint`].
+//! The files of the directory are described in `directory.rs`, the bytes of a record in `record.rs`,
+//! those of a segment's header in `segment.rs`, and checkpoints in [`checkpoint`].
 
 pub mod checkpoint;
 mod directory;

@@ -132,6 +132,15 @@ fn identify(options: &Options, start: LogOffset) -> Result<u128, OpenError> {
             directory: directory.clone(),
         });
     }
+    // The directory may be new too.
+    let parent = directory
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    let parent = parent.unwrap_or(Path::new("."));
+    options
+        .files
+        .sync_directory(parent)
+        .map_err(OpenError::io("syncing", parent))?;
     let id = options.log_id.unwrap_or_else(rand::random);
     directory::write_format(&*options.files, directory, id)?;
     Ok(id)

@@ -303,9 +303,9 @@ fn recycled_segments_resurrect_nothing() {
             );
             kept.push((end, version));
         }
-        log.request_sync();
         let end = log.appended();
-        wait_until("it is durable", || log.durable() >= end);
+        log.wait_until_durable(end).unwrap();
+        assert!(log.durable() >= end);
         log.remove_before(end).unwrap();
         kept.retain(|(offset, _)| offset.segment() >= end.segment());
         // The record that starts in the current segment's first bytes may have been cut off `kept`.
