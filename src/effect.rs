@@ -159,7 +159,12 @@ impl<'a> Effect<'a> {
     /// Appends the encoded effect.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match *self {
-            Effect::Put { key, value, encoding, expire_at } => {
+            Effect::Put {
+                key,
+                value,
+                encoding,
+                expire_at,
+            } => {
                 out.push(if expire_at.is_some() { 2 } else { 1 });
                 out.push(encoding as u8);
                 if let Some(at) = expire_at {
@@ -216,7 +221,11 @@ pub struct Effects<'a> {
 impl<'a> Effects<'a> {
     /// Effects of a record's payload.
     pub fn new(database: DatabaseId, payload: &'a [u8]) -> Self {
-        Effects { payload, at: 0, database }
+        Effects {
+            payload,
+            at: 0,
+            database,
+        }
     }
 
     /// How many bytes were read.
@@ -230,19 +239,40 @@ impl<'a> Effects<'a> {
                 tag @ (1 | 2) => {
                     let encoding = StringEncoding::from_u8(self.byte()?)?;
                     let expire_at = if tag == 2 { Some(self.fixed()?) } else { None };
-                    Effect::Put { encoding, expire_at, key: self.bytes()?, value: self.bytes()? }
+                    Effect::Put {
+                        encoding,
+                        expire_at,
+                        key: self.bytes()?,
+                        value: self.bytes()?,
+                    }
                 }
-                3 => Effect::Splice { offset: self.varint()?, key: self.bytes()?, bytes: self.bytes()? },
-                4 => Effect::ExpireAt { at: Some(self.fixed()?), key: self.bytes()? },
-                5 => Effect::ExpireAt { at: None, key: self.bytes()? },
+                3 => Effect::Splice {
+                    offset: self.varint()?,
+                    key: self.bytes()?,
+                    bytes: self.bytes()?,
+                },
+                4 => Effect::ExpireAt {
+                    at: Some(self.fixed()?),
+                    key: self.bytes()?,
+                },
+                5 => Effect::ExpireAt {
+                    at: None,
+                    key: self.bytes()?,
+                },
                 6 => Effect::Delete { key: self.bytes()? },
                 7 => Effect::Clear,
-                8 => Effect::Swap { with: self.database_id()? },
+                8 => Effect::Swap {
+                    with: self.database_id()?,
+                },
                 9 => {
                     self.database = self.database_id()?;
                     continue;
                 }
-                10 => Effect::PutPadded { offset: self.varint()?, key: self.bytes()?, bytes: self.bytes()? },
+                10 => Effect::PutPadded {
+                    offset: self.varint()?,
+                    key: self.bytes()?,
+                    bytes: self.bytes()?,
+                },
                 _ => return None,
             };
             return Some((self.database, effect));
@@ -343,12 +373,22 @@ mod tests {
                     encoding: StringEncoding::from_u8(*encoding).unwrap(),
                     expire_at: *expire_at,
                 },
-                Owned::PutPadded(key, offset, bytes) => Effect::PutPadded { key, offset: *offset, bytes },
-                Owned::Splice(key, offset, bytes) => Effect::Splice { key, offset: *offset, bytes },
+                Owned::PutPadded(key, offset, bytes) => Effect::PutPadded {
+                    key,
+                    offset: *offset,
+                    bytes,
+                },
+                Owned::Splice(key, offset, bytes) => Effect::Splice {
+                    key,
+                    offset: *offset,
+                    bytes,
+                },
                 Owned::ExpireAt(key, at) => Effect::ExpireAt { key, at: *at },
                 Owned::Delete(key) => Effect::Delete { key },
                 Owned::Clear => Effect::Clear,
-                Owned::Swap(with) => Effect::Swap { with: DatabaseId(*with) },
+                Owned::Swap(with) => Effect::Swap {
+                    with: DatabaseId(*with),
+                },
             }
         }
     }
@@ -356,7 +396,8 @@ mod tests {
     fn effect() -> impl Strategy<Value = Owned> {
         let bytes = || prop::collection::vec(any::<u8>(), 0..200);
         prop_oneof![
-            (bytes(), bytes(), 0u8..3, any::<Option<u64>>()).prop_map(|(k, v, e, x)| Owned::Put(k, v, e, x)),
+            (bytes(), bytes(), 0u8..3, any::<Option<u64>>())
+                .prop_map(|(k, v, e, x)| Owned::Put(k, v, e, x)),
             (bytes(), any::<u64>(), bytes()).prop_map(|(k, o, b)| Owned::PutPadded(k, o, b)),
             (bytes(), any::<u64>(), bytes()).prop_map(|(k, o, b)| Owned::Splice(k, o, b)),
             (bytes(), any::<Option<u64>>()).prop_map(|(k, at)| Owned::ExpireAt(k, at)),

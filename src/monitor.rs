@@ -23,7 +23,10 @@ pub struct Monitor {
 
 impl Default for Monitors {
     fn default() -> Self {
-        Monitors { watching: AtomicUsize::new(0), lines: broadcast::Sender::new(QUEUE_LINES) }
+        Monitors {
+            watching: AtomicUsize::new(0),
+            lines: broadcast::Sender::new(QUEUE_LINES),
+        }
     }
 }
 
@@ -36,7 +39,11 @@ impl Monitors {
 
     /// Shows a command, in Redis' form.
     pub fn show(&self, now_micros: u64, database: DatabaseId, address: &str, request: Request<'_>) {
-        let mut line = format!("{}.{:06} [{database} {address}]", now_micros / 1_000_000, now_micros % 1_000_000);
+        let mut line = format!(
+            "{}.{:06} [{database} {address}]",
+            now_micros / 1_000_000,
+            now_micros % 1_000_000
+        );
         for argument in request.iter() {
             line.push_str(" \"");
             for &byte in argument {
@@ -62,7 +69,10 @@ impl Monitor {
     /// Starts watching.
     pub fn start(node: &Arc<crate::node::Node>) -> Self {
         node.monitors.watching.fetch_add(1, Ordering::Relaxed);
-        Monitor { lines: node.monitors.lines.subscribe(), monitors: node.clone() }
+        Monitor {
+            lines: node.monitors.lines.subscribe(),
+            monitors: node.clone(),
+        }
     }
 
     /// The next line. A monitor that was too slow misses some.
@@ -79,6 +89,9 @@ impl Monitor {
 
 impl Drop for Monitor {
     fn drop(&mut self) {
-        self.monitors.monitors.watching.fetch_sub(1, Ordering::Relaxed);
+        self.monitors
+            .monitors
+            .watching
+            .fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -1,7 +1,7 @@
 //! A running node: everything that its connections share.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::commands::table;
 use crate::config::Config;
+use crate::config::logging::LogControl;
 use crate::engine::{Engine, EvictionPolicy, EvictionSettings, Moment};
 use crate::monitor::Monitors;
 use crate::pause::Pause;
@@ -58,6 +59,7 @@ pub struct Node {
     pub threads: AtomicUsize,
     /// Highest memory use seen, in bytes.
     pub peak_bytes: AtomicUsize,
+    log_control: OnceLock<LogControl>,
     phase: watch::Sender<Phase>,
     clock: Clock,
 }
@@ -65,8 +67,9 @@ pub struct Node {
 impl Node {
     /// A node over an open engine.
     pub fn new(engine: Engine, config: Config, clock: Clock) -> Arc<Node> {
-        let run_id: String =
-            (0..40).map(|_| char::from(b"0123456789abcdef"[rand::random_range(0..16)])).collect();
+        let run_id: String = (0..40)
+            .map(|_| char::from(b"0123456789abcdef"[rand::random_range(0..16)]))
+            .collect();
         Arc::new(Node {
             engine,
             config: ArcSwap::from_pointee(config),
@@ -81,6 +84,7 @@ impl Node {
             port: AtomicU64::new(0),
             threads: AtomicUsize::new(0),
             peak_bytes: AtomicUsize::new(0),
+            log_control: OnceLock::new(),
             phase: watch::Sender::new(Phase::Running),
             clock,
         })
@@ -94,9 +98,18 @@ impl Node {
     /// The present moment, under the settings given.
     pub fn moment(&self, config: &Config) -> Moment {
         let now_ms = self.now_ms();
-        let settings = LfuSettings { log_factor: config.lfu_log_factor, decay_minutes: config.lfu_decay_time };
-        let lfu = EvictionPolicy::of(config.maxmemory_policy).uses_frequency().then_some(settings);
-        Moment { now_ms, access: AccessClock::new(now_ms, lfu), touch: true }
+        let settings = LfuSettings {
+            log_factor: config.lfu_log_factor,
+            decay_minutes: config.lfu_decay_time,
+        };
+        let lfu = EvictionPolicy::of(config.maxmemory_policy)
+            .uses_frequency()
+            .then_some(settings);
+        Moment {
+            now_ms,
+            access: AccessClock::new(now_ms, lfu),
+            touch: true,
+        }
     }
 
     /// The memory limit and how it is kept, if there is one.
@@ -106,6 +119,23 @@ impl Node {
             policy: EvictionPolicy::of(config.maxmemory_policy),
             samples: config.maxmemory_samples as usize,
         })
+    }
+
+    /// Hands over what `CONFIG SET loglevel` turns.
+    pub fn set_log_control(&self, control: LogControl) {
+        // A second one could only be the same.
+        let _ = self.log_control.set(control);
+    }
+
+    /// Puts new settings in force.
+    pub fn set_config(&self, config: Config) {
+        self.engine
+            .log()
+            .set_durability(crate::running::log_durability(config.durability));
+        if let Some(control) = self.log_control.get() {
+            control.set_level(config.loglevel);
+        }
+        self.config.store(Arc::new(config));
     }
 
     /// Asks the node to stop.
@@ -126,6 +156,8 @@ impl Node {
 
     /// Updates and returns the highest memory use seen, in bytes.
     pub fn note_peak(&self, allocated_bytes: usize) -> usize {
-        self.peak_bytes.fetch_max(allocated_bytes, Ordering::Relaxed).max(allocated_bytes)
+        self.peak_bytes
+            .fetch_max(allocated_bytes, Ordering::Relaxed)
+            .max(allocated_bytes)
     }
 }

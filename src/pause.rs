@@ -51,7 +51,8 @@ impl Pause {
             return None;
         }
         let mode = *self.mode.lock();
-        (mode == Some(PauseMode::All) || mode == Some(PauseMode::Writes) && may_write).then_some(until_ms)
+        (mode == Some(PauseMode::All) || mode == Some(PauseMode::Writes) && may_write)
+            .then_some(until_ms)
     }
 
     /// Resolves when the pause is ended early.

@@ -69,7 +69,13 @@ impl Session {
     }
 
     /// Shows others the state after a batch of commands.
-    pub fn publish(&self, now_ms: u64, query_bytes: usize, query_capacity: usize, output_bytes: usize) {
+    pub fn publish(
+        &self,
+        now_ms: u64,
+        query_bytes: usize,
+        query_capacity: usize,
+        output_bytes: usize,
+    ) {
         self.client.active_ms.store(now_ms, Ordering::Relaxed);
         let mut details = self.client.details.lock();
         details.database = self.database;
@@ -143,7 +149,14 @@ pub struct ClientDetails {
 
 impl Client {
     /// A client that connected just now.
-    pub fn new(id: u64, address: String, local_address: String, is_local: bool, descriptor: i32, now_ms: u64) -> Self {
+    pub fn new(
+        id: u64,
+        address: String,
+        local_address: String,
+        is_local: bool,
+        descriptor: i32,
+        now_ms: u64,
+    ) -> Self {
         Client {
             id,
             address,

@@ -34,14 +34,29 @@ pub struct SlowLog {
 
 impl SlowLog {
     /// Adds a command, keeping at most `max`.
-    pub fn push(&self, request: Request<'_>, microseconds: u64, now_ms: u64, address: &str, name: &[u8], max: usize) {
+    pub fn push(
+        &self,
+        request: Request<'_>,
+        microseconds: u64,
+        now_ms: u64,
+        address: &str,
+        name: &[u8],
+        max: usize,
+    ) {
         let arguments = shorten(request);
         let mut entries = self.entries.lock();
         let (next_id, list) = &mut *entries;
         let id = *next_id;
         *next_id += 1;
         let (address, name) = (address.to_owned(), name.to_vec());
-        list.push_front(SlowCommand { id, at: now_ms / 1000, microseconds, arguments, address, name });
+        list.push_front(SlowCommand {
+            id,
+            at: now_ms / 1000,
+            microseconds,
+            arguments,
+            address,
+            name,
+        });
         list.truncate(max);
     }
 
@@ -67,7 +82,11 @@ impl SlowLog {
 }
 
 fn shorten(request: Request<'_>) -> Vec<Vec<u8>> {
-    let kept = if request.len() > ARGUMENTS_MAX { ARGUMENTS_MAX - 1 } else { request.len() };
+    let kept = if request.len() > ARGUMENTS_MAX {
+        ARGUMENTS_MAX - 1
+    } else {
+        request.len()
+    };
     let mut arguments: Vec<Vec<u8>> = request
         .iter()
         .take(kept)
@@ -76,7 +95,9 @@ fn shorten(request: Request<'_>) -> Vec<Vec<u8>> {
                 return argument.to_vec();
             }
             let mut short = argument[..ARGUMENT_BYTES_MAX].to_vec();
-            short.extend_from_slice(format!("... ({} more bytes)", argument.len() - ARGUMENT_BYTES_MAX).as_bytes());
+            short.extend_from_slice(
+                format!("... ({} more bytes)", argument.len() - ARGUMENT_BYTES_MAX).as_bytes(),
+            );
             short
         })
         .collect();

@@ -49,7 +49,11 @@ impl Histogram {
 
     /// Non-empty buckets: the largest duration of each in nanoseconds, and how many fell in it.
     pub fn counts(&self) -> Vec<(u64, u64)> {
-        let counts = self.buckets.iter().enumerate().map(|(bucket, n)| (Self::upper_bound(bucket), n.load(Relaxed)));
+        let counts = self
+            .buckets
+            .iter()
+            .enumerate()
+            .map(|(bucket, n)| (Self::upper_bound(bucket), n.load(Relaxed)));
         counts.filter(|(_, n)| *n > 0).collect()
     }
 
@@ -70,13 +74,17 @@ impl Histogram {
 
     /// Forgets everything.
     pub fn reset(&self) {
-        self.buckets.iter().for_each(|bucket| bucket.store(0, Relaxed));
+        self.buckets
+            .iter()
+            .for_each(|bucket| bucket.store(0, Relaxed));
     }
 }
 
 impl Default for Histogram {
     fn default() -> Self {
-        Histogram { buckets: [const { AtomicU64::new(0) }; Self::BUCKETS] }
+        Histogram {
+            buckets: [const { AtomicU64::new(0) }; Self::BUCKETS],
+        }
     }
 }
 
@@ -150,7 +158,12 @@ impl Statistics {
     /// `CONFIG RESETSTAT`.
     pub fn reset(&self) {
         for command in &self.commands {
-            for counter in [&command.calls, &command.nanoseconds, &command.rejected, &command.failed] {
+            for counter in [
+                &command.calls,
+                &command.nanoseconds,
+                &command.rejected,
+                &command.failed,
+            ] {
                 counter.store(0, Relaxed);
             }
             command.durations.reset();
@@ -241,7 +254,10 @@ mod tests {
     fn every_duration_is_at_most_its_buckets_bound() {
         for n in (0..36).flat_map(|e| [1u64 << e, (1 << e) + 1, (1u64 << e) * 3 / 2]) {
             let bucket = Histogram::bucket(n);
-            assert!(Histogram::upper_bound(bucket) >= n || bucket == Histogram::BUCKETS - 1, "{n}");
+            assert!(
+                Histogram::upper_bound(bucket) >= n || bucket == Histogram::BUCKETS - 1,
+                "{n}"
+            );
         }
     }
 }

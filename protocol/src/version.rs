@@ -15,7 +15,7 @@ const MAX_MILLIS: u64 = (1 << 48) - 1;
 /// A later version is a larger one. Its counter carries into the milliseconds: more than 65536 changes in a millisecond run
 /// ahead of the wall clock a little.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Version(u64);
+pub struct Version(pub u64);
 
 impl Version {
     /// Before everything.

@@ -38,7 +38,9 @@ pub enum CommandError {
     #[error("{0}")]
     Line(Cow<'static, str>),
     /// The log has no room yet: not an answer, unless it can't be made.
-    #[error("MISCONF Errors writing to the log: {0}. Commands that may modify the data set are disabled. Free some disk space, or look at the server's log for details.")]
+    #[error(
+        "MISCONF Errors writing to the log: {0}. Commands that may modify the data set are disabled. Free some disk space, or look at the server's log for details."
+    )]
     NoRoom(#[source] NoRoom, usize),
 }
 

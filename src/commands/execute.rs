@@ -35,7 +35,12 @@ impl Batch {
         let config = node.config.load_full();
         let mut moment = node.moment(&config);
         moment.touch = !session.no_touch;
-        Batch { moment, config, ticks: node.ticks.raw(), tally: Tally::default() }
+        Batch {
+            moment,
+            config,
+            ticks: node.ticks.raw(),
+            tally: Tally::default(),
+        }
     }
 }
 
@@ -78,11 +83,17 @@ pub fn execute(
         if let CommandError::NoRoom(NoRoom::Preparing, bytes) = error {
             return Outcome::NoRoom(bytes);
         }
-        node.statistics.command(command.index).rejected.fetch_add(1, Relaxed);
+        node.statistics
+            .command(command.index)
+            .rejected
+            .fetch_add(1, Relaxed);
         reject(node, session, request, &error, out);
         return Outcome::Replied;
     }
-    if node.monitors.any() && !spec.flags.contains(Flags::SKIP_MONITOR) && !spec.flags.contains(Flags::ADMIN) {
+    if node.monitors.any()
+        && !spec.flags.contains(Flags::SKIP_MONITOR)
+        && !spec.flags.contains(Flags::ADMIN)
+    {
         show_to_monitors(node, session, request);
     }
     let result = run(node, session, spec, request, out, batch);
@@ -95,7 +106,10 @@ pub fn execute(
         }
         Err(error) => {
             out.truncate(start);
-            node.statistics.command(command.index).failed.fetch_add(1, Relaxed);
+            node.statistics
+                .command(command.index)
+                .failed
+                .fetch_add(1, Relaxed);
             write_error(node, session.resp, &error, out);
             Outcome::Replied
         }
@@ -119,7 +133,12 @@ fn is_exempt_from_pause(spec: &CommandSpec) -> bool {
 }
 
 /// Memory and log room, before anything is changed.
-fn check_resources(node: &Node, spec: &CommandSpec, request: Request<'_>, batch: &Batch) -> CommandResult {
+fn check_resources(
+    node: &Node,
+    spec: &CommandSpec,
+    request: Request<'_>,
+    batch: &Batch,
+) -> CommandResult {
     if let Some(settings) = Node::eviction(&batch.config) {
         let evicted = node.engine.evict(&settings, batch.moment);
         if let Ok(count) = evicted
@@ -128,19 +147,27 @@ fn check_resources(node: &Node, spec: &CommandSpec, request: Request<'_>, batch:
             node.statistics.evicted_keys.fetch_add(count, Relaxed);
         }
         if evicted.is_err() && spec.flags.contains(Flags::DENYOOM) {
-            return Err(CommandError::line("OOM command not allowed when used memory > 'maxmemory'."));
+            return Err(CommandError::line(
+                "OOM command not allowed when used memory > 'maxmemory'.",
+            ));
         }
     }
     if spec.flags.contains(Flags::WRITE) {
         let bytes = record_bytes(request);
-        node.engine.log().room(bytes).map_err(|error| CommandError::NoRoom(error, bytes))?;
+        node.engine
+            .log()
+            .room(bytes)
+            .map_err(|error| CommandError::NoRoom(error, bytes))?;
     }
     Ok(())
 }
 
 /// Upper bound of the record of a command whose effects hold nothing but its arguments.
 fn record_bytes(request: Request<'_>) -> usize {
-    request.iter().map(|argument| Effect::encoded_bytes_max(argument.len(), argument.len())).sum()
+    request
+        .iter()
+        .map(|argument| Effect::encoded_bytes_max(argument.len(), argument.len()))
+        .sum()
 }
 
 fn run(
@@ -159,12 +186,23 @@ fn run(
             Ok(None)
         }
         Handler::Control(handler) => {
-            handler(&mut Control { request, session, node, reply: &mut reply, now_ms })?;
+            handler(&mut Control {
+                request,
+                session,
+                node,
+                reply: &mut reply,
+                now_ms,
+            })?;
             Ok(None)
         }
-        Handler::Deferred(handler) => {
-            handler(&mut Control { request, session, node, reply: &mut reply, now_ms }).map(Some)
-        }
+        Handler::Deferred(handler) => handler(&mut Control {
+            request,
+            session,
+            node,
+            reply: &mut reply,
+            now_ms,
+        })
+        .map(Some),
         Handler::Container => Err(CommandError::Arity(spec.name.into())),
     }
 }
@@ -186,7 +224,13 @@ fn run_data<'x>(
     };
     let database = session.database;
     let mut transaction = node.engine.begin(scope, batch.moment, &mut session.payload);
-    handler(&mut Call { request, transaction: &mut transaction, reply, database, node })?;
+    handler(&mut Call {
+        request,
+        transaction: &mut transaction,
+        reply,
+        database,
+        node,
+    })?;
     if spec.flags.contains(Flags::READONLY) {
         let (hits, misses) = transaction.lookups();
         batch.tally.hits += hits;
@@ -200,21 +244,42 @@ fn run_data<'x>(
 
 /// Counters, histogram and slow log.
 #[inline]
-fn finish(node: &Node, session: &mut Session, command: &Command, request: Request<'_>, batch: &mut Batch) {
+fn finish(
+    node: &Node,
+    session: &mut Session,
+    command: &Command,
+    request: Request<'_>,
+    batch: &mut Batch,
+) {
     let now = node.ticks.raw();
     let nanoseconds = node.ticks.delta_as_nanos(batch.ticks, now);
     batch.ticks = now;
     session.last_command = command.spec.name;
-    batch.tally.call(&node.statistics, command.index, nanoseconds);
+    batch
+        .tally
+        .call(&node.statistics, command.index, nanoseconds);
     if batch.config.latency_tracking {
-        node.statistics.command(command.index).durations.record(nanoseconds);
+        node.statistics
+            .command(command.index)
+            .durations
+            .record(nanoseconds);
     }
     let limit = batch.config.slowlog_log_slower_than;
     let microseconds = nanoseconds / 1000;
-    if limit >= 0 && microseconds >= limit as u64 && !command.spec.flags.contains(Flags::SKIP_SLOWLOG) {
+    if limit >= 0
+        && microseconds >= limit as u64
+        && !command.spec.flags.contains(Flags::SKIP_SLOWLOG)
+    {
         let name = session.client.details.lock().name.clone();
         let max = batch.config.slowlog_max_len as usize;
-        node.slow_log.push(request, microseconds, batch.moment.now_ms, &session.client.address, &name, max);
+        node.slow_log.push(
+            request,
+            microseconds,
+            batch.moment.now_ms,
+            &session.client.address,
+            &name,
+            max,
+        );
     }
 }
 
@@ -235,12 +300,21 @@ fn withhold_reply(session: &mut Session, start: usize, out: &mut Vec<u8>) {
     }
 }
 
-fn reject(node: &Node, session: &mut Session, request: Request<'_>, error: &CommandError, out: &mut Vec<u8>) {
+fn reject(
+    node: &Node,
+    session: &mut Session,
+    request: Request<'_>,
+    error: &CommandError,
+    out: &mut Vec<u8>,
+) {
     let start = out.len();
     if matches!(error, CommandError::Arity(_))
         && let Some(command) = table::by_name(request.name())
     {
-        node.statistics.command(command.index).rejected.fetch_add(1, Relaxed);
+        node.statistics
+            .command(command.index)
+            .rejected
+            .fetch_add(1, Relaxed);
     }
     write_error(node, session.resp, error, out);
     withhold_reply(session, start, out);
@@ -256,5 +330,6 @@ fn show_to_monitors(node: &Node, session: &Session, request: Request<'_>) {
     let micros = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |elapsed| elapsed.as_micros() as u64);
-    node.monitors.show(micros, session.database, &session.client.address, request);
+    node.monitors
+        .show(micros, session.database, &session.client.address, request);
 }

@@ -110,11 +110,23 @@ pub enum Keys {
 
 impl Keys {
     /// Exactly one key, the first argument.
-    pub const FIRST: Keys = Keys::Range { first: 1, last: 1, step: 1 };
+    pub const FIRST: Keys = Keys::Range {
+        first: 1,
+        last: 1,
+        step: 1,
+    };
     /// One key, the second argument: of a subcommand.
-    pub const SECOND: Keys = Keys::Range { first: 2, last: 2, step: 1 };
+    pub const SECOND: Keys = Keys::Range {
+        first: 2,
+        last: 2,
+        step: 1,
+    };
     /// All arguments.
-    pub const ALL: Keys = Keys::Range { first: 1, last: -1, step: 1 };
+    pub const ALL: Keys = Keys::Range {
+        first: 1,
+        last: -1,
+        step: 1,
+    };
 
     /// Where the key is, if there is exactly one whatever the arguments.
     #[inline]
@@ -131,11 +143,17 @@ impl Keys {
         let (first, end, step) = match self {
             Keys::None => (0, 0, 1),
             Keys::Range { first, last, step } => {
-                let end = if last < 0 { count as isize + last + 1 } else { last + 1 };
+                let end = if last < 0 {
+                    count as isize + last + 1
+                } else {
+                    last + 1
+                };
                 (first, end.clamp(0, count as isize) as usize, step.max(1))
             }
         };
-        (first..end).step_by(step).map(move |index| request.arg(index))
+        (first..end)
+            .step_by(step)
+            .map(move |index| request.arg(index))
     }
 }
 
@@ -242,8 +260,14 @@ pub struct Argument {
 
 impl Argument {
     /// The usual case: to be completed with `..Argument::NEW`.
-    pub const NEW: Argument =
-        Argument { name: "", kind: "string", token: "", key_spec_index: None, flags: &[], arguments: &[] };
+    pub const NEW: Argument = Argument {
+        name: "",
+        kind: "string",
+        token: "",
+        key_spec_index: None,
+        flags: &[],
+        arguments: &[],
+    };
 }
 
 /// See the module.
@@ -294,6 +318,10 @@ impl CommandSpec {
     pub fn accepts(&self, arguments: usize) -> bool {
         let arguments = arguments as i64;
         let arity = i64::from(self.arity);
-        if arity >= 0 { arguments == arity } else { arguments >= -arity }
+        if arity >= 0 {
+            arguments == arity
+        } else {
+            arguments >= -arity
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Strings.
 
-use super::spec::{CommandSpec, Docs, Flags, Handler, KeyFlags, KeySpec, Keys, Categories};
+use super::spec::{Categories, CommandSpec, Docs, Flags, Handler, KeyFlags, KeySpec, Keys};
 use super::{Call, CommandResult};
 use crate::effect::{Effect, StringEncoding};
 
@@ -13,8 +13,19 @@ pub static COMMANDS: &[CommandSpec] = &[
         flags: Flags::READONLY.union(Flags::FAST),
         categories: Categories::STRING,
         keys: Keys::FIRST,
-        key_specs: &[KeySpec { flags: KeyFlags::RO.union(KeyFlags::ACCESS), index: 1, last: 0, step: 1, limit: 0, notes: "" }],
-        docs: Docs { summary: "Reads the string value of a key.", group: "string", ..Docs::NEW },
+        key_specs: &[KeySpec {
+            flags: KeyFlags::RO.union(KeyFlags::ACCESS),
+            index: 1,
+            last: 0,
+            step: 1,
+            limit: 0,
+            notes: "",
+        }],
+        docs: Docs {
+            summary: "Reads the string value of a key.",
+            group: "string",
+            ..Docs::NEW
+        },
         ..CommandSpec::NEW
     },
     CommandSpec {
@@ -24,7 +35,11 @@ pub static COMMANDS: &[CommandSpec] = &[
         flags: Flags::WRITE.union(Flags::DENYOOM),
         categories: Categories::STRING,
         keys: Keys::FIRST,
-        docs: Docs { summary: "Sets a key to a string value.", group: "string", ..Docs::NEW },
+        docs: Docs {
+            summary: "Sets a key to a string value.",
+            group: "string",
+            ..Docs::NEW
+        },
         ..CommandSpec::NEW
     },
 ];
@@ -39,7 +54,12 @@ fn get(call: &mut Call<'_, '_>) -> CommandResult {
 
 fn set(call: &mut Call<'_, '_>) -> CommandResult {
     let (key, value) = (call.request.arg(1), call.request.arg(2));
-    let effect = Effect::Put { key, value, encoding: StringEncoding::of(value), expire_at: None };
+    let effect = Effect::Put {
+        key,
+        value,
+        encoding: StringEncoding::of(value),
+        expire_at: None,
+    };
     call.transaction.apply(call.database, &effect);
     call.reply.ok();
     Ok(())

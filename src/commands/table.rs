@@ -9,10 +9,30 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::error::CommandError;
 use super::spec::{CommandSpec, Handler};
-use super::strings;
+use super::{
+    bitmaps, client, command, config, connection, debug, expiry, info, keys, latency, memory,
+    object, scan, server, slowlog, strings,
+};
 
 /// The families.
-static FAMILIES: &[&[CommandSpec]] = &[strings::COMMANDS];
+static FAMILIES: &[&[CommandSpec]] = &[
+    bitmaps::COMMANDS,
+    client::COMMANDS,
+    command::COMMANDS,
+    config::COMMANDS,
+    connection::COMMANDS,
+    debug::COMMANDS,
+    expiry::COMMANDS,
+    info::COMMANDS,
+    keys::COMMANDS,
+    latency::COMMANDS,
+    memory::COMMANDS,
+    object::COMMANDS,
+    scan::COMMANDS,
+    server::COMMANDS,
+    slowlog::COMMANDS,
+    strings::COMMANDS,
+];
 
 /// No command has a longer name; a longer word need not be looked up.
 const NAME_BYTES_MAX: usize = 32;
@@ -66,7 +86,9 @@ pub fn by_name(name: &[u8]) -> Option<&'static Command> {
     lower.copy_from_slice(name);
     lower.make_ascii_lowercase();
     let table = table();
-    let found = table.by_name.find(xxh3_64(lower), |&index| table.commands[index].spec.name.as_bytes() == &*lower)?;
+    let found = table.by_name.find(xxh3_64(lower), |&index| {
+        table.commands[index].spec.name.as_bytes() == &*lower
+    })?;
     Some(&table.commands[*found])
 }
 
@@ -74,14 +96,19 @@ pub fn by_name(name: &[u8]) -> Option<&'static Command> {
 #[inline]
 pub fn find(request: Request<'_>) -> Result<&'static Command, CommandError> {
     let command = by_name(request.name()).filter(|command| !command.spec.name.contains('|'));
-    let Some(command) = command else { return Err(unknown(request)) };
+    let Some(command) = command else {
+        return Err(unknown(request));
+    };
     if !command.spec.subcommands.is_empty() && request.len() >= 2 {
         return find_subcommand(command, request);
     }
     check_arity(command, request)
 }
 
-fn check_arity(command: &'static Command, request: Request<'_>) -> Result<&'static Command, CommandError> {
+fn check_arity(
+    command: &'static Command,
+    request: Request<'_>,
+) -> Result<&'static Command, CommandError> {
     if command.spec.accepts(request.len()) {
         Ok(command)
     } else {
@@ -89,7 +116,10 @@ fn check_arity(command: &'static Command, request: Request<'_>) -> Result<&'stat
     }
 }
 
-fn find_subcommand(container: &'static Command, request: Request<'_>) -> Result<&'static Command, CommandError> {
+fn find_subcommand(
+    container: &'static Command,
+    request: Request<'_>,
+) -> Result<&'static Command, CommandError> {
     let word = request.arg(1);
     let name = [container.spec.name.as_bytes(), b"|", word].concat();
     match by_name(&name) {
@@ -98,14 +128,18 @@ fn find_subcommand(container: &'static Command, request: Request<'_>) -> Result<
         None => {
             let word: String = String::from_utf8_lossy(&word[..word.len().min(128)]).into_owned();
             let container = container.spec.name.to_ascii_uppercase();
-            Err(CommandError::err(format_args!("unknown subcommand '{word}'. Try {container} HELP.")))
+            Err(CommandError::err(format_args!(
+                "unknown subcommand '{word}'. Try {container} HELP."
+            )))
         }
     }
 }
 
 /// The error Redis answers to a command it does not have: with the first arguments, up to 128 bytes in all.
 fn unknown(request: Request<'_>) -> CommandError {
-    let clip = |bytes: &[u8], max: usize| String::from_utf8_lossy(&bytes[..bytes.len().min(max)]).into_owned();
+    let clip = |bytes: &[u8], max: usize| {
+        String::from_utf8_lossy(&bytes[..bytes.len().min(max)]).into_owned()
+    };
     let name = clip(request.name(), 128);
     let mut arguments = String::new();
     for argument in request.iter().skip(1) {
@@ -115,7 +149,9 @@ fn unknown(request: Request<'_>) -> CommandError {
         let left = 128 - arguments.len();
         arguments.push_str(&format!("'{}' ", clip(argument, left)));
     }
-    CommandError::err(format_args!("unknown command '{name}', with args beginning with: {arguments}"))
+    CommandError::err(format_args!(
+        "unknown command '{name}', with args beginning with: {arguments}"
+    ))
 }
 
 /// Whether a command does anything when called without a subcommand.

@@ -18,7 +18,7 @@ use super::recovery::Problem;
 use crate::effect::{Effect, Effects};
 use crate::store::{Entry, Keyspace, Parts};
 use crate::wal::LogOffset;
-use crate::wal::checkpoint::{CheckpointWriter, remove_older_than};
+use crate::wal::checkpoint::{Checkpoint, CheckpointError as FileError, CheckpointWriter};
 
 /// Entries encoded under one lock: some tens of microseconds.
 const SLICE_ENTRIES: usize = 64;
@@ -112,7 +112,9 @@ impl Engine {
         }
         let began = Instant::now();
         checkpoints.entries.store(0, Ordering::Relaxed);
-        let result = self.write_checkpoint().map_err(|error| Arc::<str>::from(error.to_string()));
+        let result = self
+            .write_checkpoint()
+            .map_err(|error| Arc::<str>::from(error.to_string()));
         let mut status = checkpoints.status.lock();
         status.last_duration = Some(began.elapsed());
         match &result {
@@ -135,40 +137,59 @@ impl Engine {
         result.map(drop).map_err(CheckpointError::Failed)
     }
 
-    fn write_checkpoint(&self) -> std::io::Result<LogOffset> {
+    fn write_checkpoint(&self) -> Result<LogOffset, FileError> {
         let id = self.checkpoints.next_id.fetch_add(1, Ordering::Relaxed);
         // Whatever the log holds before this point has been applied: the walk will see it.
         let log_start = self.log.appended();
         let metadata = self.store.layout().count().to_le_bytes();
-        let mut writer = CheckpointWriter::create(&self.checkpoints.directory, id, log_start, &metadata)?;
+        let mut writer =
+            CheckpointWriter::create(&self.checkpoints.directory, id, log_start, &metadata)?;
         let mut pace = Pace::default();
         for partition in self.store.ids() {
             self.write_partition(partition, &mut writer, &mut pace)?;
         }
         writer.finish()?;
-        self.log.remove_before(log_start)?;
-        remove_older_than(&self.checkpoints.directory, id)?;
+        Checkpoint::remove_older_than(&self.checkpoints.directory, id)?;
+        if let Err(error) = self.log.remove_before(log_start) {
+            tracing::warn!(%error, "can't remove old log segments; trying again after the next checkpoint");
+        }
         Ok(log_start)
     }
 
-    fn write_partition(&self, id: PartitionId, writer: &mut CheckpointWriter, pace: &mut Pace) -> std::io::Result<()> {
+    fn write_partition(
+        &self,
+        id: PartitionId,
+        writer: &mut CheckpointWriter,
+        pace: &mut Pace,
+    ) -> Result<(), FileError> {
         let mut block = Vec::new();
+        let mut restart = false;
         'walk: loop {
             let partition = self.store.lock(id);
-            let (start, swaps, databases) = (partition.version(), partition.swaps(), partition.databases());
+            let (start, swaps, databases) = (
+                partition.version(),
+                partition.swaps(),
+                partition.databases(),
+            );
             drop(partition);
-            writer.begin_partition(id, start)?;
+            if restart {
+                writer.restart_partition(start)?
+            } else {
+                writer.begin_partition(id, start)?
+            }
             for database in databases {
                 let mut position = Some(0);
                 while let Some(from) = position {
                     let partition = self.store.lock(id);
                     if partition.swaps() != swaps {
                         // What was written under one number may come again under another: start over.
-                        writer.restart_partition()?;
+                        restart = true;
                         block.clear();
                         continue 'walk;
                     }
-                    let Some(keyspace) = partition.keyspace(database) else { break };
+                    let Some(keyspace) = partition.keyspace(database) else {
+                        break;
+                    };
                     if block.is_empty() {
                         block.extend_from_slice(&database.0.to_le_bytes());
                     }
@@ -195,20 +216,37 @@ impl Engine {
             encode_entry(entry, block);
             entries += 1;
         });
-        self.checkpoints.entries.fetch_add(entries, Ordering::Relaxed);
+        self.checkpoints
+            .entries
+            .fetch_add(entries, Ordering::Relaxed);
         next
     }
 }
 
 fn encode_entry(entry: &Entry, block: &mut Vec<u8>) {
-    block.extend_from_slice(&entry.version().0.to_le_bytes());
+    block.extend_from_slice(&entry.version().to_bits().to_le_bytes());
     block.extend_from_slice(&entry.access().to_le_bytes());
-    let Parts { key, value, encoding, expire_at, .. } = entry.parts();
-    Effect::Put { key, value, encoding, expire_at }.encode(block);
+    let Parts {
+        key,
+        value,
+        encoding,
+        expire_at,
+        ..
+    } = entry.parts();
+    Effect::Put {
+        key,
+        value,
+        encoding,
+        expire_at,
+    }
+    .encode(block);
 }
 
 /// Reads a block; returns how many entries it holds.
-pub(super) fn decode_block(block: &[u8], mut restore: impl FnMut(DatabaseId, &Parts<'_>)) -> Result<u64, Problem> {
+pub(super) fn decode_block(
+    block: &[u8],
+    mut restore: impl FnMut(DatabaseId, &Parts<'_>),
+) -> Result<u64, Problem> {
     let (database, mut rest) = block.split_first_chunk::<2>().ok_or(Problem::Block)?;
     let database = DatabaseId(u16::from_le_bytes(*database));
     let mut entries = 0;
@@ -216,12 +254,31 @@ pub(super) fn decode_block(block: &[u8], mut restore: impl FnMut(DatabaseId, &Pa
         let (version, tail) = rest.split_first_chunk::<8>().ok_or(Problem::Block)?;
         let (access, tail) = tail.split_first_chunk::<4>().ok_or(Problem::Block)?;
         let mut effects = Effects::new(database, tail);
-        let Some((_, Effect::Put { key, value, encoding, expire_at })) = effects.next().transpose()? else {
+        let Some((
+            _,
+            Effect::Put {
+                key,
+                value,
+                encoding,
+                expire_at,
+            },
+        )) = effects.next().transpose()?
+        else {
             return Err(Problem::Block);
         };
-        let version = Version(u64::from_le_bytes(*version));
+        let version = Version::from_bits(u64::from_le_bytes(*version));
         let access = u32::from_le_bytes(*access);
-        restore(database, &Parts { key, value, encoding, expire_at, version, access });
+        restore(
+            database,
+            &Parts {
+                key,
+                value,
+                encoding,
+                expire_at,
+                version,
+                access,
+            },
+        );
         entries += 1;
         rest = &tail[effects.consumed()..];
     }
@@ -235,7 +292,9 @@ struct Pace {
 
 impl Default for Pace {
     fn default() -> Self {
-        Pace { since: Instant::now() }
+        Pace {
+            since: Instant::now(),
+        }
     }
 }
 

@@ -31,16 +31,25 @@ impl EvictionPolicy {
 
     /// Whether entries keep an access counter rather than a time.
     pub fn uses_frequency(self) -> bool {
-        matches!(self.0, MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu)
+        matches!(
+            self.0,
+            MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu
+        )
     }
 
     fn volatile_only(self) -> bool {
         use MaxmemoryPolicy::*;
-        matches!(self.0, VolatileLru | VolatileLfu | VolatileRandom | VolatileTtl)
+        matches!(
+            self.0,
+            VolatileLru | VolatileLfu | VolatileRandom | VolatileTtl
+        )
     }
 
     fn is_random(self) -> bool {
-        matches!(self.0, MaxmemoryPolicy::AllkeysRandom | MaxmemoryPolicy::VolatileRandom)
+        matches!(
+            self.0,
+            MaxmemoryPolicy::AllkeysRandom | MaxmemoryPolicy::VolatileRandom
+        )
     }
 }
 
@@ -92,16 +101,35 @@ impl Engine {
         let mut payload = Vec::new();
         while self.is_over(settings) && evicted < EVICTIONS_PER_CALL as u64 {
             let Some(candidate) = self.next_candidate(settings, &moment) else {
-                return if evicted > 0 { Ok(evicted) } else { Err(OutOfMemory) };
+                return if evicted > 0 {
+                    Ok(evicted)
+                } else {
+                    Err(OutOfMemory)
+                };
             };
             // Without room in the log nothing may change; the command itself will say so.
-            if self.log.room(Effect::encoded_bytes_max(candidate.key.len(), 0)).is_err() {
+            if self
+                .log
+                .room(Effect::encoded_bytes_max(candidate.key.len(), 0))
+                .is_err()
+            {
                 return Ok(evicted);
             }
-            let quiet = Moment { touch: false, ..moment };
+            let quiet = Moment {
+                touch: false,
+                ..moment
+            };
             let mut transaction = self.begin(Scope::Key(&candidate.key), quiet, &mut payload);
-            if transaction.peek(candidate.database, &candidate.key).is_some() {
-                transaction.apply(candidate.database, &Effect::Delete { key: &candidate.key });
+            if transaction
+                .peek(candidate.database, &candidate.key)
+                .is_some()
+            {
+                transaction.apply(
+                    candidate.database,
+                    &Effect::Delete {
+                        key: &candidate.key,
+                    },
+                );
                 evicted += 1;
             }
             transaction.commit();
@@ -118,7 +146,9 @@ impl Engine {
             self.sample(settings, moment, &mut pool);
             while let Some(candidate) = pool.pop() {
                 let partition = self.store.lock(candidate.partition);
-                let there = partition.version_of(candidate.database, &candidate.key).is_some();
+                let there = partition
+                    .version_of(candidate.database, &candidate.key)
+                    .is_some();
                 if there {
                     return Some(candidate);
                 }
@@ -136,12 +166,16 @@ impl Engine {
             let partition = self.store.lock(id);
             let mut found = false;
             for database in partition.databases() {
-                let Some(keyspace) = partition.keyspace(database) else { continue };
+                let Some(keyspace) = partition.keyspace(database) else {
+                    continue;
+                };
                 let volatile_only = settings.policy.volatile_only();
                 keyspace.sample(rand::random(), settings.samples, volatile_only, |entry| {
                     found = true;
                     let coldness = match settings.policy.0 {
-                        MaxmemoryPolicy::VolatileTtl => u64::MAX - entry.expire_at().unwrap_or(u64::MAX),
+                        MaxmemoryPolicy::VolatileTtl => {
+                            u64::MAX - entry.expire_at().unwrap_or(u64::MAX)
+                        }
                         _ => moment.access.coldness(entry.access()),
                     };
                     offer(pool, coldness, id, database, entry.key());
@@ -155,8 +189,16 @@ impl Engine {
 }
 
 /// Puts a key into the pool if it is colder than the warmest there, or there is space.
-fn offer(pool: &mut Vec<Candidate>, coldness: u64, partition: PartitionId, database: DatabaseId, key: &[u8]) {
-    let known = pool.iter().any(|candidate| candidate.database == database && candidate.key == key);
+fn offer(
+    pool: &mut Vec<Candidate>,
+    coldness: u64,
+    partition: PartitionId,
+    database: DatabaseId,
+    key: &[u8],
+) {
+    let known = pool
+        .iter()
+        .any(|candidate| candidate.database == database && candidate.key == key);
     if known || pool.len() == POOL_MAX && pool[0].coldness >= coldness {
         return;
     }
@@ -164,5 +206,13 @@ fn offer(pool: &mut Vec<Candidate>, coldness: u64, partition: PartitionId, datab
         pool.remove(0);
     }
     let at = pool.partition_point(|candidate| candidate.coldness < coldness);
-    pool.insert(at, Candidate { coldness, partition, database, key: key.to_vec() });
+    pool.insert(
+        at,
+        Candidate {
+            coldness,
+            partition,
+            database,
+            key: key.to_vec(),
+        },
+    );
 }

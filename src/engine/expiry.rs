@@ -31,7 +31,8 @@ impl ExpiryCycle {
             if self.database < databases {
                 spent += SLICE;
                 let database = DatabaseId(self.database);
-                let (some, next) = partition.collect_expired(database, self.position, SLICE, now_ms);
+                let (some, next) =
+                    partition.collect_expired(database, self.position, SLICE, now_ms);
                 removed += some;
                 if partition.has_garbage() {
                     engine.reclaimer.free(partition.take_garbage());

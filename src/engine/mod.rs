@@ -60,6 +60,7 @@ pub struct Engine {
     reclaimer: reclaimer::Reclaimer,
     eviction: eviction::Pool,
     checkpoints: Checkpoints,
+    segment_bytes: u32,
 }
 
 impl Engine {
@@ -70,8 +71,18 @@ impl Engine {
 
     /// Locks what the scope names. `payload` is scratch space, kept by the caller to spare allocations.
     #[inline]
-    pub fn begin<'a>(&'a self, scope: Scope<'_>, moment: Moment, payload: &'a mut Vec<u8>) -> Transaction<'a> {
+    pub fn begin<'a>(
+        &'a self,
+        scope: Scope<'_, '_>,
+        moment: Moment,
+        payload: &'a mut Vec<u8>,
+    ) -> Transaction<'a> {
         Transaction::begin(self, scope, moment, payload)
+    }
+
+    /// Adds a clean end to the log, so that nothing waits for a sync any more.
+    pub fn close(&self) -> std::io::Result<()> {
+        self.log.close()
     }
 
     /// The data.
@@ -82,6 +93,14 @@ impl Engine {
     /// The log.
     pub fn log(&self) -> &Arc<Log> {
         &self.log
+    }
+
+    /// About how many bytes the log has grown by since the last checkpoint began: what a start would replay.
+    pub fn log_growth(&self) -> u64 {
+        let (now, then) = (self.log.appended(), self.checkpoints.status().log_start);
+        let segments = u64::from(now.segment().saturating_sub(then.segment().max(1)));
+        (segments * u64::from(self.segment_bytes) + u64::from(now.position()))
+            .saturating_sub(u64::from(then.position()))
     }
 
     /// Checkpoints: the running one, the last one, and how to start one.

@@ -17,7 +17,9 @@ impl Reclaimer {
     /// Starts the thread; it ends when the reclaimer is dropped.
     pub fn start() -> std::io::Result<Self> {
         let (queue, bundles) = sync_channel::<Vec<Garbage>>(QUEUE_MAX);
-        thread::Builder::new().name("reclaimer".into()).spawn(move || bundles.into_iter().for_each(drop))?;
+        thread::Builder::new()
+            .name("reclaimer".into())
+            .spawn(move || bundles.into_iter().for_each(drop))?;
         Ok(Reclaimer { queue })
     }
 

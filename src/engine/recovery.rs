@@ -43,7 +43,9 @@ pub enum RecoveryError {
         problem: Problem,
     },
     /// The directory was made with other settings.
-    #[error("the data directory was created with {created} partitions, and is opened with {configured}: this number can't be changed")]
+    #[error(
+        "the data directory was created with {created} partitions, and is opened with {configured}: this number can't be changed"
+    )]
     Partitions {
         /// What it has.
         created: u16,
@@ -51,7 +53,9 @@ pub enum RecoveryError {
         configured: u16,
     },
     /// More databases are in use than configured.
-    #[error("the data directory has keys in database {database}, and only {configured} databases are configured")]
+    #[error(
+        "the data directory has keys in database {database}, and only {configured} databases are configured"
+    )]
     Databases {
         /// The highest in use.
         database: DatabaseId,
@@ -92,34 +96,51 @@ pub(super) fn open(mut options: EngineOptions) -> Result<(Engine, RecoverySummar
     options.log.directory = options.directory.clone();
     // The log's lock comes first: nobody else may be changing what is read here.
     let start = checkpoint_start(&options.directory)?;
+    let segment_bytes = options.log.segment_bytes;
     let (log, recovery) = Log::open(options.log, start)?;
     let checkpoint = Checkpoint::open_latest(&options.directory)?;
     let store = Store::new(options.partitions, options.databases, log.id() as u64);
-    if let Some(created) = checkpoint.as_ref().and_then(|checkpoint| created_partitions(checkpoint.metadata()))
+    if let Some(created) = checkpoint
+        .as_ref()
+        .and_then(|checkpoint| created_partitions(checkpoint.metadata()))
         && created != options.partitions.count()
     {
-        return Err(RecoveryError::Partitions { created, configured: options.partitions.count() });
+        return Err(RecoveryError::Partitions {
+            created,
+            configured: options.partitions.count(),
+        });
     }
-    let checkpoint_entries = load(&store, checkpoint.as_ref(), &recovery, options.threads.max(1))?;
+    let checkpoint_entries = load(
+        &store,
+        checkpoint.as_ref(),
+        &recovery,
+        options.threads.max(1),
+    )?;
     check_databases(&store)?;
     let summary = RecoverySummary {
         checkpoint_entries,
         records: recovery.record_count(),
-        torn_tail: recovery.torn_tail().map(ToString::to_string),
+        torn_tail: recovery.torn_tail().map(|tail| format!("{tail:?}")),
     };
-    let checkpoints = Checkpoints::new(options.directory, log.appended(), checkpoint.map_or(0, |c| c.id()));
+    let checkpoints = Checkpoints::new(
+        options.directory,
+        log.appended(),
+        checkpoint.map_or(0, |c| c.id()),
+    );
     let engine = Engine {
         store,
         log: log.into(),
         reclaimer: Reclaimer::start()?,
         eviction: Pool::default(),
         checkpoints,
+        segment_bytes,
     };
     Ok((engine, summary))
 }
 
 fn checkpoint_start(directory: &Path) -> Result<LogOffset, RecoveryError> {
-    Ok(Checkpoint::open_latest(directory)?.map_or(LogOffset::ZERO, |checkpoint| checkpoint.log_start()))
+    Ok(Checkpoint::open_latest(directory)?
+        .map_or(LogOffset::ZERO, |checkpoint| checkpoint.log_start()))
 }
 
 /// The number of partitions, as [`Checkpoints`] writes it into a checkpoint's metadata.
@@ -131,22 +152,37 @@ fn check_databases(store: &Store) -> Result<(), RecoveryError> {
     for id in store.ids() {
         let partition = store.lock(id);
         let configured = store.databases();
-        let used = |database: &DatabaseId| partition.keyspace(*database).is_some_and(|keyspace| !keyspace.is_empty());
+        let used = |database: &DatabaseId| {
+            partition
+                .keyspace(*database)
+                .is_some_and(|keyspace| !keyspace.is_empty())
+        };
         if let Some(database) = partition.databases().skip(configured as usize).find(used) {
-            return Err(RecoveryError::Databases { database, configured });
+            return Err(RecoveryError::Databases {
+                database,
+                configured,
+            });
         }
     }
     Ok(())
 }
 
 /// Each thread takes every n-th partition, and does all that concerns it.
-fn load(store: &Store, checkpoint: Option<&Checkpoint>, log: &Recovery, threads: usize) -> Result<u64, RecoveryError> {
+fn load(
+    store: &Store,
+    checkpoint: Option<&Checkpoint>,
+    log: &Recovery,
+    threads: usize,
+) -> Result<u64, RecoveryError> {
     std::thread::scope(|scope| {
-        let workers: Vec<_> =
-            (0..threads).map(|turn| scope.spawn(move || Loader::new(store, turn, threads).run(checkpoint, log))).collect();
+        let workers: Vec<_> = (0..threads)
+            .map(|turn| scope.spawn(move || Loader::new(store, turn, threads).run(checkpoint, log)))
+            .collect();
         let mut entries = 0;
         for worker in workers {
-            entries += worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            entries += worker
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         }
         Ok(entries)
     })
@@ -170,13 +206,26 @@ impl<'a> Loader<'a> {
         let mine = |id: PartitionId| id.index() % threads == turn;
         let partitions = store
             .ids()
-            .map(|id| mine(id).then(|| Loading { partition: store.lock(id), start: Version::ZERO }))
+            .map(|id| {
+                mine(id).then(|| Loading {
+                    partition: store.lock(id),
+                    start: Version::ZERO,
+                })
+            })
             .collect();
         let now_ms = crate::clock::Clock::System.now_ms();
-        Loader { store, partitions, access: AccessClock::new(now_ms, None) }
+        Loader {
+            store,
+            partitions,
+            access: AccessClock::new(now_ms, None),
+        }
     }
 
-    fn run(mut self, checkpoint: Option<&Checkpoint>, log: &Recovery) -> Result<u64, RecoveryError> {
+    fn run(
+        mut self,
+        checkpoint: Option<&Checkpoint>,
+        log: &Recovery,
+    ) -> Result<u64, RecoveryError> {
         let mut entries = 0;
         if let Some(checkpoint) = checkpoint {
             for loading in self.partitions.iter_mut().flatten() {
@@ -190,11 +239,15 @@ impl<'a> Loader<'a> {
     }
 
     fn replay(&mut self, record: &Record<'_>) -> Result<(), RecoveryError> {
-        let fail = |problem| RecoveryError::Record { offset: record.offset, problem };
+        let fail = |problem| RecoveryError::Record {
+            offset: record.offset,
+            problem,
+        };
         if record.kind != EFFECTS {
             return Err(fail(Problem::Kind(record.kind)));
         }
-        let mine = |index: usize, loader: &Self| loader.partitions.get(index).is_some_and(Option::is_some);
+        let mine =
+            |index: usize, loader: &Self| loader.partitions.get(index).is_some_and(Option::is_some);
         if record.partition != MANY && !mine(record.partition.index(), self) {
             return Ok(());
         }
@@ -206,7 +259,14 @@ impl<'a> Loader<'a> {
                 Some(key) => {
                     let id = self.store.partition_of(key);
                     if let Some(Some(loading)) = self.partitions.get_mut(id.index()) {
-                        loading.replay(record.version, database, key, &effect, &mut changed, &self.access);
+                        loading.replay(
+                            record.version,
+                            database,
+                            key,
+                            &effect,
+                            &mut changed,
+                            &self.access,
+                        );
                     }
                 }
                 None => {
@@ -221,12 +281,21 @@ impl<'a> Loader<'a> {
 }
 
 impl Loading<'_> {
-    fn restore(&mut self, checkpoint: &Checkpoint, access: &AccessClock) -> Result<u64, RecoveryError> {
+    fn restore(
+        &mut self,
+        checkpoint: &Checkpoint,
+        access: &AccessClock,
+    ) -> Result<u64, RecoveryError> {
         let id = self.partition.id();
         let mut entries = 0;
         for block in checkpoint.blocks(id) {
-            let count = decode_block(block?, |database, parts| self.partition.restore(database, parts, access))
-                .map_err(|problem| RecoveryError::Block { partition: id, problem })?;
+            let count = decode_block(block?, |database, parts| {
+                self.partition.restore(database, parts, access)
+            })
+            .map_err(|problem| RecoveryError::Block {
+                partition: id,
+                problem,
+            })?;
             entries += count;
         }
         if let Some(start) = checkpoint.start(id) {
@@ -256,7 +325,13 @@ impl Loading<'_> {
         apply(&mut self.partition, database, effect, version, access);
     }
 
-    fn replay_everywhere(&mut self, version: Version, database: DatabaseId, effect: &Effect<'_>, access: &AccessClock) {
+    fn replay_everywhere(
+        &mut self,
+        version: Version,
+        database: DatabaseId,
+        effect: &Effect<'_>,
+        access: &AccessClock,
+    ) {
         if version <= self.start {
             return;
         }
@@ -271,7 +346,13 @@ impl Loading<'_> {
 }
 
 /// Entries of a checkpoint may have raised the partition's clock past the records that are replayed.
-fn apply(partition: &mut Partition, database: DatabaseId, effect: &Effect<'_>, version: Version, access: &AccessClock) {
+fn apply(
+    partition: &mut Partition,
+    database: DatabaseId,
+    effect: &Effect<'_>,
+    version: Version,
+    access: &AccessClock,
+) {
     partition.apply(database, effect, version, access);
     // Large values that a replay replaces are freed here: nobody waits.
     drop(partition.take_garbage());

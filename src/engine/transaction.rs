@@ -9,11 +9,11 @@ use crate::store::{Entry, PartitionGuard};
 use crate::wal::{LogOffset, NoRoom, RecordHeader};
 
 /// What a transaction locks.
-pub enum Scope<'k> {
+pub enum Scope<'i, 'k> {
     /// The partition of one key.
     Key(&'k [u8]),
     /// The partitions of several keys.
-    Keys(&'k mut dyn Iterator<Item = &'k [u8]>),
+    Keys(&'i mut dyn Iterator<Item = &'k [u8]>),
     /// Every partition.
     All,
 }
@@ -50,14 +50,20 @@ pub struct Transaction<'a> {
 }
 
 impl<'a> Transaction<'a> {
-    pub(super) fn begin(engine: &'a Engine, scope: Scope<'_>, moment: Moment, payload: &'a mut Vec<u8>) -> Self {
+    pub(super) fn begin(
+        engine: &'a Engine,
+        scope: Scope<'_, '_>,
+        moment: Moment,
+        payload: &'a mut Vec<u8>,
+    ) -> Self {
         payload.clear();
         let mut guards = SmallVec::new();
         let undo = matches!(scope, Scope::Keys(_)).then(Vec::new);
         match scope {
             Scope::Key(key) => guards.push(engine.store.lock(engine.store.partition_of(key))),
             Scope::Keys(keys) => {
-                let mut ids: SmallVec<[PartitionId; 16]> = keys.map(|key| engine.store.partition_of(key)).collect();
+                let mut ids: SmallVec<[PartitionId; 16]> =
+                    keys.map(|key| engine.store.partition_of(key)).collect();
                 ids.sort_unstable();
                 ids.dedup();
                 guards.extend(ids.into_iter().map(|id| engine.store.lock(id)));
@@ -95,7 +101,11 @@ impl<'a> Transaction<'a> {
 
     fn guard(&self, key: &[u8]) -> usize {
         if self.guards.len() == 1 {
-            debug_assert_eq!(self.guards[0].id(), self.engine.store.partition_of(key), "key of an unlocked partition");
+            debug_assert_eq!(
+                self.guards[0].id(),
+                self.engine.store.partition_of(key),
+                "key of an unlocked partition"
+            );
             return 0;
         }
         let id = self.engine.store.partition_of(key);
@@ -148,9 +158,17 @@ impl<'a> Transaction<'a> {
         let index = self.guard(key);
         if let Some(undo) = &mut self.undo {
             let before = self.guards[index].copy_of(database, key);
-            undo.push(Undo { guard: index, database, key: key.to_vec(), before });
+            undo.push(Undo {
+                guard: index,
+                database,
+                key: key.to_vec(),
+                before,
+            });
         } else {
-            debug_assert!(self.payload.is_empty(), "one change per single-key transaction");
+            debug_assert!(
+                self.payload.is_empty(),
+                "one change per single-key transaction"
+            );
         }
         self.record(database, effect);
         let version = self.version;
@@ -159,7 +177,10 @@ impl<'a> Transaction<'a> {
 
     /// Makes a change to a whole database; the last one of a transaction over every partition.
     pub fn apply_everywhere(&mut self, database: DatabaseId, effect: &Effect<'_>) {
-        debug_assert_eq!(self.guards.len(), usize::from(self.engine.store.layout().count()));
+        debug_assert_eq!(
+            self.guards.len(),
+            usize::from(self.engine.store.layout().count())
+        );
         self.record(database, effect);
         let version = self.version;
         for guard in &mut self.guards {
@@ -170,7 +191,11 @@ impl<'a> Transaction<'a> {
     fn record(&mut self, database: DatabaseId, effect: &Effect<'_>) {
         if self.version == Version::ZERO {
             let now_ms = self.moment.now_ms;
-            let next = self.guards.iter_mut().map(|guard| guard.clock().next(now_ms)).max();
+            let next = self
+                .guards
+                .iter_mut()
+                .map(|guard| guard.clock().next(now_ms))
+                .max();
             self.version = next.unwrap_or(Version::ZERO);
             self.record_database = database;
         } else if database != self.last_database {
@@ -200,8 +225,12 @@ impl<'a> Transaction<'a> {
             [only] => only.id(),
             _ => super::MANY,
         };
-        let header =
-            RecordHeader { version: self.version, partition, database: self.record_database, kind: super::EFFECTS };
+        let header = RecordHeader {
+            version: self.version,
+            partition,
+            database: self.record_database,
+            kind: super::EFFECTS,
+        };
         let offset = self.engine.log.append(header, self.payload);
         self.payload.clear();
         Some(offset)

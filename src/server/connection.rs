@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use coterie_protocol::{Limits, ProtocolError, ReplyWriter, Scanner};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::output::OutputLimit;
@@ -106,7 +106,12 @@ impl<S: Stream> Connection<S> {
             let mut batch = Batch::begin(&self.node, &self.session);
             let progress = self.execute_batch(&mut batch);
             batch.tally.flush(&self.node.statistics);
-            self.session.publish(batch.moment.now_ms, self.input.len(), self.input.capacity(), self.output.len());
+            self.session.publish(
+                batch.moment.now_ms,
+                self.input.len(),
+                self.input.capacity(),
+                self.output.len(),
+            );
             match progress {
                 Progress::NeedInput => break,
                 Progress::Flush => self.flush().await?,
@@ -140,7 +145,13 @@ impl<S: Stream> Connection<S> {
             };
             let request = self.scanner.request(&self.input);
             if !request.is_empty() {
-                let outcome = execute(&self.node, &mut self.session, request, &mut self.output, batch);
+                let outcome = execute(
+                    &self.node,
+                    &mut self.session,
+                    request,
+                    &mut self.output,
+                    batch,
+                );
                 match outcome {
                     Outcome::Replied => {}
                     Outcome::NoRoom(_) | Outcome::Paused(_) => {
@@ -217,8 +228,13 @@ impl<S: Stream> Connection<S> {
         let config = self.node.config.load();
         let limits = config.client_output_buffer_limit.normal;
         drop(config);
-        self.output_limit.write(&mut self.stream, &self.output, &limits).await?;
-        self.node.statistics.output_bytes.fetch_add(self.output.len() as u64, Relaxed);
+        self.output_limit
+            .write(&mut self.stream, &self.output, &limits)
+            .await?;
+        self.node
+            .statistics
+            .output_bytes
+            .fetch_add(self.output.len() as u64, Relaxed);
         self.output.clear();
         if self.output.capacity() > RETAINED_BYTES {
             self.output = Vec::new();
@@ -233,7 +249,10 @@ impl<S: Stream> Connection<S> {
         drop(config);
         if self.input.len() as u64 > query_limit {
             self.node.statistics.protocol_errors.fetch_add(1, Relaxed);
-            tracing::warn!(client = self.session.client.id, "closed: input exceeds client-query-buffer-limit");
+            tracing::warn!(
+                client = self.session.client.id,
+                "closed: input exceeds client-query-buffer-limit"
+            );
             return Err(End::Closed);
         }
         if self.input.is_empty() && self.input.capacity() > RETAINED_BYTES {
@@ -241,7 +260,8 @@ impl<S: Stream> Connection<S> {
         }
         // A large bulk on its way gets a buffer that grows with what has arrived, never with what is announced.
         let wanted = self.scanner.wanted().saturating_sub(self.input.len());
-        self.input.reserve(wanted.clamp(READ_BYTES, self.input.len().max(READ_BYTES)));
+        self.input
+            .reserve(wanted.clamp(READ_BYTES, self.input.len().max(READ_BYTES)));
         let read = if idle_seconds == 0 {
             self.stream.read_buf(&mut self.input).await?
         } else {
@@ -254,7 +274,10 @@ impl<S: Stream> Connection<S> {
         if read == 0 {
             return Err(End::Closed);
         }
-        self.node.statistics.input_bytes.fetch_add(read as u64, Relaxed);
+        self.node
+            .statistics
+            .input_bytes
+            .fetch_add(read as u64, Relaxed);
         Ok(())
     }
 
@@ -300,10 +323,10 @@ async fn wait_for_room(log: &Log, bytes: usize) {
 }
 
 async fn wait_until_acknowledged(log: &Log, barrier: crate::wal::LogOffset) {
-    if log.is_acknowledged(barrier) {
+    if log.acknowledged_when(barrier) {
         return;
     }
-    let mut durable = log.durable_watch();
+    let mut progress = log.progress_watch();
     // The log outlives its connections; a closed channel can only mean that the process ends.
-    let _ = durable.wait_for(|_| log.is_acknowledged(barrier)).await;
+    let _ = progress.wait_for(|_| log.acknowledged_when(barrier)).await;
 }

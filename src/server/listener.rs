@@ -52,7 +52,12 @@ pub fn bind_tcp(config: &Config) -> Result<Vec<TcpListener>, ListenError> {
             Err(error) if optional && error.kind() != io::ErrorKind::AddrInUse => {
                 tracing::debug!(address = name, %error, "optional address not available");
             }
-            Err(source) => return Err(ListenError { address: format!("{name}:{port}"), source }),
+            Err(source) => {
+                return Err(ListenError {
+                    address: format!("{name}:{port}"),
+                    source,
+                });
+            }
         }
     }
     Ok(listeners)
@@ -63,10 +68,16 @@ fn bind_address(name: &str, port: u16, backlog: u32) -> io::Result<TcpListener> 
         "*" => IpAddr::from([0, 0, 0, 0]),
         "::*" => IpAddr::from([0u16; 8]),
         "localhost" => IpAddr::from([127, 0, 0, 1]),
-        other => other.parse().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?,
+        other => other
+            .parse()
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?,
     };
     let address = SocketAddr::new(ip, port);
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
@@ -90,17 +101,21 @@ pub fn bind_unix(path: &Path, mode: u32) -> Result<UnixListener, ListenError> {
         }
         Ok(listener)
     };
-    open().map_err(|source| ListenError { address: path.display().to_string(), source })
+    open().map_err(|source| ListenError {
+        address: path.display().to_string(),
+        source,
+    })
 }
 
 /// Accepts TCP connections for ever.
 pub async fn accept_tcp(listener: TcpListener, node: Arc<Node>, workers: Arc<Workers>) {
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => match prepare_tcp(stream, &node) {
-                Ok((stream, local)) => {
-                    let node = node.clone();
-                    workers.spawn(async move {
+            Ok((stream, peer)) => {
+                match prepare_tcp(stream, &node) {
+                    Ok((stream, local)) => {
+                        let node = node.clone();
+                        workers.spawn(async move {
                         match TcpStream::from_std(stream) {
                             Ok(stream) => {
                                 let descriptor = stream.as_raw_fd();
@@ -110,9 +125,10 @@ pub async fn accept_tcp(listener: TcpListener, node: Arc<Node>, workers: Arc<Wor
                             Err(error) => tracing::debug!(%error, "connection lost on its way to a worker"),
                         }
                     });
+                    }
+                    Err(error) => tracing::debug!(%error, "connection lost before it was served"),
                 }
-                Err(error) => tracing::debug!(%error, "connection lost before it was served"),
-            },
+            }
             Err(error) => {
                 tracing::warn!(%error, "accept failed");
                 tokio::time::sleep(ACCEPT_RETRY).await;
@@ -126,8 +142,9 @@ fn prepare_tcp(stream: TcpStream, node: &Node) -> io::Result<(std::net::TcpStrea
     let keepalive_seconds = node.config.load().tcp_keepalive;
     if keepalive_seconds > 0 {
         let interval = Duration::from_secs((keepalive_seconds / 3).max(1).into());
-        let keepalive =
-            TcpKeepalive::new().with_time(Duration::from_secs(keepalive_seconds.into())).with_interval(interval);
+        let keepalive = TcpKeepalive::new()
+            .with_time(Duration::from_secs(keepalive_seconds.into()))
+            .with_interval(interval);
         SockRef::from(&stream).set_tcp_keepalive(&keepalive.with_retries(3))?;
     }
     let local = stream.local_addr()?;
@@ -135,9 +152,18 @@ fn prepare_tcp(stream: TcpStream, node: &Node) -> io::Result<(std::net::TcpStrea
 }
 
 /// Accepts connections to the Unix socket for ever.
-pub async fn accept_unix(listener: UnixListener, path: String, node: Arc<Node>, workers: Arc<Workers>) {
+pub async fn accept_unix(
+    listener: UnixListener,
+    path: String,
+    node: Arc<Node>,
+    workers: Arc<Workers>,
+) {
     loop {
-        match listener.accept().await.and_then(|(stream, _)| stream.into_std()) {
+        match listener
+            .accept()
+            .await
+            .and_then(|(stream, _)| stream.into_std())
+        {
             Ok(stream) => {
                 let (node, address) = (node.clone(), format!("{path}:0"));
                 workers.spawn(async move {
@@ -183,13 +209,27 @@ async fn serve<S: Stream>(
         return;
     }
     let id = node.clients.next_id();
-    let client = Arc::new(Client::new(id, address, local_address, is_local, descriptor, node.now_ms()));
+    let client = Arc::new(Client::new(
+        id,
+        address,
+        local_address,
+        is_local,
+        descriptor,
+        node.now_ms(),
+    ));
     if !node.clients.add(client.clone(), config.maxclients as usize) {
         node.statistics.rejected_connections.fetch_add(1, Relaxed);
-        let _ = stream.write_all(b"-ERR max number of clients reached\r\n").await;
+        let _ = stream
+            .write_all(b"-ERR max number of clients reached\r\n")
+            .await;
         return;
     }
-    let _registered = Registered { node: node.clone(), id };
+    let _registered = Registered {
+        node: node.clone(),
+        id,
+    };
     drop(config);
-    Connection::new(stream, node, Session::new(client, !has_password)).serve().await;
+    Connection::new(stream, node, Session::new(client, !has_password))
+        .serve()
+        .await;
 }

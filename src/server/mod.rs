@@ -26,22 +26,35 @@ impl Server {
         let config = node.config.load_full();
         let listeners = listener::bind_tcp(&config)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = if config.threads == 0 { cores } else { config.threads };
+        let threads = if config.threads == 0 {
+            cores
+        } else {
+            config.threads
+        };
         let workers = Arc::new(Workers::start(threads)?);
-        node.threads.store(workers.len(), Relaxed);
+        node.threads.store(workers.count(), Relaxed);
         let mut acceptors = JoinSet::new();
         for listener in listeners {
             if let Ok(address) = listener.local_addr() {
                 node.port.store(address.port().into(), Relaxed);
                 tracing::info!(%address, threads, "ready to accept connections");
             }
-            acceptors.spawn(listener::accept_tcp(listener, node.clone(), workers.clone()));
+            acceptors.spawn(listener::accept_tcp(
+                listener,
+                node.clone(),
+                workers.clone(),
+            ));
         }
         if let Some(path) = &config.unixsocket {
             let listener = listener::bind_unix(path, config.unixsocketperm)?;
             let name = path.display().to_string();
             tracing::info!(path = name, "ready to accept connections");
-            acceptors.spawn(listener::accept_unix(listener, name, node.clone(), workers.clone()));
+            acceptors.spawn(listener::accept_unix(
+                listener,
+                name,
+                node.clone(),
+                workers.clone(),
+            ));
         }
         Ok(Server { acceptors, workers })
     }
@@ -49,7 +62,9 @@ impl Server {
     /// Stops accepting, and ends every connection where it waits.
     pub async fn stop(mut self) {
         self.acceptors.shutdown().await;
-        if let Ok(workers) = Arc::try_unwrap(self.workers).map_err(|_| tracing::debug!("workers still in use")) {
+        if let Ok(workers) =
+            Arc::try_unwrap(self.workers).map_err(|_| tracing::debug!("workers still in use"))
+        {
             workers.stop();
         }
     }

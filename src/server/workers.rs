@@ -26,18 +26,18 @@ struct Worker {
 impl Workers {
     /// Starts this many threads.
     pub fn start(threads: usize) -> io::Result<Self> {
-        let workers = (0..threads.max(1)).map(start_worker).collect::<io::Result<_>>()?;
-        Ok(Workers { workers, next: AtomicUsize::new(0) })
+        let workers = (0..threads.max(1))
+            .map(start_worker)
+            .collect::<io::Result<_>>()?;
+        Ok(Workers {
+            workers,
+            next: AtomicUsize::new(0),
+        })
     }
 
     /// Number of threads.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.workers.len()
-    }
-
-    /// Whether there are none; there always is one.
-    pub fn is_empty(&self) -> bool {
-        self.workers.is_empty()
     }
 
     /// Runs a task on the next thread in turn.
@@ -66,12 +66,21 @@ impl Workers {
 }
 
 fn start_worker(number: usize) -> io::Result<Worker> {
-    let runtime = Builder::new_current_thread().enable_all().event_interval(EVENT_INTERVAL).build()?;
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .event_interval(EVENT_INTERVAL)
+        .build()?;
     let handle = runtime.handle().clone();
     let (stop, stopped) = oneshot::channel();
-    let thread = thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
-        // Ends when the sender is dropped, too.
-        let _ = runtime.block_on(stopped);
-    })?;
-    Ok(Worker { handle, stop, thread })
+    let thread = thread::Builder::new()
+        .name(format!("worker-{number}"))
+        .spawn(move || {
+            // Ends when the sender is dropped, too.
+            let _ = runtime.block_on(stopped);
+        })?;
+    Ok(Worker {
+        handle,
+        stop,
+        thread,
+    })
 }

@@ -47,7 +47,9 @@ impl AccessClock {
 
     /// Bits of an entry after one more access.
     pub fn touched(&self, access: u32) -> u32 {
-        let Some(lfu) = self.lfu else { return self.seconds() };
+        let Some(lfu) = self.lfu else {
+            return self.seconds();
+        };
         let mut counter = self.frequency(access);
         if counter < 255 {
             let base = counter.saturating_sub(LFU_INITIAL);
@@ -98,7 +100,10 @@ mod tests {
 
     #[test]
     fn frequency_grows_with_use_and_decays() {
-        let settings = LfuSettings { log_factor: 10, decay_minutes: 1 };
+        let settings = LfuSettings {
+            log_factor: 10,
+            decay_minutes: 1,
+        };
         let clock = AccessClock::new(600_000, Some(settings));
         let mut access = clock.initial();
         for _ in 0..10_000 {

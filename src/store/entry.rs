@@ -74,7 +74,12 @@ impl Fields {
         let value_length_at = KEY_LENGTH_AT + if flags & WIDE != 0 { 4 } else { 1 };
         let expiry_at = value_length_at + 2;
         let key_at = expiry_at + if flags & EXPIRES != 0 { 8 } else { 0 };
-        Fields { value_length_at, expiry_at, key_at, key_length }
+        Fields {
+            value_length_at,
+            expiry_at,
+            key_at,
+            key_length,
+        }
     }
 
     fn value_at(&self) -> usize {
@@ -86,7 +91,11 @@ impl Entry {
     /// Allocates an entry.
     pub fn new(parts: &Parts<'_>) -> Self {
         let boxed = parts.value.len() > INLINE_VALUE_BYTES_MAX;
-        let buffer = if boxed { Some(Box::new(parts.value.to_vec())) } else { None };
+        let buffer = if boxed {
+            Some(Box::new(parts.value.to_vec()))
+        } else {
+            None
+        };
         let inline = if boxed { &[][..] } else { parts.value };
         Self::build(parts, inline, buffer)
     }
@@ -105,9 +114,13 @@ impl Entry {
             flags |= BOXED;
         }
         let fields = Fields::new(flags, parts.key.len());
-        let tail = if buffer.is_some() { size_of::<usize>() } else { inline.len() };
+        let tail = if buffer.is_some() {
+            size_of::<usize>()
+        } else {
+            inline.len()
+        };
         let entry = Entry(allocate(fields.value_at() + tail));
-        entry.write(0, &parts.version.0.to_ne_bytes());
+        entry.write(0, &parts.version.to_bits().to_ne_bytes());
         entry.write(FLAGS_AT, &[flags]);
         if flags & WIDE != 0 {
             entry.write(KEY_LENGTH_AT, &(parts.key.len() as u32).to_ne_bytes());
@@ -161,12 +174,12 @@ impl Entry {
 
     /// Version of the last change.
     pub fn version(&self) -> Version {
-        Version(u64::from_ne_bytes(self.read(0)))
+        Version::from_bits(u64::from_ne_bytes(self.read(0)))
     }
 
     /// Sets the version of the last change.
     pub fn set_version(&mut self, version: Version) {
-        self.write(0, &version.0.to_ne_bytes());
+        self.write(0, &version.to_bits().to_ne_bytes());
     }
 
     /// 24 bits of LRU or LFU state.
@@ -192,7 +205,9 @@ impl Entry {
         if flags & EXPIRES == 0 {
             return None;
         }
-        Some(u64::from_ne_bytes(self.read(Fields::new(flags, 0).expiry_at)))
+        Some(u64::from_ne_bytes(
+            self.read(Fields::new(flags, 0).expiry_at),
+        ))
     }
 
     /// Whether the key is past its expiry.
@@ -226,7 +241,12 @@ impl Entry {
             self.set_encoding(encoding);
             return;
         }
-        *self = Entry::new(&Parts { value, encoding, expire_at, ..self.parts() });
+        *self = Entry::new(&Parts {
+            value,
+            encoding,
+            expire_at,
+            ..self.parts()
+        });
     }
 
     /// Sets or removes the expiry; the value is not copied when it is large.
@@ -275,9 +295,23 @@ impl Entry {
     }
 
     #[allow(clippy::box_collection)]
-    fn rebuild(&mut self, encoding: StringEncoding, expire_at: Option<u64>, buffer: Option<Box<Vec<u8>>>) {
-        let inline = if buffer.is_some() { &[][..] } else { self.value() };
-        let parts = Parts { value: &[], encoding, expire_at, ..self.parts() };
+    fn rebuild(
+        &mut self,
+        encoding: StringEncoding,
+        expire_at: Option<u64>,
+        buffer: Option<Box<Vec<u8>>>,
+    ) {
+        let inline = if buffer.is_some() {
+            &[][..]
+        } else {
+            self.value()
+        };
+        let parts = Parts {
+            value: &[],
+            encoding,
+            expire_at,
+            ..self.parts()
+        };
         *self = Entry::build(&parts, inline, buffer);
     }
 
@@ -289,7 +323,7 @@ impl Entry {
         }
         let buffer = self.buffer();
         // An empty buffer takes its place, so that the entry stays whole.
-        let empty = Box::into_raw(Box::new(Vec::new())) as usize;
+        let empty = Box::into_raw(Box::<Vec<u8>>::default()) as usize;
         self.write(self.fields().value_at(), &empty.to_ne_bytes());
         // SAFETY: made by Box::into_raw in `build`, and no longer reachable from the entry.
         Some(unsafe { Box::from_raw(buffer) })
@@ -326,8 +360,11 @@ impl Entry {
     /// Size of the allocation, in bytes.
     fn size(&self) -> usize {
         let fields = self.fields();
-        let tail =
-            if self.flags() & BOXED != 0 { size_of::<usize>() } else { self.inline_length(&fields) };
+        let tail = if self.flags() & BOXED != 0 {
+            size_of::<usize>()
+        } else {
+            self.inline_length(&fields)
+        };
         fields.value_at() + tail
     }
 
@@ -338,7 +375,12 @@ impl Entry {
 
     fn write(&self, at: usize, bytes: &[u8]) {
         // SAFETY: as in `read`; called only while building an entry, or from `&mut self` methods.
-        unsafe { self.0.as_ptr().add(at).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) }
+        unsafe {
+            self.0
+                .as_ptr()
+                .add(at)
+                .copy_from_nonoverlapping(bytes.as_ptr(), bytes.len())
+        }
     }
 
     fn slice(&self, at: usize, length: usize) -> &[u8] {
@@ -384,10 +426,12 @@ mod tests {
     }
 
     fn edit() -> impl Strategy<Value = Edit> {
-        let value = || prop_oneof![
-            prop::collection::vec(any::<u8>(), 0..40),
-            prop::collection::vec(any::<u8>(), 1000..1100),
-        ];
+        let value = || {
+            prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..40),
+                prop::collection::vec(any::<u8>(), 1000..1100),
+            ]
+        };
         prop_oneof![
             (value(), any::<Option<u64>>()).prop_map(|(v, e)| Edit::Replace(v, e)),
             any::<Option<u64>>().prop_map(Edit::Expire),
@@ -403,7 +447,7 @@ mod tests {
         ) {
             let mut entry = Entry::new(&Parts {
                 key: &key, value: b"first", encoding: StringEncoding::Embedded,
-                expire_at: None, version: Version(7), access: 0xabcdef,
+                expire_at: None, version: Version::from_bits(7), access: 0xabcdef,
             });
             let (mut value, mut expire_at) = (b"first".to_vec(), None);
             for edit in edits {
@@ -428,7 +472,7 @@ mod tests {
                 prop_assert_eq!(entry.value(), &value[..]);
                 prop_assert_eq!(entry.expire_at(), expire_at);
                 prop_assert_eq!(entry.access(), 0xabcdef);
-                prop_assert_eq!(entry.version(), Version(7));
+                prop_assert_eq!(entry.version(), Version::from_bits(7));
                 prop_assert!(entry.allocated_bytes() >= key.len() + value.len());
             }
         }
@@ -437,8 +481,12 @@ mod tests {
     #[test]
     fn a_small_key_and_value_share_a_cache_line() {
         let entry = Entry::new(&Parts {
-            key: &[b'k'; 16], value: &[b'v'; 32], encoding: StringEncoding::Embedded,
-            expire_at: None, version: Version(1), access: 0,
+            key: &[b'k'; 16],
+            value: &[b'v'; 32],
+            encoding: StringEncoding::Embedded,
+            expire_at: None,
+            version: Version::from_bits(1),
+            access: 0,
         });
         assert_eq!(entry.allocated_bytes(), 64);
     }

@@ -45,7 +45,11 @@ pub struct Keyspace {
 impl Keyspace {
     /// An empty one, whose hashes use this seed.
     pub fn new(seed: u64) -> Self {
-        Keyspace { entries: Table::new(seed), volatile: Table::new(seed), entry_bytes: 0 }
+        Keyspace {
+            entries: Table::new(seed),
+            volatile: Table::new(seed),
+            entry_bytes: 0,
+        }
     }
 
     /// Number of keys, those counted too that expired and were not collected yet.
@@ -107,7 +111,12 @@ impl Keyspace {
     }
 
     /// Changes an entry and keeps the books. `None` if there is none.
-    pub fn update<R>(&mut self, key: &[u8], hash: u64, change: impl FnOnce(&mut Entry) -> R) -> Option<R> {
+    pub fn update<R>(
+        &mut self,
+        key: &[u8],
+        hash: u64,
+        change: impl FnOnce(&mut Entry) -> R,
+    ) -> Option<R> {
         let entry = self.entries.find_mut(hash, |entry| entry.key() == key)?;
         let (bytes, expires) = (entry.allocated_bytes(), entry.expire_at().is_some());
         let result = change(entry);
@@ -123,7 +132,11 @@ impl Keyspace {
     }
 
     fn note_volatile(&mut self, hash: u64) {
-        if self.volatile.find(hash, |volatile| volatile.0 == hash).is_none() {
+        if self
+            .volatile
+            .find(hash, |volatile| volatile.0 == hash)
+            .is_none()
+        {
             self.volatile.insert(hash, Volatile(hash));
         }
     }
@@ -140,28 +153,49 @@ impl Keyspace {
 
     /// Removes keys that expired, from position `from` of the volatile keys on, looking at about `count` of
     /// them. Returns where to go on; `None` at the end.
-    pub fn collect_expired(&mut self, from: u64, count: usize, now_ms: u64, collect: impl FnMut(Entry)) -> Option<u64> {
+    pub fn collect_expired(
+        &mut self,
+        from: u64,
+        count: usize,
+        now_ms: u64,
+        collect: impl FnMut(Entry),
+    ) -> Option<u64> {
         let mut due = Vec::new();
-        let next = self.volatile.scan(from, count, |volatile| due.push(volatile.0));
-        due.into_iter().filter_map(|hash| self.remove_expired(hash, now_ms)).for_each(collect);
+        let next = self
+            .volatile
+            .scan(from, count, |volatile| due.push(volatile.0));
+        due.into_iter()
+            .filter_map(|hash| self.remove_expired(hash, now_ms))
+            .for_each(collect);
         next
     }
 
     fn remove_expired(&mut self, hash: u64, now_ms: u64) -> Option<Entry> {
-        let entry = self.entries.remove(hash, |entry| entry.is_expired(now_ms))?;
+        let entry = self
+            .entries
+            .remove(hash, |entry| entry.is_expired(now_ms))?;
         self.entry_bytes -= entry.allocated_bytes();
         self.volatile.remove(hash, |volatile| volatile.0 == hash);
         Some(entry)
     }
 
     /// Looks at up to `count` entries near a random point, or of those with an expiry.
-    pub fn sample(&self, random: u64, count: usize, volatile_only: bool, mut visit: impl FnMut(&Entry)) {
+    pub fn sample(
+        &self,
+        random: u64,
+        count: usize,
+        volatile_only: bool,
+        mut visit: impl FnMut(&Entry),
+    ) {
         if !volatile_only {
             self.entries.sample(random, count, visit);
             return;
         }
         self.volatile.sample(random, count, |volatile| {
-            if let Some(entry) = self.entries.find(volatile.0, |entry| entry.expire_at().is_some()) {
+            if let Some(entry) = self
+                .entries
+                .find(volatile.0, |entry| entry.expire_at().is_some())
+            {
                 visit(entry);
             }
         });

@@ -45,7 +45,13 @@ impl Store {
         let partitions = (0..layout.count())
             .map(|id| Padded(Mutex::new(Partition::new(PartitionId(id), seed))))
             .collect();
-        Store { partitions, layout, seed, databases, allocated: AtomicI64::new(0) }
+        Store {
+            partitions,
+            layout,
+            seed,
+            databases,
+            allocated: AtomicI64::new(0),
+        }
     }
 
     /// How slots map to partitions.
@@ -74,7 +80,11 @@ impl Store {
     pub fn lock(&self, id: PartitionId) -> PartitionGuard<'_> {
         let partition = self.partitions[usize::from(id.0)].0.lock();
         let before = partition.allocated_bytes();
-        PartitionGuard { partition, allocated: &self.allocated, before }
+        PartitionGuard {
+            partition,
+            allocated: &self.allocated,
+            before,
+        }
     }
 
     /// Numbers of all partitions.
@@ -106,7 +116,8 @@ impl Drop for PartitionGuard<'_> {
     fn drop(&mut self) {
         let after = self.partition.allocated_bytes();
         if after != self.before {
-            self.allocated.fetch_add(after as i64 - self.before as i64, Ordering::Relaxed);
+            self.allocated
+                .fetch_add(after as i64 - self.before as i64, Ordering::Relaxed);
         }
     }
 }

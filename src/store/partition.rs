@@ -77,7 +77,11 @@ impl Partition {
     pub fn allocated_bytes(&self) -> usize {
         debug_assert_eq!(
             self.allocated_bytes,
-            self.databases.iter().flatten().map(|keyspace| keyspace.allocated_bytes()).sum::<usize>()
+            self.databases
+                .iter()
+                .flatten()
+                .map(|keyspace| keyspace.allocated_bytes())
+                .sum::<usize>()
         );
         self.allocated_bytes
     }
@@ -111,15 +115,29 @@ impl Partition {
 
     /// Version of a key's entry; `None` if there is none.
     pub fn version_of(&self, database: DatabaseId, key: &[u8]) -> Option<Version> {
-        self.keyspace(database)?.find(key, self.hash(key)).map(Entry::version)
+        self.keyspace(database)?
+            .find(key, self.hash(key))
+            .map(Entry::version)
     }
 
     /// The live entry of a key; an expired one is removed. With a clock the entry counts as used.
     #[inline]
-    pub fn get(&mut self, database: DatabaseId, key: &[u8], now_ms: u64, touch: Option<&AccessClock>) -> Option<&Entry> {
+    pub fn get(
+        &mut self,
+        database: DatabaseId,
+        key: &[u8],
+        now_ms: u64,
+        touch: Option<&AccessClock>,
+    ) -> Option<&Entry> {
         let hash = self.hash(key);
         // Split borrows: the entry that is returned borrows `databases` alone.
-        let Partition { databases, expired, garbage, allocated_bytes, .. } = self;
+        let Partition {
+            databases,
+            expired,
+            garbage,
+            allocated_bytes,
+            ..
+        } = self;
         let keyspace = databases.get_mut(database.index())?.as_deref_mut()?;
         let entry = match keyspace.find_live(key, hash, now_ms)? {
             Lookup::Live(entry) => entry,
@@ -137,11 +155,32 @@ impl Partition {
     }
 
     /// Makes a change. The same effects in the same order give the same state on any node.
-    pub fn apply(&mut self, database: DatabaseId, effect: &Effect<'_>, version: Version, access: &AccessClock) {
-        debug_assert!(version >= self.clock.last(), "versions of a partition never fall");
+    pub fn apply(
+        &mut self,
+        database: DatabaseId,
+        effect: &Effect<'_>,
+        version: Version,
+        access: &AccessClock,
+    ) {
+        debug_assert!(
+            version >= self.clock.last(),
+            "versions of a partition never fall"
+        );
         match *effect {
-            Effect::Put { key, value, encoding, expire_at } => {
-                let parts = Parts { key, value, encoding, expire_at, version, access: access.initial() };
+            Effect::Put {
+                key,
+                value,
+                encoding,
+                expire_at,
+            } => {
+                let parts = Parts {
+                    key,
+                    value,
+                    encoding,
+                    expire_at,
+                    version,
+                    access: access.initial(),
+                };
                 self.put(database, &parts, access);
             }
             Effect::PutPadded { key, offset, bytes } => {
@@ -154,10 +193,14 @@ impl Partition {
                     access: access.initial(),
                 };
                 self.put(database, &empty, access);
-                self.update(database, key, version, |entry| entry.splice(offset as usize, bytes));
+                self.update(database, key, version, |entry| {
+                    entry.splice(offset as usize, bytes)
+                });
             }
             Effect::Splice { key, offset, bytes } => {
-                self.update(database, key, version, |entry| entry.splice(offset as usize, bytes));
+                self.update(database, key, version, |entry| {
+                    entry.splice(offset as usize, bytes)
+                });
             }
             Effect::ExpireAt { key, at } => {
                 self.update(database, key, version, |entry| entry.set_expire_at(at));
@@ -171,7 +214,11 @@ impl Partition {
                 });
             }
             Effect::Clear => {
-                if let Some(keyspace) = self.databases.get_mut(database.index()).and_then(Option::take) {
+                if let Some(keyspace) = self
+                    .databases
+                    .get_mut(database.index())
+                    .and_then(Option::take)
+                {
                     self.allocated_bytes -= keyspace.allocated_bytes();
                     self.garbage.push(Garbage::Keyspace(keyspace));
                 }
@@ -216,7 +263,13 @@ impl Partition {
         });
     }
 
-    fn update(&mut self, database: DatabaseId, key: &[u8], version: Version, change: impl FnOnce(&mut Entry)) {
+    fn update(
+        &mut self,
+        database: DatabaseId,
+        key: &[u8],
+        version: Version,
+        change: impl FnOnce(&mut Entry),
+    ) {
         let hash = self.hash(key);
         self.change(database, |keyspace, _| {
             keyspace.update(key, hash, |entry| {
@@ -250,7 +303,13 @@ impl Partition {
     }
 
     /// Removes keys that expired; see [`Keyspace::collect_expired`].
-    pub fn collect_expired(&mut self, database: DatabaseId, from: u64, count: usize, now_ms: u64) -> (usize, Option<u64>) {
+    pub fn collect_expired(
+        &mut self,
+        database: DatabaseId,
+        from: u64,
+        count: usize,
+        now_ms: u64,
+    ) -> (usize, Option<u64>) {
         let mut collected = 0;
         let next = self.change(database, |keyspace, garbage| {
             keyspace.collect_expired(from, count, now_ms, |entry| {

@@ -22,10 +22,25 @@ mod tests {
 
     #[test]
     fn follows_jemalloc() {
-        for (bytes, class) in [(1, 8), (8, 8), (9, 16), (63, 64), (65, 80), (128, 128), (129, 160), (160, 160)] {
+        for (bytes, class) in [
+            (1, 8),
+            (8, 8),
+            (9, 16),
+            (63, 64),
+            (65, 80),
+            (128, 128),
+            (129, 160),
+            (160, 160),
+        ] {
             assert_eq!(size_class(bytes), class, "{bytes}");
         }
-        for (bytes, class) in [(257, 320), (1024, 1024), (1025, 1280), (14337, 16384), (16385, 20480)] {
+        for (bytes, class) in [
+            (257, 320),
+            (1024, 1024),
+            (1025, 1280),
+            (14337, 16384),
+            (16385, 20480),
+        ] {
             assert_eq!(size_class(bytes), class, "{bytes}");
         }
     }

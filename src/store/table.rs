@@ -64,8 +64,19 @@ struct Segment<T> {
 impl<T: Hashed> Table<T> {
     /// An empty table, which allocates little until it is used.
     pub fn new(seed: u64) -> Self {
-        let first = Segment { elements: HashTable::new(), depth: 0, prefix: 0 };
-        Table { directory: vec![0], depth: 0, segments: vec![first], length: 0, slot_bytes: 0, seed }
+        let first = Segment {
+            elements: HashTable::new(),
+            depth: 0,
+            prefix: 0,
+        };
+        Table {
+            directory: vec![0],
+            depth: 0,
+            segments: vec![first],
+            length: 0,
+            slot_bytes: 0,
+            seed,
+        }
     }
 
     /// Number of elements.
@@ -107,21 +118,27 @@ impl<T: Hashed> Table<T> {
     #[inline]
     pub fn locate(&self, hash: u64, is_it: impl FnMut(&T) -> bool) -> Option<Place> {
         let segment = self.index(hash);
-        let bucket = self.segments[segment].elements.find_bucket_index(hash, is_it)?;
+        let bucket = self.segments[segment]
+            .elements
+            .find_bucket_index(hash, is_it)?;
         Some(Place { segment, bucket })
     }
 
     /// The element at a place that [`Table::locate`] gave since the last change.
     #[inline]
     pub fn at_mut(&mut self, place: Place) -> Option<&mut T> {
-        self.segments[place.segment].elements.get_bucket_mut(place.bucket)
+        self.segments[place.segment]
+            .elements
+            .get_bucket_mut(place.bucket)
     }
 
     /// Adds an element that is not there yet.
     pub fn insert(&mut self, hash: u64, element: T) {
         debug_assert_eq!(hash, element.hash(self.seed));
         let mut index = self.index(hash);
-        while self.segments[index].elements.len() >= SPLIT_ABOVE && self.segments[index].depth < DEPTH_MAX {
+        while self.segments[index].elements.len() >= SPLIT_ABOVE
+            && self.segments[index].depth < DEPTH_MAX
+        {
             self.split(index);
             index = self.index(hash);
         }
@@ -129,11 +146,15 @@ impl<T: Hashed> Table<T> {
         let segment = &mut self.segments[index];
         self.length += 1;
         if segment.elements.len() < segment.elements.capacity() {
-            segment.elements.insert_unique(hash, element, |e| e.hash(seed));
+            segment
+                .elements
+                .insert_unique(hash, element, |e| e.hash(seed));
             return;
         }
         let before = segment.allocated_bytes();
-        segment.elements.insert_unique(hash, element, |e| e.hash(seed));
+        segment
+            .elements
+            .insert_unique(hash, element, |e| e.hash(seed));
         self.slot_bytes = self.slot_bytes + segment.allocated_bytes() - before;
     }
 
@@ -154,7 +175,8 @@ impl<T: Hashed> Table<T> {
         let mut left = count;
         let end = 1u64 << POSITION_BITS;
         while from < end {
-            let segment = &self.segments[self.directory[(from >> (POSITION_BITS - self.depth)) as usize] as usize];
+            let segment = &self.segments
+                [self.directory[(from >> (POSITION_BITS - self.depth)) as usize] as usize];
             let shift = POSITION_BITS - segment.depth;
             let next_segment = (segment.prefix + 1) << shift;
             let mut due: Vec<(u64, &T)> = segment
@@ -174,7 +196,9 @@ impl<T: Hashed> Table<T> {
             }
             due.sort_unstable_by_key(|(at, _)| *at);
             let last = due[left.max(1) - 1].0;
-            due.iter().take_while(|(at, _)| *at <= last).for_each(|(_, element)| visit(element));
+            due.iter()
+                .take_while(|(at, _)| *at <= last)
+                .for_each(|(_, element)| visit(element));
             return Some(last + 1);
         }
         (from < end).then_some(from)
@@ -189,7 +213,10 @@ impl<T: Hashed> Table<T> {
         let slots = self.directory.len();
         let mut slot = random as usize % slots;
         // Segments may be empty, but not all are.
-        while self.segments[self.directory[slot] as usize].elements.is_empty() {
+        while self.segments[self.directory[slot] as usize]
+            .elements
+            .is_empty()
+        {
             slot = (slot + 1) % slots;
         }
         let elements = &self.segments[self.directory[slot] as usize].elements;
@@ -203,12 +230,18 @@ impl<T: Hashed> Table<T> {
 
     /// Visits everything, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.segments.iter().flat_map(|segment| segment.elements.iter())
+        self.segments
+            .iter()
+            .flat_map(|segment| segment.elements.iter())
     }
 
     fn split(&mut self, index: usize) {
         if self.segments[index].depth == self.depth {
-            self.directory = self.directory.iter().flat_map(|&segment| [segment, segment]).collect();
+            self.directory = self
+                .directory
+                .iter()
+                .flat_map(|&segment| [segment, segment])
+                .collect();
             self.depth += 1;
         }
         let segment = &mut self.segments[index];
@@ -227,9 +260,15 @@ impl<T: Hashed> Table<T> {
             half.insert_unique(hash, element, |e| e.hash(seed));
         }
         segment.elements = low;
-        self.slot_bytes = self.slot_bytes + size_class(high.allocation_size()) + segment.allocated_bytes() - before;
+        self.slot_bytes =
+            self.slot_bytes + size_class(high.allocation_size()) + segment.allocated_bytes()
+                - before;
         let sibling = self.segments.len() as u32;
-        self.segments.push(Segment { elements: high, depth, prefix: prefix | 1 });
+        self.segments.push(Segment {
+            elements: high,
+            depth,
+            prefix: prefix | 1,
+        });
         self.point(prefix | 1, depth, sibling);
         self.check();
     }
@@ -242,7 +281,11 @@ impl<T: Hashed> Table<T> {
     }
 
     fn merge_if_sparse(&mut self, index: usize) {
-        let Segment { depth, prefix, ref elements } = self.segments[index];
+        let Segment {
+            depth,
+            prefix,
+            ref elements,
+        } = self.segments[index];
         if elements.len() >= MERGE_BELOW || depth == 0 {
             return;
         }
@@ -258,7 +301,9 @@ impl<T: Hashed> Table<T> {
         let seed = self.seed;
         let segment = &mut self.segments[keep];
         for element in absorbed.elements {
-            segment.elements.insert_unique(element.hash(seed), element, |e| e.hash(seed));
+            segment
+                .elements
+                .insert_unique(element.hash(seed), element, |e| e.hash(seed));
         }
         segment.depth -= 1;
         segment.prefix >>= 1;
@@ -276,7 +321,12 @@ impl<T: Hashed> Table<T> {
     }
 
     fn halve_directory(&mut self) {
-        while self.depth > 0 && self.segments.iter().all(|segment| segment.depth < self.depth) {
+        while self.depth > 0
+            && self
+                .segments
+                .iter()
+                .all(|segment| segment.depth < self.depth)
+        {
             self.directory = self.directory.iter().copied().step_by(2).collect();
             self.depth -= 1;
         }
@@ -284,8 +334,20 @@ impl<T: Hashed> Table<T> {
 
     fn check(&self) {
         debug_assert_eq!(self.directory.len(), 1 << self.depth);
-        debug_assert_eq!(self.slot_bytes, self.segments.iter().map(Segment::allocated_bytes).sum::<usize>());
-        debug_assert_eq!(self.length, self.segments.iter().map(|s| s.elements.len()).sum::<usize>());
+        debug_assert_eq!(
+            self.slot_bytes,
+            self.segments
+                .iter()
+                .map(Segment::allocated_bytes)
+                .sum::<usize>()
+        );
+        debug_assert_eq!(
+            self.length,
+            self.segments
+                .iter()
+                .map(|s| s.elements.len())
+                .sum::<usize>()
+        );
         debug_assert!(self.directory.iter().enumerate().all(|(slot, &index)| {
             let segment = &self.segments[index as usize];
             slot as u64 >> (self.depth - segment.depth) == segment.prefix
@@ -334,7 +396,11 @@ mod tests {
         assert!((0..50_000).all(|n| table.find(Number(n).hash(1), |e| e.0 == n).is_some()));
         (0..49_990).for_each(|n| remove(&mut table, n));
         assert_eq!(table.iter().count(), 10);
-        assert!(table.segments.len() <= 2, "{} segments", table.segments.len());
+        assert!(
+            table.segments.len() <= 2,
+            "{} segments",
+            table.segments.len()
+        );
     }
 
     proptest! {

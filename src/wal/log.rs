@@ -207,6 +207,11 @@ impl Log {
         Ok(log)
     }
 
+    /// The random id that the log got when its directory was created.
+    pub fn id(&self) -> u128 {
+        self.shared.log_id
+    }
+
     /// Appends a record and returns its end: it is durable when [`Log::durable`] has reached that.
     ///
     /// Takes a short lock and never waits for I/O. It doesn't fail when [`Log::room`] was asked for a
