@@ -197,6 +197,7 @@ impl Flusher {
                 tail.start_mapping(&shared.marks);
             }
             if batch.sync {
+                tail.cool();
                 tail.append_sync_mark(batch.target, &shared.marks);
             }
             for chunk in batch.chunks {

@@ -81,6 +81,7 @@ pub(crate) struct Shared {
     pub(crate) on_sync_failure: Mutex<SyncFailureHook>,
     statistics: Mutex<SyncStatistics>,
     durable: watch::Sender<LogOffset>,
+    progress: watch::Sender<u64>,
     /// Wakes threads in [`Log::wait_until_durable`].
     advanced: Condvar,
     room: watch::Sender<u64>,
@@ -125,6 +126,7 @@ impl Shared {
             on_sync_failure: Mutex::new(parts.on_sync_failure),
             statistics: Mutex::default(),
             durable: watch::Sender::new(end),
+            progress: watch::Sender::new(0),
             advanced: Condvar::new(),
             room: watch::Sender::new(0),
         }
@@ -152,7 +154,10 @@ impl Shared {
 
     /// Tells those who wait that the marks have moved.
     pub(crate) fn publish_progress(&self) {
-        self.durable.send_replace(self.marks.durable());
+        let durable = self.marks.durable();
+        self.durable
+            .send_if_modified(|last| std::mem::replace(last, durable) != durable);
+        self.progress.send_modify(|count| *count += 1);
         self.advanced.notify_all();
     }
 
@@ -227,15 +232,14 @@ impl Log {
         let shared = &*self.shared;
         let draft = Draft::new(shared.seed, Class::Caller, header, payload);
         let mut tail = shared.tail.lock();
-        let segment = tail.segment;
         let end = tail.append(draft, &shared.marks);
-        let rolled = tail.segment != segment;
-        let wake = std::mem::take(&mut tail.wake_flusher) || rolled;
+        let wake_flusher = std::mem::take(&mut tail.wake_flusher);
+        let wake_preparer = std::mem::take(&mut tail.wake_preparer);
         drop(tail);
-        if wake {
+        if wake_flusher {
             shared.flush.notify_one();
         }
-        if rolled {
+        if wake_preparer {
             shared.prepare.notify_one();
         }
         end
@@ -295,8 +299,7 @@ impl Log {
         self.shared.marks.durable()
     }
 
-    /// Follows [`Log::durable`]. Notifies whenever [`Log::is_acknowledged`] may say yes where it said
-    /// no, also if the offset stays; so `wait_for(|_| log.is_acknowledged(end))` waits for a record.
+    /// Follows [`Log::durable`].
     pub fn durable_watch(&self) -> watch::Receiver<LogOffset> {
         self.shared.durable.subscribe()
     }
@@ -310,13 +313,18 @@ impl Log {
     /// Whether the record that ends at `offset` may be acknowledged: with `Always` when it is
     /// durable, else when it is in the page cache, which it usually is as soon as it is appended.
     #[inline]
-    pub fn is_acknowledged(&self, offset: LogOffset) -> bool {
+    pub fn acknowledged_when(&self, offset: LogOffset) -> bool {
         match self.durability() {
             Durability::Always => self.durable() >= offset,
             Durability::Everysec | Durability::Os => {
                 self.stored() >= offset || self.durable() >= offset
             }
         }
+    }
+
+    /// Changes whenever [`Log::acknowledged_when`] may say yes where it said no.
+    pub fn progress_watch(&self) -> watch::Receiver<u64> {
+        self.shared.progress.subscribe()
     }
 
     /// Changes the durability, for records already waiting too.
@@ -363,11 +371,6 @@ impl Log {
             shared.advanced.wait(&mut tail);
         }
         Ok(())
-    }
-
-    /// The random id of the log, one per directory.
-    pub fn id(&self) -> u128 {
-        self.shared.log_id
     }
 
     /// Removes segments that hold nothing at or after `offset`, as a checkpoint has it; keeps some of

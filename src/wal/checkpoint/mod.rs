@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 use coterie_protocol::PartitionId;
 
-pub use reader::{Blocks, Checkpoint, remove_older_than, remove_older_than_with};
+pub use reader::{Blocks, Checkpoint};
 pub use writer::CheckpointWriter;
 
 use super::files::Files;

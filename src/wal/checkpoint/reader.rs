@@ -177,40 +177,40 @@ impl Checkpoint {
         }
         Ok(count)
     }
-}
 
-/// Removes the complete checkpoints of a directory with an id lower than `id`. Returns how many.
-///
-/// # Errors
-///
-/// What the file system says; then some may have gone.
-pub fn remove_older_than(directory: &Path, id: u64) -> Result<usize, CheckpointError> {
-    remove_older_than_with(&SystemFiles, directory, id)
-}
+    /// Removes the complete checkpoints of a directory with an id lower than `id`. Returns how many.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says; then some may have gone.
+    pub fn remove_older_than(directory: &Path, id: u64) -> Result<usize, CheckpointError> {
+        Self::remove_older_than_with(&SystemFiles, directory, id)
+    }
 
-/// Like [`remove_older_than`], on another file system.
-///
-/// # Errors
-///
-/// As there.
-pub fn remove_older_than_with(
-    files: &dyn Files,
-    directory: &Path,
-    id: u64,
-) -> Result<usize, CheckpointError> {
-    let mut old = ids(files, directory)?;
-    old.retain(|old| *old < id);
-    for id in &old {
-        let path = directory.join(file_name(*id));
-        files
-            .remove(&path)
-            .map_err(CheckpointError::io("removing", &path))?;
+    /// Like [`Checkpoint::remove_older_than`], on another file system.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn remove_older_than_with(
+        files: &dyn Files,
+        directory: &Path,
+        id: u64,
+    ) -> Result<usize, CheckpointError> {
+        let mut old = ids(files, directory)?;
+        old.retain(|old| *old < id);
+        for id in &old {
+            let path = directory.join(file_name(*id));
+            files
+                .remove(&path)
+                .map_err(CheckpointError::io("removing", &path))?;
+        }
+        if !old.is_empty() {
+            let synced = files.sync_directory(directory);
+            synced.map_err(CheckpointError::io("syncing", directory))?;
+        }
+        Ok(old.len())
     }
-    if !old.is_empty() {
-        let synced = files.sync_directory(directory);
-        synced.map_err(CheckpointError::io("syncing", directory))?;
-    }
-    Ok(old.len())
 }
 
 /// The blocks of one partition.

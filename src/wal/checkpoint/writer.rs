@@ -133,14 +133,15 @@ impl CheckpointWriter {
         Ok(())
     }
 
-    /// Forgets the blocks written so far of the open partition; its start version stays.
+    /// Forgets what was written of the open partition, and begins it again from `start`.
     ///
     /// # Errors
     ///
     /// If no partition is open.
-    pub fn restart_partition(&mut self) -> Result<(), CheckpointError> {
+    pub fn restart_partition(&mut self, start: Version) -> Result<(), CheckpointError> {
         let part = self.current.as_mut().ok_or(NO_PARTITION)?;
         part.blocks.clear();
+        part.start = start;
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
 use super::*;
-use crate::wal::checkpoint::{Checkpoint, CheckpointError, CheckpointWriter, remove_older_than};
+use crate::wal::checkpoint::{Checkpoint, CheckpointError, CheckpointWriter};
 
 type Parts = BTreeMap<u16, (u64, Vec<Vec<u8>>)>;
 
@@ -72,7 +72,10 @@ fn round_trip() {
             scope.spawn(|| assert_eq!(read(&checkpoint).unwrap(), small()));
         }
     });
-    assert_eq!(remove_older_than(directory.path(), 2).unwrap(), 1);
+    assert_eq!(
+        Checkpoint::remove_older_than(directory.path(), 2).unwrap(),
+        1
+    );
     assert_eq!(Checkpoint::list(directory.path()).unwrap().len(), 1);
 }
 
@@ -108,12 +111,12 @@ fn a_partition_can_be_begun_again() {
         Err(CheckpointError::Misuse(_))
     ));
     writer.block(b"first try").unwrap();
-    writer.restart_partition().unwrap();
+    writer.restart_partition(Version::from_bits(2)).unwrap();
     writer.block(b"second try").unwrap();
     writer.end_partition().unwrap();
     writer.finish().unwrap();
     let checkpoint = Checkpoint::open_latest(directory.path()).unwrap().unwrap();
-    let expected = BTreeMap::from([(1, (1, vec![b"second try".to_vec()]))]);
+    let expected = BTreeMap::from([(1, (2, vec![b"second try".to_vec()]))]);
     assert_eq!(read(&checkpoint).unwrap(), expected);
 }
 

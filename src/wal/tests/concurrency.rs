@@ -96,7 +96,7 @@ fn switching_to_always_makes_earlier_records_durable() {
     let directory = tempfile::tempdir().unwrap();
     let (log, _) = Log::open(options(directory.path(), Durability::Os), LogOffset::ZERO).unwrap();
     let end = append(&log, 1, b"written at ease");
-    assert!(log.is_acknowledged(end));
+    assert!(log.acknowledged_when(end));
     log.set_durability(Durability::Always);
     wait_until("it is durable", || log.durable() >= end);
     let end = append(&log, 2, b"written with care");
@@ -114,7 +114,7 @@ fn everysec_syncs_without_being_asked() {
     .unwrap();
     for n in 0..3 {
         let end = append(&log, n, b"x");
-        assert!(log.is_acknowledged(end));
+        assert!(log.acknowledged_when(end));
         wait_until("it is durable", || log.durable() >= end);
     }
 }

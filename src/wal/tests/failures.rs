@@ -50,7 +50,7 @@ fn a_full_disk_is_refused_before_writing_and_passes() {
                             break log.status().room_failure.unwrap();
                         }
                     } else {
-                        assert!(log.is_acknowledged(end));
+                        assert!(log.acknowledged_when(end));
                     }
                 }
                 Err(NoRoom::Failed(text)) => break text,
@@ -82,8 +82,8 @@ fn appending_beyond_the_room_loses_and_acknowledges_nothing_early() {
     let ends: Vec<_> = (0..2000_u64)
         .map(|n| log.append(header(n), &[n as u8; 130]))
         .collect();
-    assert!(log.is_acknowledged(ends[100]));
-    assert!(!log.is_acknowledged(ends[1999]));
+    assert!(log.acknowledged_when(ends[100]));
+    assert!(!log.acknowledged_when(ends[1999]));
     wait_until("it is noticed", || {
         matches!(log.room(1), Err(NoRoom::Failed(_)))
     });
@@ -108,7 +108,10 @@ fn closing_with_a_full_disk_reports_what_is_lost() {
         .map(|n| log.append(header(n), &[1; 130]))
         .collect();
     log.close().unwrap_err();
-    let acknowledged = ends.iter().filter(|end| log.is_acknowledged(**end)).count();
+    let acknowledged = ends
+        .iter()
+        .filter(|end| log.acknowledged_when(**end))
+        .count();
     assert!(acknowledged < 2000);
     drop(log);
     let (_log, recovery) = Log::open(options(directory.path(), Durability::Os), START).unwrap();
@@ -148,10 +151,10 @@ fn a_failed_sync_stops_the_log() {
         assert!(log.status().stopped.is_some());
         assert_eq!(log.durable(), good);
         if durability == Durability::Always {
-            assert!(!log.is_acknowledged(bad));
+            assert!(!log.acknowledged_when(bad));
         }
         let late = log.append(header(3), b"too late");
-        assert!(!log.is_acknowledged(late));
+        assert!(!log.acknowledged_when(late));
         log.close().unwrap_err();
     }
 }
@@ -264,7 +267,7 @@ fn room_for_a_large_record_fails_without_harm_to_others() {
     assert_eq!(log.room(100), Ok(()));
     faults.no_space.store(false, Ordering::SeqCst);
     let end = append(&log, 1, &vec![1; large]);
-    assert!(log.is_acknowledged(end));
+    assert!(log.acknowledged_when(end));
 }
 
 #[test]

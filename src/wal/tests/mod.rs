@@ -53,7 +53,9 @@ fn append(log: &Log, n: u64, payload: &[u8]) -> LogOffset {
 }
 
 fn acknowledged(log: &Log, offset: LogOffset) {
-    wait_until("the record is acknowledged", || log.is_acknowledged(offset));
+    wait_until("the record is acknowledged", || {
+        log.acknowledged_when(offset)
+    });
 }
 
 /// The versions and payloads of all records.
