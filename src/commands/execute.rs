@@ -56,6 +56,17 @@ pub enum Outcome {
     Deferred(Deferred),
 }
 
+/// Brings near the data a request will touch, while others before it are executed.
+#[inline]
+pub fn prefetch(node: &Node, session: &Session, request: Request<'_>) {
+    if let Some(command) = table::by_name(request.name())
+        && let Some(index) = command.spec.keys.single()
+        && let Some(key) = request.get(index)
+    {
+        node.engine.store().prefetch(session.database, key);
+    }
+}
+
 /// Executes a request, appending its reply to `out`.
 pub fn execute(
     node: &Arc<Node>,

@@ -24,7 +24,7 @@ pub mod table;
 
 pub use call::{Call, Control, Deferred};
 pub use error::{CommandError, CommandResult};
-pub use execute::{Batch, Outcome, execute};
+pub use execute::{Batch, Outcome, execute, prefetch};
 pub use spec::{
     Argument, Categories, CommandSpec, Docs, Flags, Handler, KeyFlags, KeySpec, Keys, Locks,
 };

@@ -120,8 +120,10 @@ pub(super) fn open(mut options: EngineOptions) -> Result<(Engine, RecoverySummar
     let summary = RecoverySummary {
         checkpoint_entries,
         records: recovery.record_count(),
-        torn_tail: recovery.torn_tail().map(|tail| format!("{tail:?}")),
+        torn_tail: recovery.torn_tail().map(ToString::to_string),
     };
+    // While a recovery lives, old segments are not recycled.
+    drop(recovery);
     let checkpoints = Checkpoints::new(
         options.directory,
         log.appended(),

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::output::OutputLimit;
-use crate::commands::{Batch, Outcome, execute};
+use crate::commands::{Batch, Outcome, execute, prefetch};
 use crate::monitor::Monitor;
 use crate::node::Node;
 use crate::session::Session;
@@ -50,6 +50,8 @@ pub struct Connection<S> {
     node: Arc<Node>,
     session: Session,
     scanner: Scanner,
+    /// Scans the request after the one that is executed, to bring its data near.
+    ahead: Scanner,
     input: BytesMut,
     output: Vec<u8>,
     output_limit: OutputLimit,
@@ -63,6 +65,7 @@ impl<S: Stream> Connection<S> {
             node,
             session,
             scanner: Scanner::new(),
+            ahead: Scanner::new(),
             input: BytesMut::new(),
             output: Vec::new(),
             output_limit: OutputLimit::default(),
@@ -133,9 +136,13 @@ impl<S: Stream> Connection<S> {
     }
 
     fn execute_batch(&mut self, batch: &mut Batch) -> Progress {
-        let limits = self.limits(batch);
+        let mut scanned = None;
         for _ in 0..BATCH_REQUESTS {
-            let consumed = match self.scanner.scan(&self.input, &limits) {
+            let limits = self.limits(batch);
+            let consumed = match scanned
+                .take()
+                .unwrap_or_else(|| self.scanner.scan(&self.input, &limits))
+            {
                 Ok(Some(consumed)) => consumed,
                 Ok(None) => return Progress::NeedInput,
                 Err(error) => {
@@ -143,6 +150,15 @@ impl<S: Stream> Connection<S> {
                     return Progress::Close;
                 }
             };
+            // Logging in changes the limits of what follows.
+            if limits.authenticated {
+                let rest = &self.input[consumed..];
+                let next = self.ahead.scan(rest, &limits);
+                if let Ok(Some(_)) = next {
+                    prefetch(&self.node, &self.session, self.ahead.request(rest));
+                }
+                scanned = Some(next);
+            }
             let request = self.scanner.request(&self.input);
             if !request.is_empty() {
                 let outcome = execute(
@@ -157,15 +173,16 @@ impl<S: Stream> Connection<S> {
                     Outcome::NoRoom(_) | Outcome::Paused(_) => {
                         // The request stays in the buffer and is scanned again.
                         self.scanner = Scanner::new();
+                        self.ahead = Scanner::new();
                         return Progress::Suspended(outcome);
                     }
                     Outcome::Deferred(_) => {
-                        self.input.advance(consumed);
+                        self.step(consumed, &scanned);
                         return Progress::Suspended(outcome);
                     }
                 }
             }
-            self.input.advance(consumed);
+            self.step(consumed, &scanned);
             if self.session.close_after_reply || self.session.monitor {
                 return Progress::Flush;
             }
@@ -177,6 +194,16 @@ impl<S: Stream> Connection<S> {
             }
         }
         Progress::Yield
+    }
+
+    /// Goes on to the next request, which may have been scanned already.
+    fn step(&mut self, consumed: usize, next: &Option<Result<Option<usize>, ProtocolError>>) {
+        self.input.advance(consumed);
+        std::mem::swap(&mut self.scanner, &mut self.ahead);
+        if !matches!(next, Some(Ok(_))) {
+            // It was not scanned, or failed: whoever scans it begins at its start.
+            self.scanner = Scanner::new();
+        }
     }
 
     fn limits(&self, batch: &Batch) -> Limits {
