@@ -1,0 +1,47 @@
+//! One test per script and protocol version.
+
+use std::fs;
+
+use crate::common::Protocol;
+use crate::runner::{run_script, source_path};
+
+macro_rules! scripts {
+    ($($name:ident),* $(,)?) => {
+        const NAMES: &[&str] = &[$(stringify!($name)),*];
+        $(
+            mod $name {
+                use super::{Protocol, run_script};
+
+                #[test]
+                fn resp2() {
+                    run_script(stringify!($name), Protocol::Resp2);
+                }
+
+                #[test]
+                fn resp3() {
+                    run_script(stringify!($name), Protocol::Resp3);
+                }
+            }
+        )*
+    };
+}
+
+scripts! {
+    strings_set,
+    strings_numbers,
+}
+
+#[test]
+fn every_script_is_run() {
+    for entry in fs::read_dir(source_path("scripts")).expect("the scripts") {
+        let path = entry.expect("a directory entry").path();
+        let name = path
+            .file_stem()
+            .and_then(|stem| stem.to_str())
+            .expect("a file name");
+        assert!(
+            NAMES.contains(&name),
+            "{name}.txt isn't listed in scripts.rs"
+        );
+    }
+}
