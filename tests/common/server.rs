@@ -298,7 +298,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
-        if std::thread::panicking() {
+        if std::thread::panicking() && self.options.program == Program::Subject {
             eprintln!("{}", self.log_tail());
         }
     }

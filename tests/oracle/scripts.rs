@@ -29,6 +29,11 @@ macro_rules! scripts {
 scripts! {
     strings_set,
     strings_numbers,
+    strings_ranges,
+    bitmaps,
+    bitfield,
+    keys,
+    expiry,
 }
 
 #[test]
