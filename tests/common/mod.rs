@@ -8,6 +8,7 @@
 mod connection;
 mod quoting;
 mod reply;
+mod resp3;
 mod server;
 mod wait;
 

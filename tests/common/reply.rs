@@ -8,6 +8,7 @@ use redis_protocol::resp3::{decode::complete as resp3, types::OwnedFrame as Fram
 
 use super::connection::Protocol;
 use super::quoting::escape;
+use super::resp3::decode as resp3_decode;
 
 /// A decoded reply. Maps and sets keep no order (their decoder doesn't): compare raw bytes where order counts.
 #[derive(Clone, Debug, PartialEq, PartialOrd)]
@@ -45,7 +46,8 @@ impl Reply {
                 .map_err(|e| e.to_string()),
             Protocol::Resp3 => resp3::decode(buffer)
                 .map(|found| found.map(|(frame, length)| (Self::from_resp3(frame), length)))
-                .map_err(|e| e.to_string()),
+                // The decoder refuses sets of maps, which COMMAND INFO's key specifications are.
+                .or_else(|_| resp3_decode(buffer)),
         }
     }
 

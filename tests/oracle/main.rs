@@ -4,6 +4,7 @@
 mod common;
 
 mod intended;
+mod raw;
 mod runner;
 mod script;
 mod scripts;

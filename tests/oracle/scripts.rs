@@ -34,6 +34,9 @@ scripts! {
     bitfield,
     keys,
     expiry,
+    connection,
+    auth,
+    server,
 }
 
 #[test]
