@@ -3,7 +3,11 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod command_table;
+mod generated;
+mod info;
 mod intended;
+mod mutated;
 mod raw;
 mod runner;
 mod script;
