@@ -1,0 +1,95 @@
+//! What a node does without being asked: expiry, eviction, checkpoints by size and age.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::engine::{CheckpointError, ExpiryCycle};
+use crate::node::Node;
+
+/// Keys looked at in one step of the expiry cycle before other tasks get their turn.
+const EXPIRY_STEP: usize = 1024;
+/// A step that removed more than one in this many of the keys it saw is followed by another at once.
+const EXPIRY_STALE_FRACTION: usize = 10;
+/// Steps a tick at most, for each unit of `active-expire-effort`.
+const EXPIRY_STEPS: u32 = 25;
+
+/// Removes expired keys `hz` times a second, longer where many are due.
+pub async fn expire(node: Arc<Node>) {
+    let mut cycle = ExpiryCycle::default();
+    loop {
+        let config = node.config.load_full();
+        tokio::time::sleep(Duration::from_secs(1) / config.hz.max(1)).await;
+        let now_ms = node.now_ms();
+        for _ in 0..EXPIRY_STEPS * config.active_expire_effort {
+            let removed = cycle.step(&node.engine, EXPIRY_STEP, now_ms);
+            if removed <= EXPIRY_STEP / EXPIRY_STALE_FRACTION {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Brings memory under a limit that was lowered, without a client having to write.
+pub async fn evict(node: Arc<Node>) {
+    let mut ticks = interval(Duration::from_millis(100));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let config = node.config.load_full();
+        let Some(settings) = Node::eviction(&config) else {
+            continue;
+        };
+        while let Ok(count @ 1..) = node.engine.evict(&settings, node.moment(&config)) {
+            node.statistics
+                .evicted_keys
+                .fetch_add(count, std::sync::atomic::Ordering::Relaxed);
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Makes a checkpoint when the log has grown, or the last one is old.
+pub async fn checkpoint(node: Arc<Node>) {
+    let mut ticks = interval(Duration::from_secs(1));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if is_checkpoint_due(&node) {
+            // A failure is logged, and told by INFO.
+            let _ = make_checkpoint(&node).await;
+        }
+    }
+}
+
+fn is_checkpoint_due(node: &Node) -> bool {
+    let config = node.config.load();
+    let status = node.engine.checkpoints().status();
+    let grown = node.engine.log_growth();
+    let by_size = config.checkpoint_log_size > 0 && grown >= config.checkpoint_log_size;
+    let age_ms = node.now_ms().saturating_sub(status.last_ms);
+    let by_age = config.checkpoint_interval > 0
+        && grown > 0
+        && age_ms >= u64::from(config.checkpoint_interval) * 1000;
+    !status.running && (by_size || by_age)
+}
+
+/// Makes a checkpoint on a thread of its own and waits for it.
+pub async fn make_checkpoint(node: &Arc<Node>) -> Result<(), CheckpointError> {
+    let (done, result) = tokio::sync::oneshot::channel();
+    let for_thread = node.clone();
+    let started = std::thread::Builder::new()
+        .name("checkpoint".into())
+        .spawn(move || {
+            // Whoever asked may have left.
+            let _ = done.send(for_thread.engine.checkpoint());
+        });
+    match started {
+        Ok(_) => result
+            .await
+            .unwrap_or_else(|_| Err(CheckpointError::Failed("its thread died".into()))),
+        Err(error) => Err(CheckpointError::Failed(error.to_string().into())),
+    }
+}

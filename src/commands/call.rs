@@ -1,0 +1,42 @@
+//! What a command's handler works with.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use coterie_protocol::{DatabaseId, ReplyWriter, Request};
+
+use crate::engine::Transaction;
+use crate::node::Node;
+use crate::session::Session;
+
+/// A reply that comes later: encoded, in the protocol version the session had.
+pub type Deferred = Pin<Box<dyn Future<Output = Vec<u8>> + Send>>;
+
+/// A call of a data command: its arguments, the locked partitions, the reply.
+pub struct Call<'c, 'x> {
+    /// The arguments; argument 0 is the command's name.
+    pub request: Request<'c>,
+    /// Reads and changes.
+    pub transaction: &'c mut Transaction<'x>,
+    /// Where the reply goes. What a handler that returns an error has written is taken back.
+    pub reply: &'c mut ReplyWriter<'x>,
+    /// The session's database.
+    pub database: DatabaseId,
+    /// The server's settings and counters; its engine is locked, so not to be begun on.
+    pub node: &'c Node,
+}
+
+/// A call of a command that needs no lock.
+pub struct Control<'c, 'x> {
+    /// The arguments; argument 0 is the command's name.
+    pub request: Request<'c>,
+    /// The connection's state.
+    pub session: &'c mut Session,
+    /// The server.
+    pub node: &'c Arc<Node>,
+    /// Where the reply goes; not for deferred commands, which return theirs.
+    pub reply: &'c mut ReplyWriter<'x>,
+    /// Unix milliseconds.
+    pub now_ms: u64,
+}

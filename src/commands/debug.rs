@@ -1,0 +1,6 @@
+//! DEBUG: for tests.
+
+use super::spec::CommandSpec;
+
+/// The family's part of the command table.
+pub static COMMANDS: &[CommandSpec] = &[];

@@ -1,0 +1,57 @@
+//! What can go wrong with a command, in Redis' own words.
+
+use std::borrow::Cow;
+
+use crate::wal::NoRoom;
+
+/// Outcome of a handler, which has written its reply when it is `Ok`.
+pub type CommandResult = Result<(), CommandError>;
+
+/// An error reply. Nothing was changed when one is returned.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// Options that make no sense.
+    #[error("ERR syntax error")]
+    Syntax,
+    /// An argument or value that should be an integer.
+    #[error("ERR value is not an integer or out of range")]
+    NotInteger,
+    /// An argument or value that should be a number.
+    #[error("ERR value is not a valid float")]
+    NotFloat,
+    /// A non-negative count was asked for.
+    #[error("ERR value is out of range, must be positive")]
+    NotPositive,
+    /// An offset or index beyond the limits.
+    #[error("ERR value is out of range")]
+    OutOfRange,
+    /// `RENAME`, `OBJECT` and others, of a key that is not there.
+    #[error("ERR no such key")]
+    NoSuchKey,
+    /// A database number that is not configured.
+    #[error("ERR DB index is out of range")]
+    DatabaseOutOfRange,
+    /// The wrong number of arguments, of the named command (`container|subcommand` for a subcommand).
+    #[error("ERR wrong number of arguments for '{0}' command")]
+    Arity(Cow<'static, str>),
+    /// Any other error: the whole line, starting with its code (`ERR …`, `OOM …`).
+    #[error("{0}")]
+    Line(Cow<'static, str>),
+    /// The log has no room yet: not an answer, unless it can't be made.
+    #[error(
+        "MISCONF Errors writing to the log: {0}. Commands that may modify the data set are disabled. Free some disk space, or look at the server's log for details."
+    )]
+    NoRoom(#[source] NoRoom, usize),
+}
+
+impl CommandError {
+    /// An error of the general code with this text.
+    pub fn err(text: impl std::fmt::Display) -> Self {
+        CommandError::Line(Cow::Owned(format!("ERR {text}")))
+    }
+
+    /// An error with this whole line, its code included.
+    pub fn line(line: &'static str) -> Self {
+        CommandError::Line(Cow::Borrowed(line))
+    }
+}

@@ -1,0 +1,335 @@
+//! From a request to its reply: the checks every command goes through, its locks, its handler, its record.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use coterie_protocol::{ReplyWriter, Request, RespVersion};
+
+use super::call::{Call, Control, Deferred};
+use super::error::{CommandError, CommandResult};
+use super::spec::{CommandSpec, Flags, Handler, Locks};
+use super::table::{self, Command};
+use crate::config::Config;
+use crate::effect::Effect;
+use crate::engine::{Moment, Scope};
+use crate::node::Node;
+use crate::session::{ReplyMode, Session};
+use crate::statistics::Tally;
+use crate::wal::NoRoom;
+
+/// What the commands of one batch share.
+pub struct Batch {
+    /// The time they see.
+    pub moment: Moment,
+    /// The settings they see.
+    pub config: Arc<Config>,
+    /// Reading of the node's tick counter at the end of the last command.
+    pub ticks: u64,
+    /// What they did.
+    pub tally: Tally,
+}
+
+impl Batch {
+    /// A batch that begins now.
+    pub fn begin(node: &Node, session: &Session) -> Self {
+        let config = node.config.load_full();
+        let mut moment = node.moment(&config);
+        moment.touch = !session.no_touch;
+        Batch {
+            moment,
+            config,
+            ticks: node.ticks.raw(),
+            tally: Tally::default(),
+        }
+    }
+}
+
+/// What became of a request.
+pub enum Outcome {
+    /// The reply is written.
+    Replied,
+    /// Nothing was done: the log has to prepare room for this many bytes first. Execute it again then.
+    NoRoom(usize),
+    /// Nothing was done: a pause lasts until then, in Unix milliseconds. Execute it again then.
+    Paused(u64),
+    /// The reply comes from this future, in the order of requests.
+    Deferred(Deferred),
+}
+
+/// Executes a request, appending its reply to `out`.
+pub fn execute(
+    node: &Arc<Node>,
+    session: &mut Session,
+    request: Request<'_>,
+    out: &mut Vec<u8>,
+    batch: &mut Batch,
+) -> Outcome {
+    let start = out.len();
+    let command = match table::find(request).and_then(|command| admit(session, command)) {
+        Ok(command) => command,
+        Err(error) => {
+            reject(node, session, request, &error, out);
+            return Outcome::Replied;
+        }
+    };
+    let spec = command.spec;
+    let may_write = spec.flags.intersects(Flags::WRITE | Flags::MAY_REPLICATE);
+    if let Some(until_ms) = node.pause.holds(may_write, batch.moment.now_ms)
+        && !is_exempt_from_pause(spec)
+    {
+        return Outcome::Paused(until_ms);
+    }
+    if let Err(error) = check_resources(node, spec, request, batch) {
+        if let CommandError::NoRoom(NoRoom::Preparing, bytes) = error {
+            return Outcome::NoRoom(bytes);
+        }
+        node.statistics
+            .command(command.index)
+            .rejected
+            .fetch_add(1, Relaxed);
+        reject(node, session, request, &error, out);
+        return Outcome::Replied;
+    }
+    if node.monitors.any()
+        && !spec.flags.contains(Flags::SKIP_MONITOR)
+        && !spec.flags.contains(Flags::ADMIN)
+    {
+        show_to_monitors(node, session, request);
+    }
+    let result = run(node, session, spec, request, out, batch);
+    let outcome = match result {
+        Ok(None) => Outcome::Replied,
+        Ok(Some(deferred)) => Outcome::Deferred(deferred),
+        Err(CommandError::NoRoom(NoRoom::Preparing, bytes)) => {
+            out.truncate(start);
+            return Outcome::NoRoom(bytes);
+        }
+        Err(error) => {
+            out.truncate(start);
+            node.statistics
+                .command(command.index)
+                .failed
+                .fetch_add(1, Relaxed);
+            write_error(node, session.resp, &error, out);
+            Outcome::Replied
+        }
+    };
+    finish(node, session, command, request, batch);
+    withhold_reply(session, start, out);
+    outcome
+}
+
+/// The checks on a command that need nothing but the session.
+fn admit(session: &Session, command: &'static Command) -> Result<&'static Command, CommandError> {
+    if !session.authenticated && !command.spec.flags.contains(Flags::NO_AUTH) {
+        return Err(CommandError::line("NOAUTH Authentication required."));
+    }
+    Ok(command)
+}
+
+/// `CLIENT UNPAUSE` and the like must be able to end a pause.
+fn is_exempt_from_pause(spec: &CommandSpec) -> bool {
+    spec.name.starts_with("client|") || spec.name == "shutdown"
+}
+
+/// Memory and log room, before anything is changed.
+fn check_resources(
+    node: &Node,
+    spec: &CommandSpec,
+    request: Request<'_>,
+    batch: &Batch,
+) -> CommandResult {
+    if let Some(settings) = Node::eviction(&batch.config) {
+        let evicted = node.engine.evict(&settings, batch.moment);
+        if let Ok(count) = evicted
+            && count > 0
+        {
+            node.statistics.evicted_keys.fetch_add(count, Relaxed);
+        }
+        if evicted.is_err() && spec.flags.contains(Flags::DENYOOM) {
+            return Err(CommandError::line(
+                "OOM command not allowed when used memory > 'maxmemory'.",
+            ));
+        }
+    }
+    if spec.flags.contains(Flags::WRITE) {
+        let bytes = record_bytes(request);
+        node.engine
+            .log()
+            .room(bytes)
+            .map_err(|error| CommandError::NoRoom(error, bytes))?;
+    }
+    Ok(())
+}
+
+/// Upper bound of the record of a command whose effects hold nothing but its arguments.
+fn record_bytes(request: Request<'_>) -> usize {
+    request
+        .iter()
+        .map(|argument| Effect::encoded_bytes_max(argument.len(), argument.len()))
+        .sum()
+}
+
+fn run(
+    node: &Arc<Node>,
+    session: &mut Session,
+    spec: &CommandSpec,
+    request: Request<'_>,
+    out: &mut Vec<u8>,
+    batch: &mut Batch,
+) -> Result<Option<Deferred>, CommandError> {
+    let mut reply = ReplyWriter::new(out, session.resp);
+    let now_ms = batch.moment.now_ms;
+    match spec.handler {
+        Handler::Data(handler) => {
+            run_data(node, session, spec, request, &mut reply, batch, handler)?;
+            Ok(None)
+        }
+        Handler::Control(handler) => {
+            handler(&mut Control {
+                request,
+                session,
+                node,
+                reply: &mut reply,
+                now_ms,
+            })?;
+            Ok(None)
+        }
+        Handler::Deferred(handler) => handler(&mut Control {
+            request,
+            session,
+            node,
+            reply: &mut reply,
+            now_ms,
+        })
+        .map(Some),
+        Handler::Container => Err(CommandError::Arity(spec.name.into())),
+    }
+}
+
+fn run_data<'x>(
+    node: &'x Node,
+    session: &'x mut Session,
+    spec: &CommandSpec,
+    request: Request<'_>,
+    reply: &mut ReplyWriter<'x>,
+    batch: &mut Batch,
+    handler: fn(&mut Call<'_, '_>) -> CommandResult,
+) -> CommandResult {
+    let mut keys = spec.keys.of(request);
+    let scope = match (spec.locks, spec.keys.single()) {
+        (Locks::All, _) => Scope::All,
+        (Locks::Keys, Some(index)) => Scope::Key(request.get(index).unwrap_or_default()),
+        (Locks::Keys, None) => Scope::Keys(&mut keys),
+    };
+    let database = session.database;
+    let mut transaction = node.engine.begin(scope, batch.moment, &mut session.payload);
+    handler(&mut Call {
+        request,
+        transaction: &mut transaction,
+        reply,
+        database,
+        node,
+    })?;
+    if spec.flags.contains(Flags::READONLY) {
+        let (hits, misses) = transaction.lookups();
+        batch.tally.hits += hits;
+        batch.tally.misses += misses;
+    }
+    if let Some(offset) = transaction.commit() {
+        session.barrier = session.barrier.max(Some(offset));
+    }
+    Ok(())
+}
+
+/// Counters, histogram and slow log.
+#[inline]
+fn finish(
+    node: &Node,
+    session: &mut Session,
+    command: &Command,
+    request: Request<'_>,
+    batch: &mut Batch,
+) {
+    let now = node.ticks.raw();
+    let nanoseconds = node.ticks.delta_as_nanos(batch.ticks, now);
+    batch.ticks = now;
+    session.last_command = command.spec.name;
+    batch
+        .tally
+        .call(&node.statistics, command.index, nanoseconds);
+    if batch.config.latency_tracking {
+        node.statistics
+            .command(command.index)
+            .durations
+            .record(nanoseconds);
+    }
+    let limit = batch.config.slowlog_log_slower_than;
+    let microseconds = nanoseconds / 1000;
+    if limit >= 0
+        && microseconds >= limit as u64
+        && !command.spec.flags.contains(Flags::SKIP_SLOWLOG)
+    {
+        let name = session.client.details.lock().name.clone();
+        let max = batch.config.slowlog_max_len as usize;
+        node.slow_log.push(
+            request,
+            microseconds,
+            batch.moment.now_ms,
+            &session.client.address,
+            &name,
+            max,
+        );
+    }
+}
+
+/// `CLIENT REPLY OFF|SKIP`.
+#[inline]
+fn withhold_reply(session: &mut Session, start: usize, out: &mut Vec<u8>) {
+    match session.reply_mode {
+        ReplyMode::On => {}
+        ReplyMode::Off => out.truncate(start),
+        ReplyMode::Skip => {
+            out.truncate(start);
+            session.reply_mode = ReplyMode::On;
+        }
+        ReplyMode::SkipNext => {
+            out.truncate(start);
+            session.reply_mode = ReplyMode::Skip;
+        }
+    }
+}
+
+fn reject(
+    node: &Node,
+    session: &mut Session,
+    request: Request<'_>,
+    error: &CommandError,
+    out: &mut Vec<u8>,
+) {
+    let start = out.len();
+    if matches!(error, CommandError::Arity(_))
+        && let Some(command) = table::by_name(request.name())
+    {
+        node.statistics
+            .command(command.index)
+            .rejected
+            .fetch_add(1, Relaxed);
+    }
+    write_error(node, session.resp, error, out);
+    withhold_reply(session, start, out);
+}
+
+fn write_error(node: &Node, resp: RespVersion, error: &CommandError, out: &mut Vec<u8>) {
+    let line = error.to_string();
+    node.statistics.count_error(&line);
+    ReplyWriter::new(out, resp).error(line);
+}
+
+fn show_to_monitors(node: &Node, session: &Session, request: Request<'_>) {
+    let micros = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |elapsed| elapsed.as_micros() as u64);
+    node.monitors
+        .show(micros, session.database, &session.client.address, request);
+}

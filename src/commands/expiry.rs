@@ -1,0 +1,6 @@
+//! Expiry times of keys.
+
+use super::spec::CommandSpec;
+
+/// The family's part of the command table.
+pub static COMMANDS: &[CommandSpec] = &[];

@@ -1,0 +1,30 @@
+//! Redis commands: one file per family, one static table that drives everything about them.
+
+mod bitmaps;
+mod call;
+mod client;
+mod command;
+mod config;
+mod connection;
+mod debug;
+mod error;
+mod execute;
+mod expiry;
+mod info;
+mod keys;
+mod latency;
+mod memory;
+mod object;
+mod scan;
+mod server;
+mod slowlog;
+mod spec;
+mod strings;
+pub mod table;
+
+pub use call::{Call, Control, Deferred};
+pub use error::{CommandError, CommandResult};
+pub use execute::{Batch, Outcome, execute};
+pub use spec::{
+    Argument, Categories, CommandSpec, Docs, Flags, Handler, KeyFlags, KeySpec, Keys, Locks,
+};

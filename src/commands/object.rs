@@ -1,0 +1,6 @@
+//! OBJECT: how a key is held.
+
+use super::spec::CommandSpec;
+
+/// The family's part of the command table.
+pub static COMMANDS: &[CommandSpec] = &[];

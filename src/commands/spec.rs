@@ -1,0 +1,327 @@
+//! What the server knows of a command: one static description drives dispatch, `COMMAND`, `COMMAND DOCS`
+//! and, later, ACL and routing.
+
+use bitflags::bitflags;
+use coterie_protocol::Request;
+
+use super::call::{Call, Control, Deferred};
+use super::error::{CommandError, CommandResult};
+
+/// How a command is executed.
+#[derive(Clone, Copy)]
+pub enum Handler {
+    /// Works on keys, under the locks that [`CommandSpec::locks`] names. Its changes are one log record.
+    Data(fn(&mut Call<'_, '_>) -> CommandResult),
+    /// Needs no lock held: connection, server, or many partitions one at a time.
+    Control(fn(&mut Control<'_, '_>) -> CommandResult),
+    /// Takes its time, or waits: a future writes the reply, while other connections go on.
+    Deferred(fn(&mut Control<'_, '_>) -> Result<Deferred, CommandError>),
+    /// Has only subcommands.
+    Container,
+}
+
+/// Which partitions a data command locks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Locks {
+    /// Those of its keys.
+    Keys,
+    /// All of them.
+    All,
+}
+
+bitflags! {
+    /// Flags of a command, as `COMMAND INFO` names them.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub struct Flags: u32 {
+        /// May change data.
+        const WRITE = 1 << 0;
+        /// Reads data.
+        const READONLY = 1 << 1;
+        /// Refused when memory is over its limit.
+        const DENYOOM = 1 << 2;
+        /// Administrative.
+        const ADMIN = 1 << 3;
+        /// Pub/sub.
+        const PUBSUB = 1 << 4;
+        /// Not in scripts.
+        const NOSCRIPT = 1 << 5;
+        /// May wait for data.
+        const BLOCKING = 1 << 6;
+        /// Allowed while data is loaded.
+        const LOADING = 1 << 7;
+        /// Allowed on a stale replica.
+        const STALE = 1 << 8;
+        /// Not shown to `MONITOR`.
+        const SKIP_MONITOR = 1 << 9;
+        /// Not in the slow log.
+        const SKIP_SLOWLOG = 1 << 10;
+        /// Constant or logarithmic time.
+        const FAST = 1 << 11;
+        /// Allowed before authentication.
+        const NO_AUTH = 1 << 12;
+        /// Replicated in some cases although not a write.
+        const MAY_REPLICATE = 1 << 13;
+        /// Not allowed while a replica loads asynchronously.
+        const NO_ASYNC_LOADING = 1 << 14;
+        /// Keys can't be told from first, last and step alone.
+        const MOVABLEKEYS = 1 << 15;
+        /// May have no key at all.
+        const NO_MANDATORY_KEYS = 1 << 16;
+        /// Not inside `MULTI`.
+        const NO_MULTI = 1 << 17;
+        /// Allowed while a script runs too long.
+        const ALLOW_BUSY = 1 << 18;
+    }
+}
+
+bitflags! {
+    /// ACL categories that do not follow from the flags (`@read`, `@write`, `@fast`, `@slow`, `@admin`,
+    /// `@dangerous`, `@pubsub` and `@blocking` do).
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub struct Categories: u32 {
+        /// `@keyspace`
+        const KEYSPACE = 1 << 0;
+        /// `@string`
+        const STRING = 1 << 1;
+        /// `@bitmap`
+        const BITMAP = 1 << 2;
+        /// `@connection`
+        const CONNECTION = 1 << 3;
+        /// `@dangerous`, where the flag `ADMIN` does not imply it
+        const DANGEROUS = 1 << 4;
+    }
+}
+
+/// Where a command's keys are among its arguments (argument 0 is the command's name).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Keys {
+    /// No keys.
+    None,
+    /// From `first` to `last` (negative counts from the end, -1 is the last argument), each `step`.
+    Range {
+        /// Index of the first key.
+        first: usize,
+        /// Index of the last key.
+        last: isize,
+        /// Distance of two keys.
+        step: usize,
+    },
+}
+
+impl Keys {
+    /// Exactly one key, the first argument.
+    pub const FIRST: Keys = Keys::Range {
+        first: 1,
+        last: 1,
+        step: 1,
+    };
+    /// One key, the second argument: of a subcommand.
+    pub const SECOND: Keys = Keys::Range {
+        first: 2,
+        last: 2,
+        step: 1,
+    };
+    /// All arguments.
+    pub const ALL: Keys = Keys::Range {
+        first: 1,
+        last: -1,
+        step: 1,
+    };
+
+    /// Where the key is, if there is exactly one whatever the arguments.
+    #[inline]
+    pub fn single(self) -> Option<usize> {
+        match self {
+            Keys::Range { first, last, .. } if last == first as isize => Some(first),
+            _ => None,
+        }
+    }
+
+    /// The keys of a request.
+    pub fn of<'a>(self, request: Request<'a>) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let count = request.len();
+        let (first, end, step) = match self {
+            Keys::None => (0, 0, 1),
+            Keys::Range { first, last, step } => {
+                let end = if last < 0 {
+                    count as isize + last + 1
+                } else {
+                    last + 1
+                };
+                (first, end.clamp(0, count as isize) as usize, step.max(1))
+            }
+        };
+        (first..end)
+            .step_by(step)
+            .map(move |index| request.arg(index))
+    }
+}
+
+bitflags! {
+    /// What a command does with the keys of a key specification (<https://redis.io/docs/latest/develop/reference/key-specs/>).
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub struct KeyFlags: u32 {
+        /// Reads the value.
+        const RO = 1 << 0;
+        /// Reads and writes the value.
+        const RW = 1 << 1;
+        /// Overwrites the value.
+        const OW = 1 << 2;
+        /// Removes the key.
+        const RM = 1 << 3;
+        /// Returns or copies the value.
+        const ACCESS = 1 << 4;
+        /// Writes something that depends on the value.
+        const UPDATE = 1 << 5;
+        /// Adds to the value without removing or looking.
+        const INSERT = 1 << 6;
+        /// Removes some of the value's content.
+        const DELETE = 1 << 7;
+        /// It is not a key, but routed like one.
+        const NOT_KEY = 1 << 8;
+        /// The specification may not find all keys.
+        const INCOMPLETE = 1 << 9;
+        /// The flags depend on the arguments.
+        const VARIABLE_FLAGS = 1 << 10;
+    }
+}
+
+/// One key specification: begins at an index, and is a range from there.
+#[derive(Clone, Copy, Debug)]
+pub struct KeySpec {
+    /// See [`KeyFlags`].
+    pub flags: KeyFlags,
+    /// Index of the first key.
+    pub index: usize,
+    /// Relative index of the last key; negative counts from the end.
+    pub last: isize,
+    /// Distance of two keys.
+    pub step: usize,
+    /// For a negative `last`: the fraction of the rest that are keys (0 and 1: all).
+    pub limit: usize,
+    /// A remark, or empty.
+    pub notes: &'static str,
+}
+
+/// What `COMMAND DOCS` tells.
+#[derive(Clone, Copy)]
+pub struct Docs {
+    /// One sentence.
+    pub summary: &'static str,
+    /// The Redis version that had it first.
+    pub since: &'static str,
+    /// `string`, `bitmap`, `generic`, `connection`, `server`, …
+    pub group: &'static str,
+    /// Time complexity.
+    pub complexity: &'static str,
+    /// `deprecated` and the like.
+    pub flags: &'static [&'static str],
+    /// The version that deprecated it, and what replaces it; empty for none.
+    pub deprecated_since: &'static str,
+    /// See `deprecated_since`.
+    pub replaced_by: &'static str,
+    /// Versions and what they changed.
+    pub history: &'static [(&'static str, &'static str)],
+    /// The arguments.
+    pub arguments: &'static [Argument],
+}
+
+impl Docs {
+    /// The usual case: to be completed with `..Docs::NEW`.
+    pub const NEW: Docs = Docs {
+        summary: "",
+        since: "1.0.0",
+        group: "",
+        complexity: "O(1)",
+        flags: &[],
+        deprecated_since: "",
+        replaced_by: "",
+        history: &[],
+        arguments: &[],
+    };
+}
+
+/// One argument of a command's syntax, as `COMMAND DOCS` tells it.
+#[derive(Clone, Copy, Debug)]
+pub struct Argument {
+    /// Its name.
+    pub name: &'static str,
+    /// `key`, `string`, `integer`, `double`, `pattern`, `unix-time`, `pure-token`, `oneof` or `block`.
+    pub kind: &'static str,
+    /// A literal word before it, or instead of it; empty for none.
+    pub token: &'static str,
+    /// Which key specification it is, for `key`s.
+    pub key_spec_index: Option<usize>,
+    /// `optional`, `multiple`, `multiple_token`.
+    pub flags: &'static [&'static str],
+    /// The parts of a `oneof` or `block`.
+    pub arguments: &'static [Argument],
+}
+
+impl Argument {
+    /// The usual case: to be completed with `..Argument::NEW`.
+    pub const NEW: Argument = Argument {
+        name: "",
+        kind: "string",
+        token: "",
+        key_spec_index: None,
+        flags: &[],
+        arguments: &[],
+    };
+}
+
+/// See the module.
+#[derive(Clone, Copy)]
+pub struct CommandSpec {
+    /// Lower case; of a subcommand with its container: `client|list`.
+    pub name: &'static str,
+    /// Number of arguments, the name included; negative for at least that many. A subcommand's counts both names.
+    pub arity: i32,
+    /// See [`Handler`].
+    pub handler: Handler,
+    /// See [`Locks`].
+    pub locks: Locks,
+    /// See [`Flags`].
+    pub flags: Flags,
+    /// See [`Categories`].
+    pub categories: Categories,
+    /// Where its keys are, for locking and for `COMMAND`.
+    pub keys: Keys,
+    /// See [`KeySpec`].
+    pub key_specs: &'static [KeySpec],
+    /// Hints for clients and proxies (`request_policy:all_shards`, `nondeterministic_output`, …).
+    pub tips: &'static [&'static str],
+    /// See [`Docs`].
+    pub docs: Docs,
+    /// Subcommands of a container.
+    pub subcommands: &'static [CommandSpec],
+}
+
+impl CommandSpec {
+    /// The usual case: to be completed with `..CommandSpec::NEW`.
+    pub const NEW: CommandSpec = CommandSpec {
+        name: "",
+        arity: 1,
+        handler: Handler::Container,
+        locks: Locks::Keys,
+        flags: Flags::empty(),
+        categories: Categories::empty(),
+        keys: Keys::None,
+        key_specs: &[],
+        tips: &[],
+        docs: Docs::NEW,
+        subcommands: &[],
+    };
+
+    /// Whether this many arguments are right.
+    #[inline]
+    pub fn accepts(&self, arguments: usize) -> bool {
+        let arguments = arguments as i64;
+        let arity = i64::from(self.arity);
+        if arity >= 0 {
+            arguments == arity
+        } else {
+            arguments >= -arity
+        }
+    }
+}

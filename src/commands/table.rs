@@ -1,0 +1,160 @@
+//! All commands, found by name.
+
+use std::borrow::Cow;
+use std::sync::OnceLock;
+
+use coterie_protocol::Request;
+use hashbrown::HashTable;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::error::CommandError;
+use super::spec::{CommandSpec, Handler};
+use super::{
+    bitmaps, client, command, config, connection, debug, expiry, info, keys, latency, memory,
+    object, scan, server, slowlog, strings,
+};
+
+/// The families.
+static FAMILIES: &[&[CommandSpec]] = &[
+    bitmaps::COMMANDS,
+    client::COMMANDS,
+    command::COMMANDS,
+    config::COMMANDS,
+    connection::COMMANDS,
+    debug::COMMANDS,
+    expiry::COMMANDS,
+    info::COMMANDS,
+    keys::COMMANDS,
+    latency::COMMANDS,
+    memory::COMMANDS,
+    object::COMMANDS,
+    scan::COMMANDS,
+    server::COMMANDS,
+    slowlog::COMMANDS,
+    strings::COMMANDS,
+];
+
+/// No command has a longer name; a longer word need not be looked up.
+const NAME_BYTES_MAX: usize = 32;
+
+/// A command as the table holds it.
+pub struct Command {
+    /// What it is.
+    pub spec: &'static CommandSpec,
+    /// Its place in the table, subcommands included: the index of its counters.
+    pub index: usize,
+}
+
+struct Table {
+    commands: Vec<Command>,
+    by_name: HashTable<usize>,
+}
+
+fn table() -> &'static Table {
+    static TABLE: OnceLock<Table> = OnceLock::new();
+    TABLE.get_or_init(|| {
+        let all = FAMILIES.iter().flat_map(|family| family.iter());
+        let commands: Vec<Command> = all
+            .flat_map(|spec| std::iter::once(spec).chain(spec.subcommands))
+            .enumerate()
+            .map(|(index, spec)| Command { spec, index })
+            .collect();
+        let mut by_name = HashTable::with_capacity(commands.len());
+        for command in &commands {
+            let hash = |&index: &usize| xxh3_64(commands[index].spec.name.as_bytes());
+            by_name.insert_unique(hash(&command.index), command.index, hash);
+        }
+        Table { commands, by_name }
+    })
+}
+
+/// Number of commands, subcommands included.
+pub fn len() -> usize {
+    table().commands.len()
+}
+
+/// Every command, each container followed by its subcommands.
+pub fn all() -> &'static [Command] {
+    &table().commands
+}
+
+/// A command by its name in any case; of a subcommand `container|subcommand`.
+#[inline]
+pub fn by_name(name: &[u8]) -> Option<&'static Command> {
+    let mut lower = [0u8; NAME_BYTES_MAX];
+    let lower = lower.get_mut(..name.len())?;
+    lower.copy_from_slice(name);
+    lower.make_ascii_lowercase();
+    let table = table();
+    let found = table.by_name.find(xxh3_64(lower), |&index| {
+        table.commands[index].spec.name.as_bytes() == &*lower
+    })?;
+    Some(&table.commands[*found])
+}
+
+/// The command of a request, its arity checked.
+#[inline]
+pub fn find(request: Request<'_>) -> Result<&'static Command, CommandError> {
+    let command = by_name(request.name()).filter(|command| !command.spec.name.contains('|'));
+    let Some(command) = command else {
+        return Err(unknown(request));
+    };
+    if !command.spec.subcommands.is_empty() && request.len() >= 2 {
+        return find_subcommand(command, request);
+    }
+    check_arity(command, request)
+}
+
+fn check_arity(
+    command: &'static Command,
+    request: Request<'_>,
+) -> Result<&'static Command, CommandError> {
+    if command.spec.accepts(request.len()) {
+        Ok(command)
+    } else {
+        Err(CommandError::Arity(Cow::Borrowed(command.spec.name)))
+    }
+}
+
+fn find_subcommand(
+    container: &'static Command,
+    request: Request<'_>,
+) -> Result<&'static Command, CommandError> {
+    let word = request.arg(1);
+    let name = [container.spec.name.as_bytes(), b"|", word].concat();
+    match by_name(&name) {
+        Some(command) => check_arity(command, request),
+        // A command such as COMMAND that does something by itself takes no other words.
+        None => {
+            let word: String = String::from_utf8_lossy(&word[..word.len().min(128)]).into_owned();
+            let container = container.spec.name.to_ascii_uppercase();
+            Err(CommandError::err(format_args!(
+                "unknown subcommand '{word}'. Try {container} HELP."
+            )))
+        }
+    }
+}
+
+/// The error Redis answers to a command it does not have: with the first arguments, up to 128 bytes in all.
+fn unknown(request: Request<'_>) -> CommandError {
+    let clip = |bytes: &[u8], max: usize| {
+        String::from_utf8_lossy(&bytes[..bytes.len().min(max)]).into_owned()
+    };
+    let name = clip(request.name(), 128);
+    let mut arguments = String::new();
+    for argument in request.iter().skip(1) {
+        if arguments.len() >= 128 {
+            break;
+        }
+        let left = 128 - arguments.len();
+        arguments.push_str(&format!("'{}' ", clip(argument, left)));
+    }
+    CommandError::err(format_args!(
+        "unknown command '{name}', with args beginning with: {arguments}"
+    ))
+}
+
+/// Whether a command does anything when called without a subcommand.
+pub fn is_container_only(spec: &CommandSpec) -> bool {
+    matches!(spec.handler, Handler::Container)
+}

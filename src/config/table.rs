@@ -1,0 +1,234 @@
+//! The table of all parameters: the one place where a setting is named, documented and given its default and range.
+
+use super::Origin;
+use super::error::ValueError;
+use super::kind::{Kind, integer, memory, natural};
+use super::parameter::Change::{AtStart, Live};
+use super::parameter::{Alias, Parameter};
+use super::values::{
+    DebugCommand, Durability, Field, LogFormat, LogLevel, MaxmemoryPolicy, MemoryLimit,
+    OutputBufferLimits, Secret,
+};
+
+/// Turns a field's name into a parameter's: `tcp_backlog` is `tcp-backlog`.
+const fn kebab<const LENGTH: usize>(field: &str) -> [u8; LENGTH] {
+    let mut name = [0; LENGTH];
+    let mut index = 0;
+    while index < LENGTH {
+        let byte = field.as_bytes()[index];
+        name[index] = if byte == b'_' { b'-' } else { byte };
+        index += 1;
+    }
+    name
+}
+
+/// Makes the struct, its defaults and the table from rows of
+/// `/// documentation`, `field: type = "default", kind, when it can change, aliases…;`.
+macro_rules! parameters {
+    ($($group:literal { $(
+        $(#[doc = $doc:literal])+
+        $field:ident: $type:ty = $default:literal, $kind:expr, $change:expr $(, $alias:expr)*;
+    )+ })+) => {
+        /// All settings of a server. A clone is a consistent snapshot; share it behind an atomic pointer.
+        ///
+        /// A parameter is named like its field, with `-` for `_`.
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct Config {
+            $($(
+                $(#[doc = $doc])+
+                #[doc = concat!("\n\nDefault: `\"", $default, "\"`.")]
+                pub $field: $type,
+            )+)+
+            pub(super) origin: Origin,
+        }
+
+        impl Default for Config {
+            fn default() -> Self {
+                Self {
+                    $($($field: Field::parse(&$kind, $default, None)
+                        .expect("a default in the table is a valid value"),)+)+
+                    origin: Origin::default(),
+                }
+            }
+        }
+
+        /// The rows of the table.
+        pub(super) static PARAMETERS: &[Parameter] = &[$($(Parameter {
+            name: {
+                const FIELD: &str = stringify!($field);
+                const NAME: [u8; FIELD.len()] = kebab(FIELD);
+                match str::from_utf8(&NAME) {
+                    Ok(name) => name,
+                    Err(_) => panic!("a field's name is ASCII"),
+                }
+            },
+            group: $group,
+            doc: concat!($($doc, "\n"),+),
+            default: $default,
+            kind: $kind,
+            change: $change,
+            secret: <$type as Field>::SECRET,
+            aliases: &[$($alias),*],
+            get: |config| config.$field.to_text(&$kind),
+            set: |config, text| {
+                config.$field = Field::parse(&$kind, text, Some(&config.$field))?;
+                Ok(())
+            },
+        },)+)+];
+    };
+}
+
+/// The largest memory size Redis accepts for what it keeps in a signed number.
+const LARGEST: u64 = i64::MAX as u64;
+const MEGABYTE: u64 = 1 << 20;
+const GIGABYTE: u64 = 1 << 30;
+
+parameters! {
+    "Network" {
+        /// Addresses to listen on. A leading `-` means that it is no error if the address is not available;
+        /// `*` is all IPv4 addresses, `::*` all IPv6 addresses.
+        bind: Vec<String> = "127.0.0.1 -::1", Kind::List, AtStart;
+        /// TCP port for clients; 0 listens on no TCP port.
+        port: u16 = "6379", integer(0, 65_535), AtStart;
+        /// Path of a Unix socket to listen on as well; empty for none.
+        unixsocket: Option<std::path::PathBuf> = "", Kind::Text, AtStart;
+        /// File mode of the Unix socket, in octal; 0 leaves it to the process' umask.
+        unixsocketperm: u32 = "0", Kind::Octal, AtStart;
+        /// Length of the queue of connections that the system has accepted and the server has not.
+        tcp_backlog: u32 = "511", natural(), AtStart;
+        /// Seconds after which a silent connection is probed (TCP keep-alive); 0 never probes.
+        tcp_keepalive: u32 = "300", natural(), Live;
+        /// Seconds after which an idle client is disconnected; 0 never does.
+        timeout: u32 = "0", natural(), Live;
+        /// Largest number of clients connected at the same time; more are refused with an error.
+        maxclients: u32 = "10000", integer(1, u32::MAX as i64), Live;
+        /// Threads that serve clients; 0 is one for each core.
+        threads: usize = "0", integer(0, 1024), AtStart;
+    }
+    "Security" {
+        /// Refuse clients from other machines as long as no password is set.
+        protected_mode: bool = "yes", Kind::Bool, Live;
+        /// Password of the default user; empty lets everyone in.
+        requirepass: Secret = "", Kind::Text, Live;
+        /// Who may use the DEBUG command: nobody, everyone, or clients on this machine.
+        enable_debug_command: DebugCommand = "no", Kind::Keyword(DebugCommand::WORDS), AtStart;
+    }
+    "Limits of clients" {
+        /// Largest bulk string in a request, and largest string value, in bytes.
+        proto_max_bulk_len: u64 = "512mb", memory(MEGABYTE, LARGEST), Live;
+        /// Largest amount of unprocessed input of one client, in bytes; a client above it is disconnected.
+        client_query_buffer_limit: u64 = "1gb", memory(MEGABYTE, LARGEST), Live;
+        /// Unsent output at which a client is disconnected, for each class of clients: at once above the hard
+        /// limit, after a number of seconds above the soft limit; 0 is no limit.
+        client_output_buffer_limit: OutputBufferLimits =
+            "normal 0 0 0 replica 256mb 64mb 60 pubsub 32mb 8mb 60", Kind::OutputBufferLimits, Live;
+        /// Memory that the buffers of all clients together may use, in bytes or in percent of maxmemory; above it the
+        /// largest clients are disconnected. 0 is no limit.
+        maxmemory_clients: MemoryLimit = "0", Kind::MemoryOrPercent, Live;
+    }
+    "Data" {
+        /// Number of databases that SELECT can choose from.
+        databases: u32 = "16", integer(1, 65_536), AtStart;
+        /// Number of partitions the keys are divided into. Fixed when the data directory is created.
+        partitions: u16 = "256", Kind::PowerOfTwo { max: 16_384 }, AtStart;
+    }
+    "Durability" {
+        /// Directory of the log and the checkpoints; created if it does not exist.
+        dir: std::path::PathBuf = "./data", Kind::Text, AtStart;
+        /// When a write is acknowledged: after it is on the disk (always), or at once, with the log synced every second
+        /// (everysec) or when the operating system likes (os). No choice loses writes when only the process dies.
+        durability: Durability = "everysec", Kind::Keyword(Durability::WORDS), Live,
+            Alias { name: "appendfsync", spellings: &[("no", "os")] };
+        /// Size of one segment file of the log.
+        log_segment_size: u64 = "64mb", memory(MEGABYTE, GIGABYTE), AtStart;
+        /// A checkpoint starts when the log since the last one is larger than this; 0 starts none for that reason.
+        checkpoint_log_size: u64 = "256mb", memory(0, LARGEST), Live;
+        /// A checkpoint starts when the last one is this many seconds old and there were writes since; 0 starts none for that
+        /// reason.
+        checkpoint_interval: u32 = "0", natural(), Live;
+        /// Seconds that a shutdown waits for writes under way and for replicas.
+        shutdown_timeout: u32 = "10", natural(), Live;
+    }
+    "Memory" {
+        /// Memory for data, in bytes, at which maxmemory-policy applies; 0 is no limit.
+        maxmemory: u64 = "0", memory(0, u64::MAX), Live;
+        /// What to remove when maxmemory is reached: keys with an expiry (volatile) or all, the least recently (lru) or least
+        /// frequently (lfu) used, random ones, or those that expire soonest (ttl).
+        maxmemory_policy: MaxmemoryPolicy = "noeviction", Kind::Keyword(MaxmemoryPolicy::WORDS), Live;
+        /// Keys compared to find one to evict: more is more exact and slower.
+        maxmemory_samples: u32 = "5", integer(1, i32::MAX as i64), Live;
+        /// How slowly the counter of lfu grows: larger values need more accesses.
+        lfu_log_factor: u32 = "10", natural(), Live;
+        /// Minutes without access after which the counter of lfu falls by one; 0 never lets it fall.
+        lfu_decay_time: u32 = "1", natural(), Live;
+        /// Accepted for compatibility: the memory of evicted keys is freed in the background in any case.
+        lazyfree_lazy_eviction: bool = "yes", Kind::Bool, Live;
+        /// Accepted for compatibility: the memory of expired keys is freed in the background in any case.
+        lazyfree_lazy_expire: bool = "yes", Kind::Bool, Live;
+        /// Accepted for compatibility: the memory of overwritten values is freed in the background in any case.
+        lazyfree_lazy_server_del: bool = "yes", Kind::Bool, Live;
+        /// Accepted for compatibility: the memory of deleted keys is freed in the background in any case.
+        lazyfree_lazy_user_del: bool = "yes", Kind::Bool, Live;
+        /// Accepted for compatibility: the memory of flushed databases is freed in the background in any case.
+        lazyfree_lazy_user_flush: bool = "yes", Kind::Bool, Live;
+    }
+    "Background work" {
+        /// How often a second background tasks run, such as removing expired keys; values outside the range are moved to its
+        /// nearest end.
+        hz: u32 = "10", Kind::Clamped { min: 1, max: 500 }, Live;
+        /// How much work goes into removing expired keys early: more frees memory sooner and costs more processor time.
+        active_expire_effort: u32 = "1", integer(1, 10), Live;
+    }
+    "Observability" {
+        /// How much is logged.
+        loglevel: LogLevel = "notice", Kind::Keyword(LogLevel::WORDS), Live;
+        /// File that the log messages are appended to; empty for the standard output.
+        logfile: Option<std::path::PathBuf> = "", Kind::Text, AtStart;
+        /// Form of the log messages: lines for people, or one JSON object a line.
+        log_format: LogFormat = "text", Kind::Keyword(LogFormat::WORDS), AtStart;
+        /// Microseconds above which a command enters the slow log; 0 logs every command, -1 none.
+        slowlog_log_slower_than: i64 = "10000", integer(-1, i64::MAX), Live;
+        /// Number of commands that the slow log keeps.
+        slowlog_max_len: u64 = "128", integer(0, i64::MAX), Live;
+        /// Milliseconds above which an event enters the latency monitor; 0 turns it off.
+        latency_monitor_threshold: u64 = "0", integer(0, i64::MAX), Live;
+        /// Keep a histogram of the latency of each command (LATENCY HISTOGRAM, INFO latencystats).
+        latency_tracking: bool = "yes", Kind::Bool, Live;
+        /// Percentiles that INFO latencystats shows.
+        latency_tracking_info_percentiles: Vec<f64> = "50 99 99.9", Kind::Percentiles, Live;
+    }
+}
+
+/// Parameters without a field: tools ask for them, and they can have only one value.
+pub(super) static FIXED: &[Parameter] = &[
+    Parameter {
+        name: "appendonly",
+        group: "Durability",
+        doc: " Always yes, for tools that ask: every write goes to the log.",
+        default: "yes",
+        kind: Kind::Fixed { value: "yes" },
+        change: Live,
+        secret: false,
+        aliases: &[],
+        get: |_| "yes".to_owned(),
+        set: |_, text| match bool::parse(&Kind::Bool, text, None)? {
+            true => Ok(()),
+            false => Err(ValueError::LOG_IS_ALWAYS_ON),
+        },
+    },
+    Parameter {
+        name: "save",
+        group: "Durability",
+        doc: " Always empty, for tools that ask: there are no periodic dumps; see checkpoint-log-size.",
+        default: "",
+        kind: Kind::Fixed { value: "" },
+        change: Live,
+        secret: false,
+        aliases: &[],
+        get: |_| String::new(),
+        set: |_, text| match text.trim_ascii() {
+            "" => Ok(()),
+            _ => Err(ValueError::NO_DUMPS),
+        },
+    },
+];

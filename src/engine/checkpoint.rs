@@ -1,0 +1,309 @@
+//! Checkpoints: all entries in a file, taken in slices while writes go on, so that the log before can go.
+//!
+//! # A block
+//! Database `u16`, then entries: version `u64`, access bits `u32`, and the entry as an encoded
+//! [`Effect::Put`]; all numbers little-endian.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use coterie_protocol::{DatabaseId, PartitionId, Version};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::Engine;
+use super::recovery::Problem;
+use crate::effect::{Effect, Effects};
+use crate::store::{Entry, Keyspace, Parts};
+use crate::wal::LogOffset;
+use crate::wal::checkpoint::{Checkpoint, CheckpointError as FileError, CheckpointWriter};
+
+/// Entries encoded under one lock: some tens of microseconds.
+const SLICE_ENTRIES: usize = 64;
+/// A block is written when it has grown past this.
+const BLOCK_BYTES: usize = 128 * 1024;
+/// The walk rests this many times as long as it works, so that commands on the same core go on.
+const REST_FACTOR: u32 = 1;
+/// It works this long before it rests.
+const WORK: Duration = Duration::from_micros(500);
+
+/// A checkpoint could not be made; the one before it stays in force, and so does the log.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// One is being made.
+    #[error("a checkpoint is under way already")]
+    UnderWay,
+    /// Its file.
+    #[error("checkpoint failed: {0}")]
+    Failed(Arc<str>),
+}
+
+/// What is known of checkpoints.
+#[derive(Clone, Debug)]
+pub struct CheckpointStatus {
+    /// One is being made.
+    pub running: bool,
+    /// Those made since the start.
+    pub made: u64,
+    /// When the last good one was finished, Unix milliseconds; of the start if none was.
+    pub last_ms: u64,
+    /// How long the last one took.
+    pub last_duration: Option<Duration>,
+    /// Why the last one failed, if it did.
+    pub last_error: Option<Arc<str>>,
+    /// Entries the running one has written.
+    pub entries: u64,
+    /// Where the log had got to when the last one began.
+    pub log_start: LogOffset,
+}
+
+/// The running checkpoint and the last one.
+pub struct Checkpoints {
+    directory: PathBuf,
+    next_id: AtomicU64,
+    running: AtomicBool,
+    entries: AtomicU64,
+    status: Mutex<CheckpointStatus>,
+    finished: watch::Sender<u64>,
+}
+
+impl Checkpoints {
+    pub(super) fn new(directory: PathBuf, log_start: LogOffset, last_id: u64) -> Self {
+        Checkpoints {
+            directory,
+            next_id: AtomicU64::new(last_id + 1),
+            running: AtomicBool::new(false),
+            entries: AtomicU64::new(0),
+            status: Mutex::new(CheckpointStatus {
+                running: false,
+                made: 0,
+                last_ms: crate::clock::Clock::System.now_ms(),
+                last_duration: None,
+                last_error: None,
+                entries: 0,
+                log_start,
+            }),
+            finished: watch::Sender::new(0),
+        }
+    }
+
+    /// What is known.
+    pub fn status(&self) -> CheckpointStatus {
+        let mut status = self.status.lock().clone();
+        status.running = self.running.load(Ordering::Relaxed);
+        status.entries = self.entries.load(Ordering::Relaxed);
+        status
+    }
+
+    /// Changes whenever a checkpoint ends, well or not.
+    pub fn finished(&self) -> watch::Receiver<u64> {
+        self.finished.subscribe()
+    }
+}
+
+impl Engine {
+    /// Makes a checkpoint on the calling thread, which should be one of its own. Lets the log before it go.
+    pub fn checkpoint(&self) -> Result<(), CheckpointError> {
+        let checkpoints = &self.checkpoints;
+        if checkpoints.running.swap(true, Ordering::AcqRel) {
+            return Err(CheckpointError::UnderWay);
+        }
+        let began = Instant::now();
+        checkpoints.entries.store(0, Ordering::Relaxed);
+        let result = self
+            .write_checkpoint()
+            .map_err(|error| Arc::<str>::from(error.to_string()));
+        let mut status = checkpoints.status.lock();
+        status.last_duration = Some(began.elapsed());
+        match &result {
+            Ok(log_start) => {
+                status.made += 1;
+                status.last_ms = crate::clock::Clock::System.now_ms();
+                status.last_error = None;
+                status.log_start = *log_start;
+                let entries = checkpoints.entries.load(Ordering::Relaxed);
+                tracing::info!(entries, elapsed = ?began.elapsed(), "checkpoint made");
+            }
+            Err(error) => {
+                status.last_error = Some(error.clone());
+                tracing::error!(%error, "checkpoint failed; the log is kept");
+            }
+        }
+        drop(status);
+        checkpoints.running.store(false, Ordering::Release);
+        checkpoints.finished.send_modify(|count| *count += 1);
+        result.map(drop).map_err(CheckpointError::Failed)
+    }
+
+    fn write_checkpoint(&self) -> Result<LogOffset, FileError> {
+        let id = self.checkpoints.next_id.fetch_add(1, Ordering::Relaxed);
+        // Whatever the log holds before this point has been applied: the walk will see it.
+        let log_start = self.log.appended();
+        let metadata = self.store.layout().count().to_le_bytes();
+        let mut writer =
+            CheckpointWriter::create(&self.checkpoints.directory, id, log_start, &metadata)?;
+        let mut pace = Pace::default();
+        for partition in self.store.ids() {
+            self.write_partition(partition, &mut writer, &mut pace)?;
+        }
+        writer.finish()?;
+        Checkpoint::remove_older_than(&self.checkpoints.directory, id)?;
+        if let Err(error) = self.log.remove_before(log_start) {
+            tracing::warn!(%error, "can't remove old log segments; trying again after the next checkpoint");
+        }
+        Ok(log_start)
+    }
+
+    fn write_partition(
+        &self,
+        id: PartitionId,
+        writer: &mut CheckpointWriter,
+        pace: &mut Pace,
+    ) -> Result<(), FileError> {
+        let mut block = Vec::new();
+        let mut restart = false;
+        'walk: loop {
+            let partition = self.store.lock(id);
+            let (start, swaps, databases) = (
+                partition.version(),
+                partition.swaps(),
+                partition.databases(),
+            );
+            drop(partition);
+            if restart {
+                writer.restart_partition(start)?
+            } else {
+                writer.begin_partition(id, start)?
+            }
+            for database in databases {
+                let mut position = Some(0);
+                while let Some(from) = position {
+                    let partition = self.store.lock(id);
+                    if partition.swaps() != swaps {
+                        // What was written under one number may come again under another: start over.
+                        restart = true;
+                        block.clear();
+                        continue 'walk;
+                    }
+                    let Some(keyspace) = partition.keyspace(database) else {
+                        break;
+                    };
+                    if block.is_empty() {
+                        block.extend_from_slice(&database.0.to_le_bytes());
+                    }
+                    position = self.encode_slice(keyspace, from, &mut block);
+                    drop(partition);
+                    if block.len() > BLOCK_BYTES {
+                        writer.block(&block)?;
+                        block.clear();
+                    }
+                    pace.rest();
+                }
+                if !block.is_empty() {
+                    writer.block(&block)?;
+                    block.clear();
+                }
+            }
+            return writer.end_partition();
+        }
+    }
+
+    fn encode_slice(&self, keyspace: &Keyspace, from: u64, block: &mut Vec<u8>) -> Option<u64> {
+        let mut entries = 0;
+        let next = keyspace.scan(from, SLICE_ENTRIES, |entry| {
+            encode_entry(entry, block);
+            entries += 1;
+        });
+        self.checkpoints
+            .entries
+            .fetch_add(entries, Ordering::Relaxed);
+        next
+    }
+}
+
+fn encode_entry(entry: &Entry, block: &mut Vec<u8>) {
+    block.extend_from_slice(&entry.version().to_bits().to_le_bytes());
+    block.extend_from_slice(&entry.access().to_le_bytes());
+    let Parts {
+        key,
+        value,
+        encoding,
+        expire_at,
+        ..
+    } = entry.parts();
+    Effect::Put {
+        key,
+        value,
+        encoding,
+        expire_at,
+    }
+    .encode(block);
+}
+
+/// Reads a block; returns how many entries it holds.
+pub(super) fn decode_block(
+    block: &[u8],
+    mut restore: impl FnMut(DatabaseId, &Parts<'_>),
+) -> Result<u64, Problem> {
+    let (database, mut rest) = block.split_first_chunk::<2>().ok_or(Problem::Block)?;
+    let database = DatabaseId(u16::from_le_bytes(*database));
+    let mut entries = 0;
+    while !rest.is_empty() {
+        let (version, tail) = rest.split_first_chunk::<8>().ok_or(Problem::Block)?;
+        let (access, tail) = tail.split_first_chunk::<4>().ok_or(Problem::Block)?;
+        let mut effects = Effects::new(database, tail);
+        let Some((
+            _,
+            Effect::Put {
+                key,
+                value,
+                encoding,
+                expire_at,
+            },
+        )) = effects.next().transpose()?
+        else {
+            return Err(Problem::Block);
+        };
+        let version = Version::from_bits(u64::from_le_bytes(*version));
+        let access = u32::from_le_bytes(*access);
+        restore(
+            database,
+            &Parts {
+                key,
+                value,
+                encoding,
+                expire_at,
+                version,
+                access,
+            },
+        );
+        entries += 1;
+        rest = &tail[effects.consumed()..];
+    }
+    Ok(entries)
+}
+
+/// Lets a background walk rest between bursts of work.
+struct Pace {
+    since: Instant,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Pace {
+            since: Instant::now(),
+        }
+    }
+}
+
+impl Pace {
+    fn rest(&mut self) {
+        let worked = self.since.elapsed();
+        if worked >= WORK {
+            std::thread::sleep(worked * REST_FACTOR);
+            self.since = Instant::now();
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! A running node: everything that its connections share.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::commands::table;
+use crate::config::Config;
+use crate::config::logging::LogControl;
+use crate::engine::{Engine, EvictionPolicy, EvictionSettings, Moment};
+use crate::monitor::Monitors;
+use crate::pause::Pause;
+use crate::session::Registry;
+use crate::slowlog::SlowLog;
+use crate::statistics::Statistics;
+use crate::store::AccessClock;
+use crate::store::access::LfuSettings;
+
+/// How far the node is with stopping.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Phase {
+    /// It serves.
+    Running,
+    /// It was asked to stop.
+    Stopping {
+        /// A checkpoint is made first.
+        checkpoint: bool,
+    },
+}
+
+/// See the module.
+pub struct Node {
+    /// State and log.
+    pub engine: Engine,
+    /// Settings in force; `CONFIG SET` replaces them.
+    pub config: ArcSwap<Config>,
+    /// Counters.
+    pub statistics: Statistics,
+    /// Connections.
+    pub clients: Registry,
+    /// `MONITOR`.
+    pub monitors: Monitors,
+    /// `CLIENT PAUSE`.
+    pub pause: Pause,
+    /// `SLOWLOG`.
+    pub slow_log: SlowLog,
+    /// Durations of commands.
+    pub ticks: quanta::Clock,
+    /// `INFO`'s `run_id`: 40 hexadecimal digits, new at each start.
+    pub run_id: String,
+    /// Unix milliseconds of the start.
+    pub started_ms: u64,
+    /// The port in use, also where 0 was configured.
+    pub port: AtomicU64,
+    /// Threads that serve clients.
+    pub threads: AtomicUsize,
+    /// Highest memory use seen, in bytes.
+    pub peak_bytes: AtomicUsize,
+    log_control: OnceLock<LogControl>,
+    phase: watch::Sender<Phase>,
+    clock: Clock,
+}
+
+impl Node {
+    /// A node over an open engine.
+    pub fn new(engine: Engine, config: Config, clock: Clock) -> Arc<Node> {
+        let run_id: String = (0..40)
+            .map(|_| char::from(b"0123456789abcdef"[rand::random_range(0..16)]))
+            .collect();
+        Arc::new(Node {
+            engine,
+            config: ArcSwap::from_pointee(config),
+            statistics: Statistics::new(table::len()),
+            clients: Registry::default(),
+            monitors: Monitors::default(),
+            pause: Pause::default(),
+            slow_log: SlowLog::default(),
+            ticks: quanta::Clock::new(),
+            run_id,
+            started_ms: clock.now_ms(),
+            port: AtomicU64::new(0),
+            threads: AtomicUsize::new(0),
+            peak_bytes: AtomicUsize::new(0),
+            log_control: OnceLock::new(),
+            phase: watch::Sender::new(Phase::Running),
+            clock,
+        })
+    }
+
+    /// Unix milliseconds.
+    pub fn now_ms(&self) -> u64 {
+        self.clock.now_ms()
+    }
+
+    /// The present moment, under the settings given.
+    pub fn moment(&self, config: &Config) -> Moment {
+        let now_ms = self.now_ms();
+        let settings = LfuSettings {
+            log_factor: config.lfu_log_factor,
+            decay_minutes: config.lfu_decay_time,
+        };
+        let lfu = EvictionPolicy::of(config.maxmemory_policy)
+            .uses_frequency()
+            .then_some(settings);
+        Moment {
+            now_ms,
+            access: AccessClock::new(now_ms, lfu),
+            touch: true,
+        }
+    }
+
+    /// The memory limit and how it is kept, if there is one.
+    pub fn eviction(config: &Config) -> Option<EvictionSettings> {
+        (config.maxmemory > 0).then(|| EvictionSettings {
+            limit_bytes: config.maxmemory,
+            policy: EvictionPolicy::of(config.maxmemory_policy),
+            samples: config.maxmemory_samples as usize,
+        })
+    }
+
+    /// Hands over what `CONFIG SET loglevel` turns.
+    pub fn set_log_control(&self, control: LogControl) {
+        // A second one could only be the same.
+        let _ = self.log_control.set(control);
+    }
+
+    /// Puts new settings in force.
+    pub fn set_config(&self, config: Config) {
+        self.engine
+            .log()
+            .set_durability(crate::running::log_durability(config.durability));
+        if let Some(control) = self.log_control.get() {
+            control.set_level(config.loglevel);
+        }
+        self.config.store(Arc::new(config));
+    }
+
+    /// Asks the node to stop.
+    pub fn stop(&self, checkpoint: bool) {
+        self.phase.send_if_modified(|phase| {
+            let running = *phase == Phase::Running;
+            if running {
+                *phase = Phase::Stopping { checkpoint };
+            }
+            running
+        });
+    }
+
+    /// Tells when the node is asked to stop.
+    pub fn phase(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
+    /// Updates and returns the highest memory use seen, in bytes.
+    pub fn note_peak(&self, allocated_bytes: usize) -> usize {
+        self.peak_bytes
+            .fetch_max(allocated_bytes, Ordering::Relaxed)
+            .max(allocated_bytes)
+    }
+}

@@ -1,0 +1,117 @@
+//! Starting and stopping a node: data directory, background work, server.
+
+use std::sync::Arc;
+
+use coterie_protocol::Partitions;
+use tokio::task::JoinSet;
+
+use crate::background;
+use crate::clock::Clock;
+use crate::config::{Config, Durability};
+use crate::engine::{Engine, EngineOptions, RecoveryError};
+use crate::node::{Node, Phase};
+use crate::server::{Server, StartError};
+use crate::wal;
+
+/// A node that serves until it is asked to stop.
+pub struct Running {
+    node: Arc<Node>,
+    server: Server,
+    background: JoinSet<()>,
+}
+
+/// A node that could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// Its data directory.
+    #[error(transparent)]
+    Recovery(#[from] RecoveryError),
+    /// Its server.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// A number of partitions that is none.
+    #[error("'partitions' must be a power of two from 1 to 16384")]
+    Partitions,
+}
+
+impl Running {
+    /// Opens the data directory and starts to serve. Call within a tokio runtime. Recovery blocks it.
+    pub fn start(config: Config) -> Result<Running, NodeError> {
+        let (engine, summary) = Engine::open(engine_options(&config)?)?;
+        tracing::info!(
+            entries = summary.checkpoint_entries,
+            records = summary.records,
+            "data directory recovered"
+        );
+        if let Some(torn) = &summary.torn_tail {
+            tracing::warn!(
+                torn,
+                "cut the end of the log: a record there was never completely written"
+            );
+        }
+        let node = Node::new(engine, config, Clock::System);
+        let server = Server::start(&node)?;
+        let mut background = JoinSet::new();
+        background.spawn(background::expire(node.clone()));
+        background.spawn(background::evict(node.clone()));
+        background.spawn(background::checkpoint(node.clone()));
+        Ok(Running {
+            node,
+            server,
+            background,
+        })
+    }
+
+    /// The node.
+    pub fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    /// Waits until the node is asked to stop, and stops it: no more connections, a checkpoint if that was
+    /// asked for, the log synced.
+    pub async fn until_stopped(mut self) -> std::io::Result<()> {
+        let mut phase = self.node.phase();
+        // The node keeps the sender.
+        let asked = phase
+            .wait_for(|phase| *phase != Phase::Running)
+            .await
+            .map(|phase| *phase);
+        tracing::info!("stopping");
+        self.background.shutdown().await;
+        self.server.stop().await;
+        if matches!(asked, Ok(Phase::Stopping { checkpoint: true }))
+            && let Err(error) = background::make_checkpoint(&self.node).await
+        {
+            tracing::error!(%error, "no checkpoint at the end; the log has everything");
+        }
+        self.node.engine.close()?;
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+fn engine_options(config: &Config) -> Result<EngineOptions, NodeError> {
+    let mut log = wal::Options::new(&config.dir);
+    log.segment_bytes = u32::try_from(config.log_segment_size).unwrap_or(wal::MAX_SEGMENT_BYTES);
+    log.durability = log_durability(config.durability);
+    let threads = match config.threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        threads => threads,
+    };
+    Ok(EngineOptions {
+        directory: config.dir.clone(),
+        databases: config.databases,
+        partitions: Partitions::new(config.partitions).ok_or(NodeError::Partitions)?,
+        threads,
+        log,
+    })
+}
+
+/// The log's word for a durability.
+pub fn log_durability(durability: Durability) -> wal::Durability {
+    match durability {
+        Durability::Always => wal::Durability::Always,
+        Durability::Everysec => wal::Durability::Everysec,
+        Durability::Os => wal::Durability::Os,
+    }
+}

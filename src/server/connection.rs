@@ -1,0 +1,332 @@
+//! One connection: reads requests, executes them in batches, sends their replies in order.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use coterie_protocol::{Limits, ProtocolError, ReplyWriter, Scanner};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::output::OutputLimit;
+use crate::commands::{Batch, Outcome, execute};
+use crate::monitor::Monitor;
+use crate::node::Node;
+use crate::session::Session;
+use crate::wal::Log;
+
+/// Free space a read is offered, in bytes.
+const READ_BYTES: usize = 16 * 1024;
+/// Replies are flushed when they grow past this, in the middle of a pipeline too.
+const FLUSH_BYTES: usize = 256 * 1024;
+/// Requests executed before other connections of the thread get their turn.
+const BATCH_REQUESTS: usize = 1024;
+/// Buffers larger than this are given back when they are empty.
+const RETAINED_BYTES: usize = 256 * 1024;
+
+/// A byte stream to a client: TCP or a Unix socket.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for T {}
+
+/// Why a connection ends.
+enum End {
+    /// The client closed it, or it was asked to (`QUIT`, `CLIENT KILL`, idle too long).
+    Closed,
+    /// It broke, or the client does not read.
+    Failed(io::Error),
+}
+
+impl From<io::Error> for End {
+    fn from(error: io::Error) -> Self {
+        End::Failed(error)
+    }
+}
+
+/// A connection and all its state.
+pub struct Connection<S> {
+    stream: S,
+    node: Arc<Node>,
+    session: Session,
+    scanner: Scanner,
+    input: BytesMut,
+    output: Vec<u8>,
+    output_limit: OutputLimit,
+}
+
+impl<S: Stream> Connection<S> {
+    /// A fresh connection.
+    pub fn new(stream: S, node: Arc<Node>, session: Session) -> Self {
+        Connection {
+            stream,
+            node,
+            session,
+            scanner: Scanner::new(),
+            input: BytesMut::new(),
+            output: Vec::new(),
+            output_limit: OutputLimit::default(),
+        }
+    }
+
+    /// Serves the client until it leaves.
+    pub async fn serve(mut self) {
+        let client = self.session.client.clone();
+        let end = tokio::select! {
+            biased;
+            end = self.run() => end.err(),
+            () = client.killed() => None,
+        };
+        if let Some(End::Failed(error)) = end {
+            tracing::debug!(client = client.id, address = client.address, %error, "connection ended");
+        }
+        // What `CLIENT KILL` of the own connection or `QUIT` answered may still have to leave.
+        if !self.output.is_empty() && !self.output_limit.is_stuck() {
+            let deadline = Instant::now() + Duration::from_secs(1);
+            let _ = timeout_at(deadline, self.flush()).await;
+        }
+    }
+
+    async fn run(&mut self) -> Result<(), End> {
+        loop {
+            self.execute_input().await?;
+            if self.session.close_after_reply {
+                return Err(End::Closed);
+            }
+            if self.session.monitor {
+                self.monitor().await?;
+            }
+            self.fill().await?;
+        }
+    }
+
+    /// Executes every whole request in the input buffer and flushes the replies.
+    async fn execute_input(&mut self) -> Result<(), End> {
+        while !self.input.is_empty() {
+            let mut batch = Batch::begin(&self.node, &self.session);
+            let progress = self.execute_batch(&mut batch);
+            batch.tally.flush(&self.node.statistics);
+            self.session.publish(
+                batch.moment.now_ms,
+                self.input.len(),
+                self.input.capacity(),
+                self.output.len(),
+            );
+            match progress {
+                Progress::NeedInput => break,
+                Progress::Flush => self.flush().await?,
+                Progress::Yield => {
+                    self.flush().await?;
+                    tokio::task::yield_now().await;
+                }
+                Progress::Suspended(outcome) => {
+                    self.flush().await?;
+                    self.resume(outcome).await?;
+                }
+                Progress::Close => {
+                    self.flush().await?;
+                    return Err(End::Closed);
+                }
+            }
+        }
+        self.flush().await
+    }
+
+    fn execute_batch(&mut self, batch: &mut Batch) -> Progress {
+        let limits = self.limits(batch);
+        for _ in 0..BATCH_REQUESTS {
+            let consumed = match self.scanner.scan(&self.input, &limits) {
+                Ok(Some(consumed)) => consumed,
+                Ok(None) => return Progress::NeedInput,
+                Err(error) => {
+                    self.refuse(&error);
+                    return Progress::Close;
+                }
+            };
+            let request = self.scanner.request(&self.input);
+            if !request.is_empty() {
+                let outcome = execute(
+                    &self.node,
+                    &mut self.session,
+                    request,
+                    &mut self.output,
+                    batch,
+                );
+                match outcome {
+                    Outcome::Replied => {}
+                    Outcome::NoRoom(_) | Outcome::Paused(_) => {
+                        // The request stays in the buffer and is scanned again.
+                        self.scanner = Scanner::new();
+                        return Progress::Suspended(outcome);
+                    }
+                    Outcome::Deferred(_) => {
+                        self.input.advance(consumed);
+                        return Progress::Suspended(outcome);
+                    }
+                }
+            }
+            self.input.advance(consumed);
+            if self.session.close_after_reply || self.session.monitor {
+                return Progress::Flush;
+            }
+            if self.output.len() > FLUSH_BYTES {
+                return Progress::Flush;
+            }
+            if self.input.is_empty() {
+                return Progress::NeedInput;
+            }
+        }
+        Progress::Yield
+    }
+
+    fn limits(&self, batch: &Batch) -> Limits {
+        Limits {
+            bulk_bytes: batch.config.proto_max_bulk_len as usize,
+            authenticated: self.session.authenticated,
+            ..Limits::default()
+        }
+    }
+
+    fn refuse(&mut self, error: &ProtocolError) {
+        self.node.statistics.protocol_errors.fetch_add(1, Relaxed);
+        tracing::debug!(client = self.session.client.id, %error, "protocol error");
+        ReplyWriter::new(&mut self.output, self.session.resp).protocol_error(error);
+    }
+
+    /// Waits for what a request needs before it can be executed or answered.
+    async fn resume(&mut self, outcome: Outcome) -> Result<(), End> {
+        self.session.set_blocked(true);
+        match outcome {
+            Outcome::Replied => {}
+            Outcome::NoRoom(bytes) => wait_for_room(self.node.engine.log(), bytes).await,
+            Outcome::Paused(until_ms) => {
+                let left = until_ms.saturating_sub(self.node.now_ms());
+                tokio::select! {
+                    () = sleep(Duration::from_millis(left)) => {}
+                    () = self.node.pause.ended() => {}
+                }
+            }
+            Outcome::Deferred(deferred) => {
+                let reply = deferred.await;
+                if self.session.reply_mode == crate::session::ReplyMode::On {
+                    self.output.extend_from_slice(&reply);
+                }
+            }
+        }
+        self.session.set_blocked(false);
+        Ok(())
+    }
+
+    /// Sends all replies, once what they tell is safe.
+    async fn flush(&mut self) -> Result<(), End> {
+        if let Some(barrier) = self.session.barrier.take() {
+            wait_until_acknowledged(self.node.engine.log(), barrier).await;
+        }
+        if self.output.is_empty() {
+            return Ok(());
+        }
+        let config = self.node.config.load();
+        let limits = config.client_output_buffer_limit.normal;
+        drop(config);
+        self.output_limit
+            .write(&mut self.stream, &self.output, &limits)
+            .await?;
+        self.node
+            .statistics
+            .output_bytes
+            .fetch_add(self.output.len() as u64, Relaxed);
+        self.output.clear();
+        if self.output.capacity() > RETAINED_BYTES {
+            self.output = Vec::new();
+        }
+        Ok(())
+    }
+
+    /// Reads more input.
+    async fn fill(&mut self) -> Result<(), End> {
+        let config = self.node.config.load();
+        let (idle_seconds, query_limit) = (config.timeout, config.client_query_buffer_limit);
+        drop(config);
+        if self.input.len() as u64 > query_limit {
+            self.node.statistics.protocol_errors.fetch_add(1, Relaxed);
+            tracing::warn!(
+                client = self.session.client.id,
+                "closed: input exceeds client-query-buffer-limit"
+            );
+            return Err(End::Closed);
+        }
+        if self.input.is_empty() && self.input.capacity() > RETAINED_BYTES {
+            self.input = BytesMut::new();
+        }
+        // A large bulk on its way gets a buffer that grows with what has arrived, never with what is announced.
+        let wanted = self.scanner.wanted().saturating_sub(self.input.len());
+        self.input
+            .reserve(wanted.clamp(READ_BYTES, self.input.len().max(READ_BYTES)));
+        let read = if idle_seconds == 0 {
+            self.stream.read_buf(&mut self.input).await?
+        } else {
+            let deadline = Instant::now() + Duration::from_secs(idle_seconds.into());
+            match timeout_at(deadline, self.stream.read_buf(&mut self.input)).await {
+                Ok(read) => read?,
+                Err(_) => return Err(End::Closed),
+            }
+        };
+        if read == 0 {
+            return Err(End::Closed);
+        }
+        self.node
+            .statistics
+            .input_bytes
+            .fetch_add(read as u64, Relaxed);
+        Ok(())
+    }
+
+    /// Sends a line for every command on the server, until the client leaves or resets.
+    async fn monitor(&mut self) -> Result<(), End> {
+        let mut monitor = Monitor::start(&self.node);
+        while self.session.monitor {
+            tokio::select! {
+                line = monitor.next() => {
+                    let Some(line) = line else { return Err(End::Closed) };
+                    ReplyWriter::new(&mut self.output, self.session.resp).simple(line.as_bytes());
+                    self.flush().await?;
+                }
+                filled = self.fill() => {
+                    filled?;
+                    self.execute_input().await?;
+                    if self.session.close_after_reply {
+                        return Err(End::Closed);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a batch of requests ended with.
+enum Progress {
+    NeedInput,
+    Flush,
+    Yield,
+    Suspended(Outcome),
+    Close,
+}
+
+async fn wait_for_room(log: &Log, bytes: usize) {
+    let mut changes = log.room_watch();
+    log.make_room(bytes);
+    changes.mark_unchanged();
+    if log.room(bytes).is_err() {
+        let _ = changes.changed().await;
+    }
+}
+
+async fn wait_until_acknowledged(log: &Log, barrier: crate::wal::LogOffset) {
+    if log.acknowledged_when(barrier) {
+        return;
+    }
+    let mut progress = log.progress_watch();
+    // The log outlives its connections; a closed channel can only mean that the process ends.
+    let _ = progress.wait_for(|_| log.acknowledged_when(barrier)).await;
+}

@@ -1,0 +1,493 @@
+//! One key with its value in one allocation, behind an 8-byte pointer.
+//!
+//! # Layout
+//! | bytes | field |
+//! | --- | --- |
+//! | 0..8 | version of the last change |
+//! | 8..11 | access: 24 bits of LRU or LFU state |
+//! | 11 | flags |
+//! | 12.. | key length: 1 byte, or 4 when the flag `WIDE` is set |
+//! | +2 | length of an inline value |
+//! | +8 | expiry, Unix milliseconds, only with the flag `EXPIRES` |
+//! | … | the key |
+//! | … | the value inline, or with the flag `BOXED` a pointer to a growable buffer |
+//!
+//! A 16-byte key with a 32-byte value takes 63 bytes: one 64-byte size class. A separate pointer for key
+//! and value, or fixed fields for what most keys don't have, would cost a third more memory (measured:
+//! 94 against 131 bytes a key), which is why this module is one of the few with `unsafe`. Everything
+//! unsafe is private to it; the property test at its end drives it through random edits.
+
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::ptr::NonNull;
+
+use coterie_protocol::Version;
+
+use super::size_class::size_class;
+use crate::effect::StringEncoding;
+
+/// Longest value held inline, in bytes; longer ones live in a buffer that can grow in place.
+const INLINE_VALUE_BYTES_MAX: usize = 1024;
+
+const ENCODING_MASK: u8 = 0b11;
+const EXPIRES: u8 = 1 << 2;
+const WIDE: u8 = 1 << 3;
+const BOXED: u8 = 1 << 4;
+
+const ACCESS_AT: usize = 8;
+const FLAGS_AT: usize = 11;
+const KEY_LENGTH_AT: usize = 12;
+
+/// A key and all that belongs to it.
+pub struct Entry(NonNull<u8>);
+
+// SAFETY: an entry owns its allocation and the buffer it may point to, and shares nothing.
+unsafe impl Send for Entry {}
+// SAFETY: `&Entry` only reads.
+unsafe impl Sync for Entry {}
+
+/// What a new entry is made of.
+pub struct Parts<'a> {
+    /// The key; shorter than 4 GiB, as every request is.
+    pub key: &'a [u8],
+    /// The value.
+    pub value: &'a [u8],
+    /// See [`StringEncoding`].
+    pub encoding: StringEncoding,
+    /// Unix milliseconds; `None` for never.
+    pub expire_at: Option<u64>,
+    /// Version of the change that makes it.
+    pub version: Version,
+    /// 24 bits of LRU or LFU state.
+    pub access: u32,
+}
+
+/// Where the fields of an entry with these flags and this key length are.
+struct Fields {
+    value_length_at: usize,
+    expiry_at: usize,
+    key_at: usize,
+    key_length: usize,
+}
+
+impl Fields {
+    fn new(flags: u8, key_length: usize) -> Self {
+        let value_length_at = KEY_LENGTH_AT + if flags & WIDE != 0 { 4 } else { 1 };
+        let expiry_at = value_length_at + 2;
+        let key_at = expiry_at + if flags & EXPIRES != 0 { 8 } else { 0 };
+        Fields {
+            value_length_at,
+            expiry_at,
+            key_at,
+            key_length,
+        }
+    }
+
+    fn value_at(&self) -> usize {
+        self.key_at + self.key_length
+    }
+}
+
+impl Entry {
+    /// Allocates an entry.
+    pub fn new(parts: &Parts<'_>) -> Self {
+        let boxed = parts.value.len() > INLINE_VALUE_BYTES_MAX;
+        let buffer = if boxed {
+            Some(Box::new(parts.value.to_vec()))
+        } else {
+            None
+        };
+        let inline = if boxed { &[][..] } else { parts.value };
+        Self::build(parts, inline, buffer)
+    }
+
+    #[allow(clippy::box_collection)] // a thin pointer is the point
+    fn build(parts: &Parts<'_>, inline: &[u8], buffer: Option<Box<Vec<u8>>>) -> Self {
+        debug_assert!(u32::try_from(parts.key.len()).is_ok());
+        let mut flags = parts.encoding as u8;
+        if parts.expire_at.is_some() {
+            flags |= EXPIRES;
+        }
+        if parts.key.len() > usize::from(u8::MAX) {
+            flags |= WIDE;
+        }
+        if buffer.is_some() {
+            flags |= BOXED;
+        }
+        let fields = Fields::new(flags, parts.key.len());
+        let tail = if buffer.is_some() {
+            size_of::<usize>()
+        } else {
+            inline.len()
+        };
+        let entry = Entry(allocate(fields.value_at() + tail));
+        entry.write(0, &parts.version.to_bits().to_ne_bytes());
+        entry.write(FLAGS_AT, &[flags]);
+        if flags & WIDE != 0 {
+            entry.write(KEY_LENGTH_AT, &(parts.key.len() as u32).to_ne_bytes());
+        } else {
+            entry.write(KEY_LENGTH_AT, &[parts.key.len() as u8]);
+        }
+        entry.write(fields.value_length_at, &(inline.len() as u16).to_ne_bytes());
+        if let Some(at) = parts.expire_at {
+            entry.write(fields.expiry_at, &at.to_ne_bytes());
+        }
+        entry.write(fields.key_at, parts.key);
+        match buffer {
+            Some(buffer) => {
+                let pointer = Box::into_raw(buffer) as usize;
+                entry.write(fields.value_at(), &pointer.to_ne_bytes());
+            }
+            None => entry.write(fields.value_at(), inline),
+        }
+        let mut entry = entry;
+        entry.set_access(parts.access);
+        entry
+    }
+
+    /// All it is made of, for a copy.
+    pub fn parts(&self) -> Parts<'_> {
+        Parts {
+            key: self.key(),
+            value: self.value(),
+            encoding: self.encoding(),
+            expire_at: self.expire_at(),
+            version: self.version(),
+            access: self.access(),
+        }
+    }
+
+    /// The key.
+    pub fn key(&self) -> &[u8] {
+        let fields = self.fields();
+        self.slice(fields.key_at, fields.key_length)
+    }
+
+    /// The value.
+    pub fn value(&self) -> &[u8] {
+        if self.flags() & BOXED != 0 {
+            // SAFETY: the flag says that a live buffer's pointer stands here; only `drop` and `into_buffer` free it.
+            return unsafe { &*self.buffer() };
+        }
+        let fields = self.fields();
+        self.slice(fields.value_at(), self.inline_length(&fields))
+    }
+
+    /// Version of the last change.
+    pub fn version(&self) -> Version {
+        Version::from_bits(u64::from_ne_bytes(self.read(0)))
+    }
+
+    /// Sets the version of the last change.
+    pub fn set_version(&mut self, version: Version) {
+        self.write(0, &version.to_bits().to_ne_bytes());
+    }
+
+    /// 24 bits of LRU or LFU state.
+    pub fn access(&self) -> u32 {
+        let [a, b, c] = self.read::<3>(ACCESS_AT);
+        u32::from_le_bytes([a, b, c, 0])
+    }
+
+    /// Sets the LRU or LFU state; only 24 bits are kept.
+    pub fn set_access(&mut self, access: u32) {
+        let [a, b, c, _] = access.to_le_bytes();
+        self.write(ACCESS_AT, &[a, b, c]);
+    }
+
+    /// See [`StringEncoding`].
+    pub fn encoding(&self) -> StringEncoding {
+        StringEncoding::from_u8(self.flags() & ENCODING_MASK).unwrap_or(StringEncoding::Raw)
+    }
+
+    /// When the key expires, Unix milliseconds; `None` for never.
+    pub fn expire_at(&self) -> Option<u64> {
+        let flags = self.flags();
+        if flags & EXPIRES == 0 {
+            return None;
+        }
+        Some(u64::from_ne_bytes(
+            self.read(Fields::new(flags, 0).expiry_at),
+        ))
+    }
+
+    /// Whether the key is past its expiry.
+    pub fn is_expired(&self, now_ms: u64) -> bool {
+        self.expire_at().is_some_and(|at| at <= now_ms)
+    }
+
+    /// Memory it takes from the allocator, in bytes.
+    pub fn allocated_bytes(&self) -> usize {
+        let mut bytes = size_class(self.size());
+        if self.flags() & BOXED != 0 {
+            // SAFETY: as in `value`.
+            let buffer = unsafe { &*self.buffer() };
+            bytes += size_class(size_of::<Vec<u8>>()) + size_class(buffer.capacity());
+        }
+        bytes
+    }
+
+    /// Replaces value and expiry; in place where the allocation has the same shape.
+    pub fn replace(&mut self, value: &[u8], encoding: StringEncoding, expire_at: Option<u64>) {
+        let flags = self.flags();
+        let fields = self.fields();
+        let same_shape = flags & BOXED == 0
+            && (flags & EXPIRES != 0) == expire_at.is_some()
+            && self.inline_length(&fields) == value.len();
+        if same_shape {
+            self.write(fields.value_at(), value);
+            if let Some(at) = expire_at {
+                self.write(fields.expiry_at, &at.to_ne_bytes());
+            }
+            self.set_encoding(encoding);
+            return;
+        }
+        *self = Entry::new(&Parts {
+            value,
+            encoding,
+            expire_at,
+            ..self.parts()
+        });
+    }
+
+    /// Sets or removes the expiry; the value is not copied when it is large.
+    pub fn set_expire_at(&mut self, expire_at: Option<u64>) {
+        if let (Some(_), Some(at)) = (self.expire_at(), expire_at) {
+            let expiry_at = self.fields().expiry_at;
+            self.write(expiry_at, &at.to_ne_bytes());
+        } else if self.expire_at() != expire_at {
+            let encoding = self.encoding();
+            let buffer = self.take_buffer();
+            self.rebuild(encoding, expire_at, buffer);
+        }
+    }
+
+    /// Overwrites bytes from `offset` on, growing the value as needed; a gap is filled with zeros.
+    pub fn splice(&mut self, offset: usize, bytes: &[u8]) {
+        let end = offset + bytes.len();
+        if self.flags() & BOXED == 0 {
+            let fields = self.fields();
+            if end <= self.inline_length(&fields) {
+                self.write(fields.value_at() + offset, bytes);
+                self.set_encoding(StringEncoding::Raw);
+                return;
+            }
+            let length = self.value().len();
+            if end <= INLINE_VALUE_BYTES_MAX {
+                let mut value = [0; INLINE_VALUE_BYTES_MAX];
+                value[..length].copy_from_slice(self.value());
+                value[offset..end].copy_from_slice(bytes);
+                let expire_at = self.expire_at();
+                self.replace(&value[..end], StringEncoding::Raw, expire_at);
+                return;
+            }
+            let mut buffer = Vec::with_capacity(end);
+            buffer.extend_from_slice(self.value());
+            let expire_at = self.expire_at();
+            self.rebuild(StringEncoding::Raw, expire_at, Some(Box::new(buffer)));
+        }
+        // SAFETY: the flag BOXED is set on both paths to here; `&mut self` makes this the only reference.
+        let buffer = unsafe { &mut *self.buffer() };
+        if buffer.len() < end {
+            buffer.resize(end, 0);
+        }
+        buffer[offset..end].copy_from_slice(bytes);
+        self.set_encoding(StringEncoding::Raw);
+    }
+
+    #[allow(clippy::box_collection)]
+    fn rebuild(
+        &mut self,
+        encoding: StringEncoding,
+        expire_at: Option<u64>,
+        buffer: Option<Box<Vec<u8>>>,
+    ) {
+        let inline = if buffer.is_some() {
+            &[][..]
+        } else {
+            self.value()
+        };
+        let parts = Parts {
+            value: &[],
+            encoding,
+            expire_at,
+            ..self.parts()
+        };
+        *self = Entry::build(&parts, inline, buffer);
+    }
+
+    /// Takes the buffer out, leaving an entry with an empty inline value.
+    #[allow(clippy::box_collection)]
+    fn take_buffer(&mut self) -> Option<Box<Vec<u8>>> {
+        if self.flags() & BOXED == 0 {
+            return None;
+        }
+        let buffer = self.buffer();
+        // An empty buffer takes its place, so that the entry stays whole.
+        let empty = Box::into_raw(Box::<Vec<u8>>::default()) as usize;
+        self.write(self.fields().value_at(), &empty.to_ne_bytes());
+        // SAFETY: made by Box::into_raw in `build`, and no longer reachable from the entry.
+        Some(unsafe { Box::from_raw(buffer) })
+    }
+
+    fn flags(&self) -> u8 {
+        self.read::<1>(FLAGS_AT)[0]
+    }
+
+    fn set_encoding(&mut self, encoding: StringEncoding) {
+        let flags = self.flags() & !ENCODING_MASK | encoding as u8;
+        self.write(FLAGS_AT, &[flags]);
+    }
+
+    fn fields(&self) -> Fields {
+        let flags = self.flags();
+        let key_length = if flags & WIDE != 0 {
+            u32::from_ne_bytes(self.read(KEY_LENGTH_AT)) as usize
+        } else {
+            usize::from(self.read::<1>(KEY_LENGTH_AT)[0])
+        };
+        Fields::new(flags, key_length)
+    }
+
+    fn inline_length(&self, fields: &Fields) -> usize {
+        usize::from(u16::from_ne_bytes(self.read(fields.value_length_at)))
+    }
+
+    fn buffer(&self) -> *mut Vec<u8> {
+        debug_assert!(self.flags() & BOXED != 0);
+        usize::from_ne_bytes(self.read(self.fields().value_at())) as *mut Vec<u8>
+    }
+
+    /// Size of the allocation, in bytes.
+    fn size(&self) -> usize {
+        let fields = self.fields();
+        let tail = if self.flags() & BOXED != 0 {
+            size_of::<usize>()
+        } else {
+            self.inline_length(&fields)
+        };
+        fields.value_at() + tail
+    }
+
+    fn read<const N: usize>(&self, at: usize) -> [u8; N] {
+        // SAFETY: every caller reads a field of the layout that the flags describe, which `build` allocated.
+        unsafe { self.0.as_ptr().add(at).cast::<[u8; N]>().read() }
+    }
+
+    fn write(&self, at: usize, bytes: &[u8]) {
+        // SAFETY: as in `read`; called only while building an entry, or from `&mut self` methods.
+        unsafe {
+            self.0
+                .as_ptr()
+                .add(at)
+                .copy_from_nonoverlapping(bytes.as_ptr(), bytes.len())
+        }
+    }
+
+    fn slice(&self, at: usize, length: usize) -> &[u8] {
+        // SAFETY: as in `read`; the bytes were written in `build` and live as long as the entry.
+        unsafe { std::slice::from_raw_parts(self.0.as_ptr().add(at), length) }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let size = self.size();
+        if self.flags() & BOXED != 0 {
+            // SAFETY: made by Box::into_raw in `build` or `take_buffer`; nobody else frees it.
+            drop(unsafe { Box::from_raw(self.buffer()) });
+        }
+        // SAFETY: allocated with this layout, since `size` is computed from the fields that sized it.
+        unsafe { dealloc(self.0.as_ptr(), layout(size)) }
+    }
+}
+
+fn layout(size: usize) -> Layout {
+    // SAFETY: 8 is a power of two, and sizes are bounded by a key of 4 GiB and 1 KiB of value.
+    unsafe { Layout::from_size_align_unchecked(size, 8) }
+}
+
+fn allocate(size: usize) -> NonNull<u8> {
+    debug_assert!(size > 0);
+    // SAFETY: the size is never 0: the header alone has 15 bytes.
+    let pointer = unsafe { alloc(layout(size)) };
+    NonNull::new(pointer).unwrap_or_else(|| handle_alloc_error(layout(size)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[derive(Clone, Debug)]
+    enum Edit {
+        Replace(Vec<u8>, Option<u64>),
+        Expire(Option<u64>),
+        Splice(usize, Vec<u8>),
+    }
+
+    fn edit() -> impl Strategy<Value = Edit> {
+        let value = || {
+            prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..40),
+                prop::collection::vec(any::<u8>(), 1000..1100),
+            ]
+        };
+        prop_oneof![
+            (value(), any::<Option<u64>>()).prop_map(|(v, e)| Edit::Replace(v, e)),
+            any::<Option<u64>>().prop_map(Edit::Expire),
+            (0usize..1500, value()).prop_map(|(o, v)| Edit::Splice(o, v)),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn edits_match_a_plain_vector(
+            key in prop_oneof![prop::collection::vec(any::<u8>(), 0..20), prop::collection::vec(any::<u8>(), 250..300)],
+            edits in prop::collection::vec(edit(), 0..20),
+        ) {
+            let mut entry = Entry::new(&Parts {
+                key: &key, value: b"first", encoding: StringEncoding::Embedded,
+                expire_at: None, version: Version::from_bits(7), access: 0xabcdef,
+            });
+            let (mut value, mut expire_at) = (b"first".to_vec(), None);
+            for edit in edits {
+                match edit {
+                    Edit::Replace(v, e) => {
+                        entry.replace(&v, StringEncoding::of(&v), e);
+                        (value, expire_at) = (v, e);
+                    }
+                    Edit::Expire(e) => {
+                        entry.set_expire_at(e);
+                        expire_at = e;
+                    }
+                    Edit::Splice(offset, bytes) => {
+                        entry.splice(offset, &bytes);
+                        if value.len() < offset + bytes.len() {
+                            value.resize(offset + bytes.len(), 0);
+                        }
+                        value[offset..offset + bytes.len()].copy_from_slice(&bytes);
+                    }
+                }
+                prop_assert_eq!(entry.key(), &key[..]);
+                prop_assert_eq!(entry.value(), &value[..]);
+                prop_assert_eq!(entry.expire_at(), expire_at);
+                prop_assert_eq!(entry.access(), 0xabcdef);
+                prop_assert_eq!(entry.version(), Version::from_bits(7));
+                prop_assert!(entry.allocated_bytes() >= key.len() + value.len());
+            }
+        }
+    }
+
+    #[test]
+    fn a_small_key_and_value_share_a_cache_line() {
+        let entry = Entry::new(&Parts {
+            key: &[b'k'; 16],
+            value: &[b'v'; 32],
+            encoding: StringEncoding::Embedded,
+            expire_at: None,
+            version: Version::from_bits(1),
+            access: 0,
+        });
+        assert_eq!(entry.allocated_bytes(), 64);
+    }
+}

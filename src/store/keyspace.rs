@@ -1,0 +1,213 @@
+//! The keys of one database in one partition.
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::access::AccessClock;
+use super::entry::Entry;
+use super::table::{Hashed, Table};
+
+impl Hashed for Entry {
+    fn hash(&self, seed: u64) -> u64 {
+        xxh3_64_with_seed(self.key(), seed)
+    }
+}
+
+/// Hash of a key that has an expiry. A set of these is what the active expiry cycle and the volatile
+/// eviction policies sample; it is a hint, the entry itself tells the expiry.
+struct Volatile(u64);
+
+impl Hashed for Volatile {
+    fn hash(&self, _seed: u64) -> u64 {
+        self.0
+    }
+}
+
+/// What a lookup found.
+pub enum Lookup<'a> {
+    /// An entry to work with.
+    Live(&'a mut Entry),
+    /// One whose time is over, taken out.
+    Expired {
+        /// The entry.
+        entry: Entry,
+        /// By how much the keyspace shrank, itself included. Merging segments may make it grow.
+        freed_bytes: isize,
+    },
+}
+
+/// See the module.
+pub struct Keyspace {
+    entries: Table<Entry>,
+    volatile: Table<Volatile>,
+    entry_bytes: usize,
+}
+
+impl Keyspace {
+    /// An empty one, whose hashes use this seed.
+    pub fn new(seed: u64) -> Self {
+        Keyspace {
+            entries: Table::new(seed),
+            volatile: Table::new(seed),
+            entry_bytes: 0,
+        }
+    }
+
+    /// Number of keys, those counted too that expired and were not collected yet.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is no key.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Number of keys with an expiry.
+    pub fn volatile_len(&self) -> usize {
+        self.volatile.len()
+    }
+
+    /// Memory of entries and tables, in bytes.
+    pub fn allocated_bytes(&self) -> usize {
+        self.entry_bytes + self.entries.allocated_bytes() + self.volatile.allocated_bytes()
+    }
+
+    /// The entry of a key, expired or not.
+    #[inline]
+    pub fn find(&self, key: &[u8], hash: u64) -> Option<&Entry> {
+        self.entries.find(hash, |entry| entry.key() == key)
+    }
+
+    /// The entry of a key; one that has expired is removed.
+    #[inline]
+    pub fn find_live(&mut self, key: &[u8], hash: u64, now_ms: u64) -> Option<Lookup<'_>> {
+        let place = self.entries.locate(hash, |entry| entry.key() == key)?;
+        if self.entries.at_mut(place)?.is_expired(now_ms) {
+            let before = self.allocated_bytes();
+            let entry = self.remove(key, hash)?;
+            let freed_bytes = before as isize - self.allocated_bytes() as isize;
+            return Some(Lookup::Expired { entry, freed_bytes });
+        }
+        self.entries.at_mut(place).map(Lookup::Live)
+    }
+
+    /// Adds an entry whose key is not there.
+    pub fn insert(&mut self, hash: u64, entry: Entry) {
+        self.entry_bytes += entry.allocated_bytes();
+        if entry.expire_at().is_some() {
+            self.note_volatile(hash);
+        }
+        self.entries.insert(hash, entry);
+    }
+
+    /// Takes an entry out.
+    pub fn remove(&mut self, key: &[u8], hash: u64) -> Option<Entry> {
+        let entry = self.entries.remove(hash, |entry| entry.key() == key)?;
+        self.entry_bytes -= entry.allocated_bytes();
+        if entry.expire_at().is_some() {
+            self.volatile.remove(hash, |volatile| volatile.0 == hash);
+        }
+        Some(entry)
+    }
+
+    /// Changes an entry and keeps the books. `None` if there is none.
+    pub fn update<R>(
+        &mut self,
+        key: &[u8],
+        hash: u64,
+        change: impl FnOnce(&mut Entry) -> R,
+    ) -> Option<R> {
+        let entry = self.entries.find_mut(hash, |entry| entry.key() == key)?;
+        let (bytes, expires) = (entry.allocated_bytes(), entry.expire_at().is_some());
+        let result = change(entry);
+        self.entry_bytes = self.entry_bytes - bytes + entry.allocated_bytes();
+        match (expires, entry.expire_at().is_some()) {
+            (false, true) => self.note_volatile(hash),
+            (true, false) => {
+                self.volatile.remove(hash, |volatile| volatile.0 == hash);
+            }
+            _ => {}
+        }
+        Some(result)
+    }
+
+    fn note_volatile(&mut self, hash: u64) {
+        if self
+            .volatile
+            .find(hash, |volatile| volatile.0 == hash)
+            .is_none()
+        {
+            self.volatile.insert(hash, Volatile(hash));
+        }
+    }
+
+    /// Walks in order of position; see [`Table::scan`].
+    pub fn scan(&self, from: u64, count: usize, visit: impl FnMut(&Entry)) -> Option<u64> {
+        self.entries.scan(from, count, visit)
+    }
+
+    /// Every entry, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter()
+    }
+
+    /// Removes keys that expired, from position `from` of the volatile keys on, looking at about `count` of
+    /// them. Returns where to go on; `None` at the end.
+    pub fn collect_expired(
+        &mut self,
+        from: u64,
+        count: usize,
+        now_ms: u64,
+        collect: impl FnMut(Entry),
+    ) -> Option<u64> {
+        let mut due = Vec::new();
+        let next = self
+            .volatile
+            .scan(from, count, |volatile| due.push(volatile.0));
+        due.into_iter()
+            .filter_map(|hash| self.remove_expired(hash, now_ms))
+            .for_each(collect);
+        next
+    }
+
+    fn remove_expired(&mut self, hash: u64, now_ms: u64) -> Option<Entry> {
+        let entry = self
+            .entries
+            .remove(hash, |entry| entry.is_expired(now_ms))?;
+        self.entry_bytes -= entry.allocated_bytes();
+        self.volatile.remove(hash, |volatile| volatile.0 == hash);
+        Some(entry)
+    }
+
+    /// Looks at up to `count` entries near a random point, or of those with an expiry.
+    pub fn sample(
+        &self,
+        random: u64,
+        count: usize,
+        volatile_only: bool,
+        mut visit: impl FnMut(&Entry),
+    ) {
+        if !volatile_only {
+            self.entries.sample(random, count, visit);
+            return;
+        }
+        self.volatile.sample(random, count, |volatile| {
+            if let Some(entry) = self
+                .entries
+                .find(volatile.0, |entry| entry.expire_at().is_some())
+            {
+                visit(entry);
+            }
+        });
+    }
+
+    /// Marks an entry as used.
+    pub fn touch(entry: &mut Entry, clock: &AccessClock) {
+        let before = entry.access();
+        let after = clock.touched(before);
+        // Spares the cache line a write when the second has not changed.
+        if after != before {
+            entry.set_access(after);
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Partitions, keys and values in memory. No I/O, no async, no knowledge of commands.
+
+pub mod access;
+mod entry;
+mod keyspace;
+mod partition;
+mod size_class;
+mod table;
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use coterie_protocol::{PartitionId, Partitions, Slot};
+use parking_lot::{Mutex, MutexGuard};
+
+pub use access::AccessClock;
+pub use entry::{Entry, Parts};
+pub use keyspace::Keyspace;
+pub use partition::{Garbage, Partition};
+pub use table::{POSITION_BITS, position};
+
+/// All partitions of a node, each behind its own lock.
+pub struct Store {
+    partitions: Box<[Padded]>,
+    layout: Partitions,
+    seed: u64,
+    databases: u32,
+    allocated: AtomicI64,
+}
+
+/// A lock that shares no cache line with its neighbours.
+#[repr(align(128))]
+struct Padded(Mutex<Partition>);
+
+/// A locked partition, which on unlocking adds what it grew by to the store's memory account.
+pub struct PartitionGuard<'a> {
+    partition: MutexGuard<'a, Partition>,
+    allocated: &'a AtomicI64,
+    before: usize,
+}
+
+impl Store {
+    /// An empty store. The seed of its hashes decides the order of `SCAN`, so it must stay for the life of a
+    /// data directory.
+    pub fn new(layout: Partitions, databases: u32, seed: u64) -> Self {
+        let partitions = (0..layout.count())
+            .map(|id| Padded(Mutex::new(Partition::new(PartitionId(id), seed))))
+            .collect();
+        Store {
+            partitions,
+            layout,
+            seed,
+            databases,
+            allocated: AtomicI64::new(0),
+        }
+    }
+
+    /// How slots map to partitions.
+    pub fn layout(&self) -> Partitions {
+        self.layout
+    }
+
+    /// Number of databases.
+    pub fn databases(&self) -> u32 {
+        self.databases
+    }
+
+    /// Seed of the key hashes.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// The partition of a key.
+    #[inline]
+    pub fn partition_of(&self, key: &[u8]) -> PartitionId {
+        self.layout.partition_of(Slot::of(key))
+    }
+
+    /// Locks a partition. Who locks several does so in ascending order.
+    #[inline]
+    pub fn lock(&self, id: PartitionId) -> PartitionGuard<'_> {
+        let partition = self.partitions[usize::from(id.0)].0.lock();
+        let before = partition.allocated_bytes();
+        PartitionGuard {
+            partition,
+            allocated: &self.allocated,
+            before,
+        }
+    }
+
+    /// Numbers of all partitions.
+    pub fn ids(&self) -> impl Iterator<Item = PartitionId> + use<> {
+        self.layout.iter()
+    }
+
+    /// Memory of all keys, values and tables, in bytes.
+    pub fn allocated_bytes(&self) -> usize {
+        self.allocated.load(Ordering::Relaxed).max(0) as usize
+    }
+}
+
+impl std::ops::Deref for PartitionGuard<'_> {
+    type Target = Partition;
+
+    fn deref(&self) -> &Partition {
+        &self.partition
+    }
+}
+
+impl std::ops::DerefMut for PartitionGuard<'_> {
+    fn deref_mut(&mut self) -> &mut Partition {
+        &mut self.partition
+    }
+}
+
+impl Drop for PartitionGuard<'_> {
+    fn drop(&mut self) {
+        let after = self.partition.allocated_bytes();
+        if after != self.before {
+            self.allocated
+                .fetch_add(after as i64 - self.before as i64, Ordering::Relaxed);
+        }
+    }
+}

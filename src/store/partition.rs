@@ -1,0 +1,355 @@
+//! A run of slots with its data: the unit of locking, logging, checkpointing and, later, placement.
+
+use coterie_protocol::{DatabaseId, HybridClock, PartitionId, Version};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::access::AccessClock;
+use super::entry::{Entry, Parts};
+use super::keyspace::{Keyspace, Lookup};
+use crate::effect::{Effect, StringEncoding};
+
+/// Values larger than this are freed by the reclaimer, not under the partition's lock.
+const FREE_IN_BACKGROUND_ABOVE: usize = 64 * 1024;
+
+/// What is no longer reachable and takes long to free.
+pub enum Garbage {
+    /// A key with a large value.
+    Entry(Entry),
+    /// All keys of a database.
+    Keyspace(Box<Keyspace>),
+}
+
+/// See the module. State changes only by [`Partition::apply`], and by expiry.
+pub struct Partition {
+    id: PartitionId,
+    seed: u64,
+    clock: HybridClock,
+    databases: Vec<Option<Box<Keyspace>>>,
+    /// How often databases were swapped; a checkpoint that walks the partition starts over when it changes.
+    swaps: u64,
+    expired: u64,
+    /// Memory of all its databases.
+    allocated_bytes: usize,
+    garbage: Vec<Garbage>,
+}
+
+impl Partition {
+    /// An empty one.
+    pub fn new(id: PartitionId, seed: u64) -> Self {
+        Partition {
+            id,
+            seed,
+            clock: HybridClock::default(),
+            databases: Vec::new(),
+            swaps: 0,
+            expired: 0,
+            allocated_bytes: 0,
+            garbage: Vec::new(),
+        }
+    }
+
+    /// Its number.
+    pub fn id(&self) -> PartitionId {
+        self.id
+    }
+
+    /// The version clock of its changes.
+    pub fn clock(&mut self) -> &mut HybridClock {
+        &mut self.clock
+    }
+
+    /// Version of its last change.
+    pub fn version(&self) -> Version {
+        self.clock.last()
+    }
+
+    /// See the field.
+    pub fn swaps(&self) -> u64 {
+        self.swaps
+    }
+
+    /// Keys that were found expired and removed since the start.
+    pub fn expired(&self) -> u64 {
+        self.expired
+    }
+
+    /// Memory of all its databases, in bytes.
+    pub fn allocated_bytes(&self) -> usize {
+        debug_assert_eq!(
+            self.allocated_bytes,
+            self.databases
+                .iter()
+                .flatten()
+                .map(|keyspace| keyspace.allocated_bytes())
+                .sum::<usize>()
+        );
+        self.allocated_bytes
+    }
+
+    /// Numbers of the databases that may have keys.
+    pub fn databases(&self) -> impl Iterator<Item = DatabaseId> + use<> {
+        (0..self.databases.len() as u32).map(|number| DatabaseId(number as u16))
+    }
+
+    /// The keys of a database, if it ever had any.
+    pub fn keyspace(&self, database: DatabaseId) -> Option<&Keyspace> {
+        self.databases.get(database.index())?.as_deref()
+    }
+
+    /// Changes the keys of a database, if it has any, and keeps the memory account.
+    fn change<R>(
+        &mut self,
+        database: DatabaseId,
+        change: impl FnOnce(&mut Keyspace, &mut Vec<Garbage>) -> R,
+    ) -> Option<R> {
+        let keyspace = self.databases.get_mut(database.index())?.as_deref_mut()?;
+        let before = keyspace.allocated_bytes();
+        let result = change(keyspace, &mut self.garbage);
+        self.allocated_bytes = self.allocated_bytes + keyspace.allocated_bytes() - before;
+        Some(result)
+    }
+
+    fn hash(&self, key: &[u8]) -> u64 {
+        xxh3_64_with_seed(key, self.seed)
+    }
+
+    /// Version of a key's entry; `None` if there is none.
+    pub fn version_of(&self, database: DatabaseId, key: &[u8]) -> Option<Version> {
+        self.keyspace(database)?
+            .find(key, self.hash(key))
+            .map(Entry::version)
+    }
+
+    /// The live entry of a key; an expired one is removed. With a clock the entry counts as used.
+    #[inline]
+    pub fn get(
+        &mut self,
+        database: DatabaseId,
+        key: &[u8],
+        now_ms: u64,
+        touch: Option<&AccessClock>,
+    ) -> Option<&Entry> {
+        let hash = self.hash(key);
+        // Split borrows: the entry that is returned borrows `databases` alone.
+        let Partition {
+            databases,
+            expired,
+            garbage,
+            allocated_bytes,
+            ..
+        } = self;
+        let keyspace = databases.get_mut(database.index())?.as_deref_mut()?;
+        let entry = match keyspace.find_live(key, hash, now_ms)? {
+            Lookup::Live(entry) => entry,
+            Lookup::Expired { entry, freed_bytes } => {
+                *expired += 1;
+                *allocated_bytes = allocated_bytes.wrapping_add_signed(-freed_bytes);
+                discard(garbage, entry);
+                return None;
+            }
+        };
+        if let Some(clock) = touch {
+            Keyspace::touch(entry, clock);
+        }
+        Some(entry)
+    }
+
+    /// Makes a change. The same effects in the same order give the same state on any node.
+    pub fn apply(
+        &mut self,
+        database: DatabaseId,
+        effect: &Effect<'_>,
+        version: Version,
+        access: &AccessClock,
+    ) {
+        debug_assert!(
+            version >= self.clock.last(),
+            "versions of a partition never fall"
+        );
+        match *effect {
+            Effect::Put {
+                key,
+                value,
+                encoding,
+                expire_at,
+            } => {
+                let parts = Parts {
+                    key,
+                    value,
+                    encoding,
+                    expire_at,
+                    version,
+                    access: access.initial(),
+                };
+                self.put(database, &parts, access);
+            }
+            Effect::PutPadded { key, offset, bytes } => {
+                let empty = Parts {
+                    key,
+                    value: &[],
+                    encoding: StringEncoding::Raw,
+                    expire_at: None,
+                    version,
+                    access: access.initial(),
+                };
+                self.put(database, &empty, access);
+                self.update(database, key, version, |entry| {
+                    entry.splice(offset as usize, bytes)
+                });
+            }
+            Effect::Splice { key, offset, bytes } => {
+                self.update(database, key, version, |entry| {
+                    entry.splice(offset as usize, bytes)
+                });
+            }
+            Effect::ExpireAt { key, at } => {
+                self.update(database, key, version, |entry| entry.set_expire_at(at));
+            }
+            Effect::Delete { key } => {
+                let hash = self.hash(key);
+                self.change(database, |keyspace, garbage| {
+                    if let Some(entry) = keyspace.remove(key, hash) {
+                        discard(garbage, entry);
+                    }
+                });
+            }
+            Effect::Clear => {
+                if let Some(keyspace) = self
+                    .databases
+                    .get_mut(database.index())
+                    .and_then(Option::take)
+                {
+                    self.allocated_bytes -= keyspace.allocated_bytes();
+                    self.garbage.push(Garbage::Keyspace(keyspace));
+                }
+            }
+            Effect::Swap { with } => {
+                self.make_database(database.max(with));
+                self.databases.swap(database.index(), with.index());
+                self.swaps += 1;
+            }
+        }
+        self.clock.observe(version);
+    }
+
+    fn make_database(&mut self, database: DatabaseId) {
+        if self.databases.len() <= database.index() {
+            self.databases.resize_with(database.index() + 1, || None);
+        }
+    }
+
+    fn put(&mut self, database: DatabaseId, parts: &Parts<'_>, access: &AccessClock) {
+        let hash = self.hash(parts.key);
+        self.make_database(database);
+        let slot = &mut self.databases[database.index()];
+        if slot.is_none() {
+            let keyspace = slot.insert(Box::new(Keyspace::new(self.seed)));
+            self.allocated_bytes += keyspace.allocated_bytes();
+        }
+        self.change(database, |keyspace, garbage| {
+            let replaced = keyspace.update(parts.key, hash, |entry| {
+                if entry.value().len() > FREE_IN_BACKGROUND_ABOVE {
+                    let old = std::mem::replace(entry, Entry::new(parts));
+                    garbage.push(Garbage::Entry(old));
+                } else {
+                    entry.replace(parts.value, parts.encoding, parts.expire_at);
+                    entry.set_version(parts.version);
+                }
+                Keyspace::touch(entry, access);
+            });
+            if replaced.is_none() {
+                keyspace.insert(hash, Entry::new(parts));
+            }
+        });
+    }
+
+    fn update(
+        &mut self,
+        database: DatabaseId,
+        key: &[u8],
+        version: Version,
+        change: impl FnOnce(&mut Entry),
+    ) {
+        let hash = self.hash(key);
+        self.change(database, |keyspace, _| {
+            keyspace.update(key, hash, |entry| {
+                change(entry);
+                entry.set_version(version);
+            })
+        });
+    }
+
+    /// A copy of a key's entry, to be able to put it back; `None` if there is none.
+    pub fn copy_of(&self, database: DatabaseId, key: &[u8]) -> Option<Entry> {
+        let entry = self.keyspace(database)?.find(key, self.hash(key))?;
+        Some(Entry::new(&entry.parts()))
+    }
+
+    /// Takes back what was done to a key: `before` is what [`Partition::copy_of`] gave.
+    pub fn undo(&mut self, database: DatabaseId, key: &[u8], before: Option<Entry>) {
+        let hash = self.hash(key);
+        self.change(database, |keyspace, _| {
+            keyspace.remove(key, hash);
+            if let Some(entry) = before {
+                keyspace.insert(hash, entry);
+            }
+        });
+    }
+
+    /// Puts back an entry as a checkpoint holds it.
+    pub fn restore(&mut self, database: DatabaseId, parts: &Parts<'_>, access: &AccessClock) {
+        self.put(database, parts, access);
+        self.clock.observe(parts.version);
+    }
+
+    /// Removes keys that expired; see [`Keyspace::collect_expired`].
+    pub fn collect_expired(
+        &mut self,
+        database: DatabaseId,
+        from: u64,
+        count: usize,
+        now_ms: u64,
+    ) -> (usize, Option<u64>) {
+        let mut collected = 0;
+        let next = self.change(database, |keyspace, garbage| {
+            keyspace.collect_expired(from, count, now_ms, |entry| {
+                collected += 1;
+                discard(garbage, entry);
+            })
+        });
+        self.expired += collected as u64;
+        (collected, next.flatten())
+    }
+
+    /// Removes the keys that were not changed since `version`: what a logged `Clear` of that version does
+    /// to a state that has later changes already.
+    pub fn clear_until(&mut self, database: DatabaseId, version: Version) {
+        let seed = self.seed;
+        self.change(database, |keyspace, _| {
+            let gone: Vec<Vec<u8>> = keyspace
+                .iter()
+                .filter(|entry| entry.version() <= version)
+                .map(|entry| entry.key().to_vec())
+                .collect();
+            for key in gone {
+                keyspace.remove(&key, xxh3_64_with_seed(&key, seed));
+            }
+        });
+    }
+
+    /// What is to be freed outside the lock.
+    pub fn take_garbage(&mut self) -> Vec<Garbage> {
+        std::mem::take(&mut self.garbage)
+    }
+
+    /// Whether there is anything to be freed outside the lock.
+    pub fn has_garbage(&self) -> bool {
+        !self.garbage.is_empty()
+    }
+}
+
+fn discard(garbage: &mut Vec<Garbage>, entry: Entry) {
+    if entry.value().len() > FREE_IN_BACKGROUND_ABOVE {
+        garbage.push(Garbage::Entry(entry));
+    }
+}
