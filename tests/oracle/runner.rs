@@ -138,8 +138,8 @@ fn agree(rule: &Rule, ours: &Outcome, theirs: &Outcome) -> bool {
             .iter()
             .all(|reply| glob_match(pattern, reply.text().as_bytes())),
         Rule::Near(distance) => match (our.integer(), their.integer()) {
-            (Some(our), Some(their)) => our.abs_diff(their) <= distance.unsigned_abs(),
-            _ => false,
+            (Some(our @ 0..), Some(their @ 0..)) => our.abs_diff(their) <= distance.unsigned_abs(),
+            _ => our_bytes == their_bytes,
         },
         Rule::Scan | Rule::NoReply | Rule::Drops => false,
     }

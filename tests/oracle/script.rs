@@ -7,7 +7,7 @@
 //! | `~type` | only the reply's type is compared |
 //! | `~ignore` | both must answer, anything |
 //! | `~match PATTERN` | both replies, as plain text, match the glob pattern (error texts begin with `-`) |
-//! | `~near N` | both are integers that differ by at most N |
+//! | `~near N` | both are integers that differ by at most N; negative ones are equal (the default for TTL, with 2) |
 //! | `~until TEXT` | the command is repeated on both until its reply is TEXT |
 //! | `~scan` | the command is a SCAN without cursor: it is iterated, and the keys are compared |
 //! | `~set NAME` | the reply (not compared) replaces the word `$NAME` from here on |
@@ -110,6 +110,13 @@ fn parse_line(line: usize, text: &str) -> Result<Step, String> {
         }
     }
     step.command = words.collect();
+    let is_ttl = step
+        .command
+        .first()
+        .is_some_and(|name| name.eq_ignore_ascii_case(b"TTL"));
+    if is_ttl && step.rule == Rule::Exact {
+        step.rule = Rule::Near(2);
+    }
     if step.command.is_empty() && step.sleep_ms == 0 && !step.reads_only {
         return Err("no command".to_owned());
     }
