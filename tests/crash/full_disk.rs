@@ -105,7 +105,20 @@ fn refuse_and_resume(durability: &'static str) {
     assert!(refusal.is_error("MISCONF"), "{refusal}");
     assert!(written > 0, "not one write had room");
 
-    for line in ["SET small v", "INCR n", "DEL big", "EXPIRE big 100"] {
+    // The rest of the room takes smaller writes.
+    for size in [1000, 1] {
+        let value = &value[..size];
+        let refused = (0..20_000).any(|_| client.call(&["SET", "s", value]).is_error("MISCONF"));
+        assert!(
+            refused,
+            "a full disk takes ever more writes of {size} bytes"
+        );
+    }
+    for line in [
+        "SET small:longer-name v",
+        "INCR n:longer-name",
+        "APPEND big xxxxxxxxxxxxxxxxxxxxxxxx",
+    ] {
         let reply = client.run(line);
         assert!(reply.is_error("MISCONF"), "{line} on a full disk: {reply}");
     }
@@ -115,7 +128,9 @@ fn refuse_and_resume(durability: &'static str) {
         "reads go on"
     );
     assert_eq!(
-        client.run("EXISTS small n").integer(),
+        client
+            .run("EXISTS small:longer-name n:longer-name")
+            .integer(),
         Some(0),
         "a refused write has no effect"
     );
@@ -127,9 +142,11 @@ fn refuse_and_resume(durability: &'static str) {
     );
 
     disk.make_room(&server);
-    wait_until("writes resume", || client.run("SET small v").is_ok());
-    assert_eq!(client.run("INCR n").integer(), Some(1));
-    assert_eq!(client.run("GET small").text(), "v");
+    wait_until("writes resume", || {
+        client.run("SET small:longer-name v").is_ok()
+    });
+    assert_eq!(client.run("INCR n:longer-name").integer(), Some(1));
+    assert_eq!(client.run("GET small:longer-name").text(), "v");
     for _ in 0..20 {
         assert!(client.call(&["SET", "big", &value]).is_ok());
     }
