@@ -21,11 +21,17 @@ pub fn source_path(relative: &str) -> PathBuf {
 
 /// Runs `scripts/<name>.txt` on fresh servers and panics with every line on which they differ.
 pub fn run_script(name: &str, protocol: Protocol) {
+    report(&differences(name, protocol, Options::new(Program::Subject)));
+}
+
+/// Every line of `scripts/<name>.txt` on which a server with these options differs from the oracle.
+pub fn differences(name: &str, protocol: Protocol, subject: Options) -> Vec<String> {
     let source =
         fs::read_to_string(source_path(&format!("scripts/{name}.txt"))).expect("the script");
     let steps = parse(&source).unwrap_or_else(|e| panic!("{name}.txt: {e}"));
-    let mut subject = Side::start(Program::Subject, protocol);
-    let mut oracle = Side::start(Program::Oracle, protocol);
+    let is_coterie = subject.program.is_coterie();
+    let mut subject = Side::start(subject, protocol);
+    let mut oracle = Side::start(Options::new(Program::Oracle), protocol);
     let mut differences = Vec::new();
     let mut differing_lines = BTreeSet::new();
     for step in &steps {
@@ -54,7 +60,7 @@ pub fn run_script(name: &str, protocol: Protocol) {
             ));
         }
     }
-    if Program::Subject.is_coterie() {
+    if is_coterie {
         for line in intended::lines(name).filter(|line| !differing_lines.contains(*line)) {
             let in_script = steps
                 .iter()
@@ -66,7 +72,7 @@ pub fn run_script(name: &str, protocol: Protocol) {
             }
         }
     }
-    report(&differences);
+    differences
 }
 
 /// Panics when there are differences.
@@ -154,9 +160,9 @@ struct Side {
 }
 
 impl Side {
-    fn start(program: Program, protocol: Protocol) -> Self {
+    fn start(options: Options, protocol: Protocol) -> Self {
         Self {
-            server: Server::start(Options::new(program)),
+            server: Server::start(options),
             protocol,
             connections: HashMap::new(),
             captured: HashMap::new(),

@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use crate::common::Protocol;
-use crate::runner::{run_script, source_path};
+use crate::common::{Options, Program, Protocol};
+use crate::runner::{differences, run_script, source_path};
 
 macro_rules! scripts {
     ($($name:ident),* $(,)?) => {
@@ -52,4 +52,26 @@ fn every_script_is_run() {
             "{name}.txt isn't listed in scripts.rs"
         );
     }
+}
+
+/// The suite sees a difference where there is one: here in a Redis with fewer databases and a smaller limit.
+#[test]
+fn differences_are_found() {
+    let other = Options::new(Program::Oracle)
+        .flag("databases", "8")
+        .flag("proto-max-bulk-len", "1mb");
+    let found = differences("connection", Protocol::Resp3, other.clone());
+    assert!(
+        found.iter().any(|text| text.contains("SELECT 15")),
+        "{found:?}"
+    );
+    assert!(
+        found[0].contains("tests/oracle/scripts/connection.txt:"),
+        "{found:?}"
+    );
+    let found = differences("strings_ranges", Protocol::Resp2, other);
+    assert!(
+        found.iter().any(|text| text.contains("SETRANGE")),
+        "{found:?}"
+    );
 }
