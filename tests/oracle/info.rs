@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::common::{Connection, Server, wait_until};
+use crate::common::{Connection, Protocol, Server, wait_until};
 use crate::runner::report;
 
 /// What redis-cli, redis_exporter, RedisInsight and client libraries look for.
@@ -161,6 +161,32 @@ fn sections_and_fields() {
         }
     }
     report(&differences);
+}
+
+/// `HELLO` describes the server as the oracle does, but for the connection's number and the version's last part.
+#[test]
+fn hello_fields() {
+    let (subject, oracle) = (Server::subject(), Server::oracle());
+    for version in [2, 3] {
+        let describe = |server: &Server| -> Vec<(String, String)> {
+            let mut connection = server.connect();
+            if version == 3 {
+                connection.set_protocol(Protocol::Resp3);
+            }
+            let reply = connection.run(&format!("HELLO {version}"));
+            let fields = reply.items();
+            let pairs = fields.chunks_exact(2).map(|pair| {
+                let value = match pair[0].text().as_str() {
+                    "id" => pair[1].kind().to_owned(),
+                    "version" => pair[1].text().chars().take(2).collect(),
+                    _ => pair[1].to_string(),
+                };
+                (pair[0].text(), value)
+            });
+            pairs.collect()
+        };
+        assert_eq!(describe(&subject), describe(&oracle), "HELLO {version}");
+    }
 }
 
 #[test]
