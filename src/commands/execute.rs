@@ -334,7 +334,11 @@ fn reject(
 fn write_error(node: &Node, resp: RespVersion, error: &CommandError, out: &mut Vec<u8>) {
     let line = error.to_string();
     node.statistics.count_error(&line);
-    ReplyWriter::new(out, resp).error(line);
+    let mut reply = ReplyWriter::new(out, resp);
+    match error {
+        CommandError::Bytes(line) => reply.error(line),
+        _ => reply.error(line),
+    }
 }
 
 fn show_to_monitors(node: &Node, session: &Session, request: Request<'_>) {
