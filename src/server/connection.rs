@@ -15,7 +15,6 @@ use crate::commands::{Batch, Outcome, execute, prefetch};
 use crate::monitor::Monitor;
 use crate::node::Node;
 use crate::session::Session;
-use crate::wal::Log;
 
 /// Free space a read is offered, in bytes.
 const READ_BYTES: usize = 16 * 1024;
@@ -225,7 +224,7 @@ impl<S: Stream> Connection<S> {
         self.session.set_blocked(true);
         match outcome {
             Outcome::Replied => {}
-            Outcome::NoRoom(bytes) => wait_for_room(self.node.engine.log(), bytes).await,
+            Outcome::NoRoom(bytes) => self.node.engine.log().until_room(bytes).await,
             Outcome::Paused(until_ms) => {
                 let left = until_ms.saturating_sub(self.node.now_ms());
                 tokio::select! {
@@ -247,7 +246,7 @@ impl<S: Stream> Connection<S> {
     /// Sends all replies, once what they tell is safe.
     async fn flush(&mut self) -> Result<(), End> {
         if let Some(barrier) = self.session.barrier.take() {
-            wait_until_acknowledged(self.node.engine.log(), barrier).await;
+            self.node.engine.log().until_acknowledged(barrier).await;
         }
         if self.output.is_empty() {
             return Ok(());
@@ -338,22 +337,4 @@ enum Progress {
     Yield,
     Suspended(Outcome),
     Close,
-}
-
-async fn wait_for_room(log: &Log, bytes: usize) {
-    let mut changes = log.room_watch();
-    log.make_room(bytes);
-    changes.mark_unchanged();
-    if log.room(bytes).is_err() {
-        let _ = changes.changed().await;
-    }
-}
-
-async fn wait_until_acknowledged(log: &Log, barrier: crate::wal::LogOffset) {
-    if log.acknowledged_when(barrier) {
-        return;
-    }
-    let mut progress = log.progress_watch();
-    // The log outlives its connections; a closed channel can only mean that the process ends.
-    let _ = progress.wait_for(|_| log.acknowledged_when(barrier)).await;
 }
