@@ -8,13 +8,13 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use coterie_protocol::{Limits, ProtocolError, ReplyWriter, Scanner};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::output::OutputLimit;
 use crate::commands::{Batch, Outcome, execute};
 use crate::monitor::Monitor;
 use crate::node::Node;
-use crate::session::Session;
+use crate::session::{ReplyMode, Session};
 use crate::wal::Log;
 
 /// Free space a read is offered, in bytes.
@@ -103,15 +103,12 @@ impl<S: Stream> Connection<S> {
     /// Executes every whole request in the input buffer and flushes the replies.
     async fn execute_input(&mut self) -> Result<(), End> {
         while !self.input.is_empty() {
-            let mut batch = Batch::begin(&self.node, &self.session);
+            let mut batch = Batch::begin(&self.node);
+            self.show_buffers();
             let progress = self.execute_batch(&mut batch);
             batch.tally.flush(&self.node.statistics);
-            self.session.publish(
-                batch.moment.now_ms,
-                self.input.len(),
-                self.input.capacity(),
-                self.output.len(),
-            );
+            self.session.publish(batch.moment.now_ms);
+            self.show_buffers();
             match progress {
                 Progress::NeedInput => break,
                 Progress::Flush => self.flush().await?,
@@ -132,9 +129,18 @@ impl<S: Stream> Connection<S> {
         self.flush().await
     }
 
+    fn show_buffers(&self) {
+        let buffers = &self.session.client.buffers;
+        buffers.set_query(self.input.len(), self.input.capacity());
+        buffers.set_output(self.output.len(), self.output.capacity());
+    }
+
     fn execute_batch(&mut self, batch: &mut Batch) -> Progress {
         let limits = self.limits(batch);
         for _ in 0..BATCH_REQUESTS {
+            if self.session.client.is_killed() {
+                return Progress::Close;
+            }
             let consumed = match self.scanner.scan(&self.input, &limits) {
                 Ok(Some(consumed)) => consumed,
                 Ok(None) => return Progress::NeedInput,
@@ -144,7 +150,10 @@ impl<S: Stream> Connection<S> {
                 }
             };
             let request = self.scanner.request(&self.input);
-            if !request.is_empty() {
+            if request.is_empty() {
+                // It counts for CLIENT REPLY SKIP all the same.
+                self.session.end_command();
+            } else {
                 let outcome = execute(
                     &self.node,
                     &mut self.session,
@@ -166,7 +175,10 @@ impl<S: Stream> Connection<S> {
                 }
             }
             self.input.advance(consumed);
-            if self.session.close_after_reply || self.session.monitor {
+            if self.session.close_after_reply {
+                return Progress::Close;
+            }
+            if self.session.monitor {
                 return Progress::Flush;
             }
             if self.output.len() > FLUSH_BYTES {
@@ -182,7 +194,7 @@ impl<S: Stream> Connection<S> {
     fn limits(&self, batch: &Batch) -> Limits {
         Limits {
             bulk_bytes: batch.config.proto_max_bulk_len as usize,
-            authenticated: self.session.authenticated,
+            authenticated: !self.session.needs_password(&batch.config),
             ..Limits::default()
         }
     }
@@ -190,7 +202,9 @@ impl<S: Stream> Connection<S> {
     fn refuse(&mut self, error: &ProtocolError) {
         self.node.statistics.protocol_errors.fetch_add(1, Relaxed);
         tracing::debug!(client = self.session.client.id, %error, "protocol error");
-        ReplyWriter::new(&mut self.output, self.session.resp).protocol_error(error);
+        if self.session.reply_mode == ReplyMode::On {
+            ReplyWriter::new(&mut self.output, self.session.resp).protocol_error(error);
+        }
     }
 
     /// Waits for what a request needs before it can be executed or answered.
@@ -200,18 +214,10 @@ impl<S: Stream> Connection<S> {
             Outcome::Replied => {}
             Outcome::NoRoom(bytes) => wait_for_room(self.node.engine.log(), bytes).await,
             Outcome::Paused(until_ms) => {
-                let left = until_ms.saturating_sub(self.node.now_ms());
-                tokio::select! {
-                    () = sleep(Duration::from_millis(left)) => {}
-                    () = self.node.pause.ended() => {}
-                }
+                let now_ms = self.node.now_ms();
+                self.node.pause.wait(until_ms, now_ms).await;
             }
-            Outcome::Deferred(deferred) => {
-                let reply = deferred.await;
-                if self.session.reply_mode == crate::session::ReplyMode::On {
-                    self.output.extend_from_slice(&reply);
-                }
-            }
+            Outcome::Deferred(deferred) => self.output.extend_from_slice(&deferred.await),
         }
         self.session.set_blocked(false);
         Ok(())
@@ -239,6 +245,10 @@ impl<S: Stream> Connection<S> {
         if self.output.capacity() > RETAINED_BYTES {
             self.output = Vec::new();
         }
+        self.session
+            .client
+            .buffers
+            .set_output(0, self.output.capacity());
         Ok(())
     }
 
