@@ -250,8 +250,12 @@ pub struct Argument {
     pub kind: &'static str,
     /// A literal word before it, or instead of it; empty for none.
     pub token: &'static str,
+    /// The Redis version that had it first, where that is later than the command; empty otherwise.
+    pub since: &'static str,
     /// Which key specification it is, for `key`s.
     pub key_spec_index: Option<usize>,
+    /// The version that deprecated it; empty for none.
+    pub deprecated_since: &'static str,
     /// `optional`, `multiple`, `multiple_token`.
     pub flags: &'static [&'static str],
     /// The parts of a `oneof` or `block`.
@@ -264,7 +268,9 @@ impl Argument {
         name: "",
         kind: "string",
         token: "",
+        since: "",
         key_spec_index: None,
+        deprecated_since: "",
         flags: &[],
         arguments: &[],
     };

@@ -8,13 +8,13 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use coterie_protocol::{Limits, ProtocolError, ReplyWriter, Scanner};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::output::OutputLimit;
-use crate::commands::{Batch, Outcome, execute, prefetch};
+use crate::commands::{Batch, Outcome, execute, prefetch, settle};
 use crate::monitor::Monitor;
 use crate::node::Node;
-use crate::session::Session;
+use crate::session::{ReplyMode, Session};
 
 /// Free space a read is offered, in bytes.
 const READ_BYTES: usize = 16 * 1024;
@@ -105,15 +105,12 @@ impl<S: Stream> Connection<S> {
     /// Executes every whole request in the input buffer and flushes the replies.
     async fn execute_input(&mut self) -> Result<(), End> {
         while !self.input.is_empty() {
-            let mut batch = Batch::begin(&self.node, &self.session);
+            let mut batch = Batch::begin(&self.node);
+            self.show_buffers();
             let progress = self.execute_batch(&mut batch);
             batch.tally.flush(&self.node.statistics);
-            self.session.publish(
-                batch.moment.now_ms,
-                self.input.len(),
-                self.input.capacity(),
-                self.output.len(),
-            );
+            self.session.publish(batch.moment.now_ms);
+            self.show_buffers();
             match progress {
                 Progress::NeedInput => break,
                 Progress::Flush => self.flush().await?,
@@ -123,7 +120,7 @@ impl<S: Stream> Connection<S> {
                 }
                 Progress::Suspended(outcome) => {
                     self.flush().await?;
-                    self.resume(outcome).await?;
+                    self.resume(outcome).await;
                 }
                 Progress::Close => {
                     self.flush().await?;
@@ -134,9 +131,18 @@ impl<S: Stream> Connection<S> {
         self.flush().await
     }
 
+    fn show_buffers(&self) {
+        let buffers = &self.session.client.buffers;
+        buffers.set_query(self.input.len(), self.input.capacity());
+        buffers.set_output(self.output.len(), self.output.capacity());
+    }
+
     fn execute_batch(&mut self, batch: &mut Batch) -> Progress {
         let mut scanned = None;
         for _ in 0..BATCH_REQUESTS {
+            if self.session.client.is_killed() {
+                return Progress::Close;
+            }
             let limits = self.limits(batch);
             let consumed = match scanned
                 .take()
@@ -159,7 +165,10 @@ impl<S: Stream> Connection<S> {
                 scanned = Some(next);
             }
             let request = self.scanner.request(&self.input);
-            if !request.is_empty() {
+            if request.is_empty() {
+                // It counts for CLIENT REPLY SKIP all the same.
+                self.session.end_command();
+            } else {
                 let outcome = execute(
                     &self.node,
                     &mut self.session,
@@ -182,7 +191,10 @@ impl<S: Stream> Connection<S> {
                 }
             }
             self.step(consumed, &scanned);
-            if self.session.close_after_reply || self.session.monitor {
+            if self.session.close_after_reply {
+                return Progress::Close;
+            }
+            if self.session.monitor {
                 return Progress::Flush;
             }
             if self.output.len() > FLUSH_BYTES {
@@ -208,7 +220,7 @@ impl<S: Stream> Connection<S> {
     fn limits(&self, batch: &Batch) -> Limits {
         Limits {
             bulk_bytes: batch.config.proto_max_bulk_len as usize,
-            authenticated: self.session.authenticated,
+            authenticated: !self.session.needs_password(&batch.config),
             ..Limits::default()
         }
     }
@@ -216,31 +228,16 @@ impl<S: Stream> Connection<S> {
     fn refuse(&mut self, error: &ProtocolError) {
         self.node.statistics.protocol_errors.fetch_add(1, Relaxed);
         tracing::debug!(client = self.session.client.id, %error, "protocol error");
-        ReplyWriter::new(&mut self.output, self.session.resp).protocol_error(error);
+        if self.session.reply_mode == ReplyMode::On {
+            ReplyWriter::new(&mut self.output, self.session.resp).protocol_error(error);
+        }
     }
 
     /// Waits for what a request needs before it can be executed or answered.
-    async fn resume(&mut self, outcome: Outcome) -> Result<(), End> {
+    async fn resume(&mut self, outcome: Outcome) {
         self.session.set_blocked(true);
-        match outcome {
-            Outcome::Replied => {}
-            Outcome::NoRoom(bytes) => self.node.engine.log().until_room(bytes).await,
-            Outcome::Paused(until_ms) => {
-                let left = until_ms.saturating_sub(self.node.now_ms());
-                tokio::select! {
-                    () = sleep(Duration::from_millis(left)) => {}
-                    () = self.node.pause.ended() => {}
-                }
-            }
-            Outcome::Deferred(deferred) => {
-                let reply = deferred.await;
-                if self.session.reply_mode == crate::session::ReplyMode::On {
-                    self.output.extend_from_slice(&reply);
-                }
-            }
-        }
+        settle(&self.node, outcome, &mut self.output).await;
         self.session.set_blocked(false);
-        Ok(())
     }
 
     /// Sends all replies, once what they tell is safe.
@@ -265,6 +262,10 @@ impl<S: Stream> Connection<S> {
         if self.output.capacity() > RETAINED_BYTES {
             self.output = Vec::new();
         }
+        self.session
+            .client
+            .buffers
+            .set_output(0, self.output.capacity());
         Ok(())
     }
 
