@@ -15,6 +15,7 @@ mod keys;
 mod latency;
 mod memory;
 mod object;
+mod perform;
 mod redact;
 mod scan;
 mod server;
@@ -29,6 +30,7 @@ pub const REDIS_VERSION: &str = "7.0.15";
 pub use call::{Call, Control, Deferred};
 pub use error::{CommandError, CommandResult};
 pub use execute::{Batch, Outcome, execute, prefetch};
+pub use perform::{perform, settle};
 pub use spec::{
     Argument, Categories, CommandSpec, Docs, Flags, Handler, KeyFlags, KeySpec, Keys, Locks,
 };
