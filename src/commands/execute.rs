@@ -270,7 +270,7 @@ fn run_data<'x>(
         database,
         node,
     })?;
-    if spec.flags.contains(Flags::READONLY) {
+    if spec.flags.contains(Flags::READONLY) || transaction.counts_lookups() {
         let (hits, misses) = transaction.lookups();
         batch.tally.hits += hits;
         batch.tally.misses += misses;
