@@ -7,6 +7,7 @@ pub mod config;
 pub mod effect;
 mod embed;
 pub mod engine;
+pub mod glob;
 mod monitor;
 pub mod node;
 mod pause;

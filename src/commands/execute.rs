@@ -256,7 +256,7 @@ fn run_data<'x>(
     let scope = match (spec.locks, spec.keys.single()) {
         (Locks::All, _) => Scope::All,
         (Locks::Keys, Some(index)) => Scope::Key(request.get(index).unwrap_or_default()),
-        (Locks::Keys, None) => Scope::Keys(&mut keys),
+        (Locks::Keys, None) | (Locks::KeysWithUndo, _) => Scope::Keys(&mut keys),
     };
     let database = session.database;
     let mut moment = batch.moment;
