@@ -17,5 +17,8 @@ pub mod statistics;
 pub mod store;
 pub mod wal;
 
+/// The Redis version whose behaviour this server shows to clients.
+pub const REDIS_VERSION: &str = "7.0.15";
+
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

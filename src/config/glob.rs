@@ -8,7 +8,7 @@ pub(super) fn has_wildcard(pattern: &[u8]) -> bool {
 }
 
 /// Whether all of `text` matches `pattern`.
-pub(super) fn matches(pattern: &[u8], text: &[u8]) -> bool {
+pub(crate) fn matches(pattern: &[u8], text: &[u8]) -> bool {
     let (mut pattern_at, mut text_at) = (0, 0);
     // After the last `*`: the pattern that follows it, and where in the text that pattern was last tried.
     let mut retry: Option<(usize, usize)> = None;

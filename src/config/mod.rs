@@ -17,7 +17,7 @@ mod error;
 mod example;
 mod file;
 mod flags;
-mod glob;
+pub(crate) mod glob;
 mod kind;
 pub mod logging;
 mod parameter;
