@@ -50,9 +50,7 @@ pub async fn evict(node: Arc<Node>) {
             continue;
         }
         while let Ok(count @ 1..) = node.engine.evict(&settings, node.moment(&config)) {
-            node.statistics
-                .evicted_keys
-                .fetch_add(count, Relaxed);
+            node.statistics.evicted_keys.fetch_add(count, Relaxed);
             tokio::task::yield_now().await;
         }
     }

@@ -20,6 +20,8 @@ pub mod store;
 pub mod wal;
 
 pub use embed::{Builder, CallError, Database, Node};
+/// The Redis version whose behaviour this server shows to clients.
+pub const REDIS_VERSION: &str = "7.0.15";
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

@@ -70,6 +70,20 @@ impl Session {
         }
     }
 
+    /// `RESET`: back to the state of a new connection. What Redis keeps stays: protection from eviction, and what the
+    /// client library told of itself.
+    pub fn reset(&mut self, authenticated: bool) {
+        self.database = DatabaseId(0);
+        self.resp = RespVersion::Resp2;
+        self.authenticated = authenticated;
+        self.monitor = false;
+        self.no_touch = false;
+        if self.reply_mode == ReplyMode::Off {
+            self.reply_mode = ReplyMode::On;
+        }
+        self.client.details.lock().name.clear();
+    }
+
     /// Whether it has to authenticate first, under these settings.
     #[inline]
     pub fn needs_password(&self, config: &Config) -> bool {
@@ -198,6 +212,11 @@ impl Buffers {
         let peak = self.output_peak.load(Ordering::Relaxed).max(bytes);
         self.output_peak
             .store(peak.min(capacity), Ordering::Relaxed);
+    }
+
+    /// Shows what of the output buffer is in use, in the middle of a batch.
+    pub fn set_output_bytes(&self, bytes: usize) {
+        self.output_bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// The sizes as shown last.

@@ -4,11 +4,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use coterie_protocol::{OwnedRequest, ReplyWriter, Request, RespVersion};
+use coterie_protocol::{ReplyWriter, Request, RespVersion};
 
 use super::call::{Call, Control, Deferred};
 use super::error::{CommandError, CommandResult};
-use super::redact::redact;
 use super::spec::{CommandSpec, Flags, Handler, Locks};
 use super::table::{self, Command};
 use crate::config::Config;
@@ -118,7 +117,7 @@ pub fn execute(
         && !spec.flags.contains(Flags::SKIP_MONITOR)
         && !spec.flags.contains(Flags::ADMIN)
     {
-        show_to_monitors(node, session, spec, request);
+        show_to_monitors(node, session, request);
     }
     let result = run(node, session, spec, request, out, batch);
     let outcome = match result {
@@ -309,8 +308,6 @@ fn finish(
         && !command.spec.flags.contains(Flags::SKIP_SLOWLOG)
     {
         let name = session.client.details.lock().name.clone();
-        let redacted = redact(command.spec, request);
-        let request = redacted.as_ref().map_or(request, OwnedRequest::request);
         let max = batch.config.slowlog_max_len as usize;
         node.slow_log.push(
             request,
@@ -345,18 +342,12 @@ fn reject(
 }
 
 fn write_error(node: &Node, resp: RespVersion, error: &CommandError, out: &mut Vec<u8>) {
-    let line = error.to_string();
-    node.statistics.count_error(&line);
-    let mut reply = ReplyWriter::new(out, resp);
-    match error {
-        CommandError::Bytes(line) => reply.error(line),
-        _ => reply.error(line),
-    }
+    let line = error.to_line();
+    node.statistics.count_error(&String::from_utf8_lossy(&line));
+    ReplyWriter::new(out, resp).error(line);
 }
 
-fn show_to_monitors(node: &Node, session: &Session, spec: &CommandSpec, request: Request<'_>) {
-    let redacted = redact(spec, request);
-    let request = redacted.as_ref().map_or(request, OwnedRequest::request);
+fn show_to_monitors(node: &Node, session: &Session, request: Request<'_>) {
     let micros = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |elapsed| elapsed.as_micros() as u64);
