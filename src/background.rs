@@ -1,6 +1,7 @@
 //! What a node does without being asked: expiry, eviction, checkpoints by size and age.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
@@ -22,6 +23,9 @@ pub async fn expire(node: Arc<Node>) {
         let config = node.config.load_full();
         tokio::time::sleep(Duration::from_secs(1) / config.hz.max(1)).await;
         let now_ms = node.now_ms();
+        if node.pause.holds(true, now_ms).is_some() {
+            continue;
+        }
         for _ in 0..EXPIRY_STEPS * config.active_expire_effort {
             let removed = cycle.step(&node.engine, EXPIRY_STEP, now_ms);
             if removed <= EXPIRY_STEP / EXPIRY_STALE_FRACTION {
@@ -42,11 +46,38 @@ pub async fn evict(node: Arc<Node>) {
         let Some(settings) = Node::eviction(&config) else {
             continue;
         };
+        if node.pause.holds(true, node.now_ms()).is_some() {
+            continue;
+        }
         while let Ok(count @ 1..) = node.engine.evict(&settings, node.moment(&config)) {
             node.statistics
                 .evicted_keys
-                .fetch_add(count, std::sync::atomic::Ordering::Relaxed);
+                .fetch_add(count, Relaxed);
             tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Keeps the buffers of all clients together within `maxmemory-clients`, by disconnecting the largest ones.
+pub async fn evict_clients(node: Arc<Node>) {
+    let mut ticks = interval(Duration::from_millis(100));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let config = node.config.load();
+        let limit = config.maxmemory_clients.bytes(config.maxmemory);
+        drop(config);
+        let Some(limit_bytes) = limit else {
+            continue;
+        };
+        for client in node.clients.above_memory_limit(limit_bytes) {
+            tracing::warn!(
+                client = client.id,
+                address = client.address,
+                "disconnected: clients use more than maxmemory-clients"
+            );
+            node.clients.kill(&client);
+            node.statistics.evicted_clients.fetch_add(1, Relaxed);
         }
     }
 }

@@ -5,6 +5,7 @@ pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod effect;
+mod embed;
 pub mod engine;
 mod monitor;
 pub mod node;
@@ -16,6 +17,8 @@ mod slowlog;
 pub mod statistics;
 pub mod store;
 pub mod wal;
+
+pub use embed::{Builder, CallError, Database, Node};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

@@ -107,6 +107,8 @@ pub struct Statistics {
     pub keyspace_misses: AtomicU64,
     /// Keys evicted.
     pub evicted_keys: AtomicU64,
+    /// Connections closed for `maxmemory-clients`.
+    pub evicted_clients: AtomicU64,
     /// Error replies.
     pub error_replies: AtomicU64,
     /// Connections closed for protocol errors or exceeded query buffers.
@@ -129,6 +131,7 @@ impl Statistics {
             keyspace_hits: zero(),
             keyspace_misses: zero(),
             evicted_keys: zero(),
+            evicted_clients: zero(),
             error_replies: zero(),
             protocol_errors: zero(),
             errors: parking_lot::Mutex::default(),
@@ -177,6 +180,7 @@ impl Statistics {
             &self.keyspace_hits,
             &self.keyspace_misses,
             &self.evicted_keys,
+            &self.evicted_clients,
             &self.error_replies,
             &self.protocol_errors,
         ];

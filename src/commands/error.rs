@@ -37,6 +37,9 @@ pub enum CommandError {
     /// Any other error: the whole line, starting with its code (`ERR …`, `OOM …`).
     #[error("{0}")]
     Line(Cow<'static, str>),
+    /// The same, with bytes of the client's that may be no text.
+    #[error("{}", String::from_utf8_lossy(.0))]
+    Bytes(Vec<u8>),
     /// The log has no room yet: not an answer, unless it can't be made.
     #[error(
         "MISCONF Errors writing to the log: {0}. Commands that may modify the data set are disabled. Free some disk space, or look at the server's log for details."

@@ -1,19 +1,21 @@
 //! From a request to its reply: the checks every command goes through, its locks, its handler, its record.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use coterie_protocol::{ReplyWriter, Request, RespVersion};
+use coterie_protocol::{OwnedRequest, ReplyWriter, Request, RespVersion};
 
 use super::call::{Call, Control, Deferred};
 use super::error::{CommandError, CommandResult};
+use super::redact::redact;
 use super::spec::{CommandSpec, Flags, Handler, Locks};
 use super::table::{self, Command};
 use crate::config::Config;
 use crate::effect::Effect;
 use crate::engine::{Moment, Scope};
 use crate::node::Node;
-use crate::session::{ReplyMode, Session};
+use crate::session::Session;
 use crate::statistics::Tally;
 use crate::wal::NoRoom;
 
@@ -31,12 +33,10 @@ pub struct Batch {
 
 impl Batch {
     /// A batch that begins now.
-    pub fn begin(node: &Node, session: &Session) -> Self {
+    pub fn begin(node: &Node) -> Self {
         let config = node.config.load_full();
-        let mut moment = node.moment(&config);
-        moment.touch = !session.no_touch;
         Batch {
-            moment,
+            moment: node.moment(&config),
             config,
             ticks: node.ticks.raw(),
             tally: Tally::default(),
@@ -56,6 +56,17 @@ pub enum Outcome {
     Deferred(Deferred),
 }
 
+/// Brings near the data a request will touch, while others before it are executed.
+#[inline]
+pub fn prefetch(node: &Node, session: &Session, request: Request<'_>) {
+    if let Some(command) = table::by_name(request.name())
+        && let Some(index) = command.spec.keys.single()
+        && let Some(key) = request.get(index)
+    {
+        node.engine.store().prefetch(session.database, key);
+    }
+}
+
 /// Executes a request, appending its reply to `out`.
 pub fn execute(
     node: &Arc<Node>,
@@ -65,36 +76,49 @@ pub fn execute(
     batch: &mut Batch,
 ) -> Outcome {
     let start = out.len();
-    let command = match table::find(request).and_then(|command| admit(session, command)) {
+    let command = match table::find(request) {
         Ok(command) => command,
         Err(error) => {
-            reject(node, session, request, &error, out);
+            session.last_command = match error {
+                CommandError::Arity(Cow::Borrowed(name)) => name,
+                _ => "NULL",
+            };
+            if is_http(request) {
+                tracing::debug!(
+                    address = session.client.address,
+                    "closed: speaks HTTP, not RESP"
+                );
+                session.close_after_reply = true;
+            } else {
+                let command = table::by_name(session.last_command.as_bytes());
+                reject(node, session, command, &error, out);
+            }
             return Outcome::Replied;
         }
     };
+    session.last_command = command.spec.name;
+    if session.needs_password(&batch.config) && !command.spec.flags.contains(Flags::NO_AUTH) {
+        let error = CommandError::line("NOAUTH Authentication required.");
+        reject(node, session, Some(command), &error, out);
+        return Outcome::Replied;
+    }
     let spec = command.spec;
     let may_write = spec.flags.intersects(Flags::WRITE | Flags::MAY_REPLICATE);
-    if let Some(until_ms) = node.pause.holds(may_write, batch.moment.now_ms)
-        && !is_exempt_from_pause(spec)
-    {
+    if let Some(until_ms) = node.pause.holds(may_write, batch.moment.now_ms) {
         return Outcome::Paused(until_ms);
     }
     if let Err(error) = check_resources(node, spec, request, batch) {
         if let CommandError::NoRoom(NoRoom::Preparing, bytes) = error {
             return Outcome::NoRoom(bytes);
         }
-        node.statistics
-            .command(command.index)
-            .rejected
-            .fetch_add(1, Relaxed);
-        reject(node, session, request, &error, out);
+        reject(node, session, Some(command), &error, out);
         return Outcome::Replied;
     }
     if node.monitors.any()
         && !spec.flags.contains(Flags::SKIP_MONITOR)
         && !spec.flags.contains(Flags::ADMIN)
     {
-        show_to_monitors(node, session, request);
+        show_to_monitors(node, session, spec, request);
     }
     let result = run(node, session, spec, request, out, batch);
     let outcome = match result {
@@ -115,21 +139,28 @@ pub fn execute(
         }
     };
     finish(node, session, command, request, batch);
-    withhold_reply(session, start, out);
+    if session.end_command() {
+        out.truncate(start);
+        return withheld(outcome);
+    }
     outcome
 }
 
-/// The checks on a command that need nothing but the session.
-fn admit(session: &Session, command: &'static Command) -> Result<&'static Command, CommandError> {
-    if !session.authenticated && !command.spec.flags.contains(Flags::NO_AUTH) {
-        return Err(CommandError::line("NOAUTH Authentication required."));
-    }
-    Ok(command)
+/// Whether a request comes from a browser, which some web page may have made send it: `POST / HTTP/1.1`, `Host: …`.
+fn is_http(request: Request<'_>) -> bool {
+    let name = request.name();
+    name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
 }
 
-/// `CLIENT UNPAUSE` and the like must be able to end a pause.
-fn is_exempt_from_pause(spec: &CommandSpec) -> bool {
-    spec.name.starts_with("client|") || spec.name == "shutdown"
+/// What is left of an outcome whose reply is not sent (`CLIENT REPLY OFF|SKIP`): the time it takes.
+fn withheld(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Deferred(deferred) => Outcome::Deferred(Box::pin(async move {
+            deferred.await;
+            Vec::new()
+        })),
+        other => other,
+    }
 }
 
 /// Memory and log room, before anything is changed.
@@ -139,7 +170,9 @@ fn check_resources(
     request: Request<'_>,
     batch: &Batch,
 ) -> CommandResult {
-    if let Some(settings) = Node::eviction(&batch.config) {
+    // A pause of writes keeps the data as it is, evictions included.
+    let is_frozen = node.pause.holds(true, batch.moment.now_ms).is_some();
+    if !is_frozen && let Some(settings) = Node::eviction(&batch.config) {
         let evicted = node.engine.evict(&settings, batch.moment);
         if let Ok(count) = evicted
             && count > 0
@@ -178,6 +211,7 @@ fn run(
     out: &mut Vec<u8>,
     batch: &mut Batch,
 ) -> Result<Option<Deferred>, CommandError> {
+    let unsent_bytes = out.len();
     let mut reply = ReplyWriter::new(out, session.resp);
     let now_ms = batch.moment.now_ms;
     match spec.handler {
@@ -191,6 +225,7 @@ fn run(
                 session,
                 node,
                 reply: &mut reply,
+                unsent_bytes,
                 now_ms,
             })?;
             Ok(None)
@@ -200,6 +235,7 @@ fn run(
             session,
             node,
             reply: &mut reply,
+            unsent_bytes,
             now_ms,
         })
         .map(Some),
@@ -223,7 +259,10 @@ fn run_data<'x>(
         (Locks::Keys, None) => Scope::Keys(&mut keys),
     };
     let database = session.database;
-    let mut transaction = node.engine.begin(scope, batch.moment, &mut session.payload);
+    let mut moment = batch.moment;
+    // TOUCH is there to count as use.
+    moment.touch = !session.no_touch || spec.name == "touch";
+    let mut transaction = node.engine.begin(scope, moment, &mut session.payload);
     handler(&mut Call {
         request,
         transaction: &mut transaction,
@@ -254,7 +293,6 @@ fn finish(
     let now = node.ticks.raw();
     let nanoseconds = node.ticks.delta_as_nanos(batch.ticks, now);
     batch.ticks = now;
-    session.last_command = command.spec.name;
     batch
         .tally
         .call(&node.statistics, command.index, nanoseconds);
@@ -271,6 +309,8 @@ fn finish(
         && !command.spec.flags.contains(Flags::SKIP_SLOWLOG)
     {
         let name = session.client.details.lock().name.clone();
+        let redacted = redact(command.spec, request);
+        let request = redacted.as_ref().map_or(request, OwnedRequest::request);
         let max = batch.config.slowlog_max_len as usize;
         node.slow_log.push(
             request,
@@ -283,50 +323,40 @@ fn finish(
     }
 }
 
-/// `CLIENT REPLY OFF|SKIP`.
-#[inline]
-fn withhold_reply(session: &mut Session, start: usize, out: &mut Vec<u8>) {
-    match session.reply_mode {
-        ReplyMode::On => {}
-        ReplyMode::Off => out.truncate(start),
-        ReplyMode::Skip => {
-            out.truncate(start);
-            session.reply_mode = ReplyMode::On;
-        }
-        ReplyMode::SkipNext => {
-            out.truncate(start);
-            session.reply_mode = ReplyMode::Skip;
-        }
-    }
-}
-
+/// Answers a command that is not executed.
 fn reject(
     node: &Node,
     session: &mut Session,
-    request: Request<'_>,
+    command: Option<&Command>,
     error: &CommandError,
     out: &mut Vec<u8>,
 ) {
-    let start = out.len();
-    if matches!(error, CommandError::Arity(_))
-        && let Some(command) = table::by_name(request.name())
-    {
+    if let Some(command) = command {
         node.statistics
             .command(command.index)
             .rejected
             .fetch_add(1, Relaxed);
     }
+    let start = out.len();
     write_error(node, session.resp, error, out);
-    withhold_reply(session, start, out);
+    if session.end_command() {
+        out.truncate(start);
+    }
 }
 
 fn write_error(node: &Node, resp: RespVersion, error: &CommandError, out: &mut Vec<u8>) {
     let line = error.to_string();
     node.statistics.count_error(&line);
-    ReplyWriter::new(out, resp).error(line);
+    let mut reply = ReplyWriter::new(out, resp);
+    match error {
+        CommandError::Bytes(line) => reply.error(line),
+        _ => reply.error(line),
+    }
 }
 
-fn show_to_monitors(node: &Node, session: &Session, request: Request<'_>) {
+fn show_to_monitors(node: &Node, session: &Session, spec: &CommandSpec, request: Request<'_>) {
+    let redacted = redact(spec, request);
+    let request = redacted.as_ref().map_or(request, OwnedRequest::request);
     let micros = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |elapsed| elapsed.as_micros() as u64);

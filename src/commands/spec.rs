@@ -274,10 +274,12 @@ pub struct Argument {
     pub kind: &'static str,
     /// A literal word before it, or instead of it; empty for none.
     pub token: &'static str,
-    /// The Redis version that had it first, where that is not the command's; empty otherwise.
+    /// The Redis version that had it first, where that is later than the command; empty otherwise.
     pub since: &'static str,
     /// Which key specification it is, for `key`s.
     pub key_spec_index: Option<usize>,
+    /// The version that deprecated it; empty for none.
+    pub deprecated_since: &'static str,
     /// `optional`, `multiple`, `multiple_token`.
     pub flags: &'static [&'static str],
     /// The parts of a `oneof` or `block`.
@@ -292,6 +294,7 @@ impl Argument {
         token: "",
         since: "",
         key_spec_index: None,
+        deprecated_since: "",
         flags: &[],
         arguments: &[],
     };

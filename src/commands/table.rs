@@ -135,23 +135,26 @@ fn find_subcommand(
     }
 }
 
+/// Bytes of a client's words that an error repeats.
+const QUOTED_BYTES_MAX: usize = 128;
+
 /// The error Redis answers to a command it does not have: with the first arguments, up to 128 bytes in all.
 fn unknown(request: Request<'_>) -> CommandError {
-    let clip = |bytes: &[u8], max: usize| {
-        String::from_utf8_lossy(&bytes[..bytes.len().min(max)]).into_owned()
-    };
-    let name = clip(request.name(), 128);
-    let mut arguments = String::new();
+    let clip = |bytes: &'_ [u8], max: usize| bytes[..bytes.len().min(max)].to_vec();
+    let mut line = b"ERR unknown command '".to_vec();
+    line.extend(clip(request.name(), QUOTED_BYTES_MAX));
+    line.extend(b"', with args beginning with: ");
+    let arguments = line.len();
     for argument in request.iter().skip(1) {
-        if arguments.len() >= 128 {
+        let quoted = line.len() - arguments;
+        if quoted >= QUOTED_BYTES_MAX {
             break;
         }
-        let left = 128 - arguments.len();
-        arguments.push_str(&format!("'{}' ", clip(argument, left)));
+        line.push(b'\'');
+        line.extend(clip(argument, QUOTED_BYTES_MAX - quoted));
+        line.extend(b"' ");
     }
-    CommandError::err(format_args!(
-        "unknown command '{name}', with args beginning with: {arguments}"
-    ))
+    CommandError::Bytes(line)
 }
 
 /// Whether a command does anything when called without a subcommand.
