@@ -6,9 +6,13 @@ pub mod commands;
 pub mod config;
 pub mod effect;
 pub mod engine;
+pub mod latency;
+mod memory;
 mod monitor;
 pub mod node;
 mod pause;
+pub mod rates;
+pub mod report;
 pub mod running;
 pub mod server;
 pub mod session;
@@ -16,6 +20,9 @@ mod slowlog;
 pub mod statistics;
 pub mod store;
 pub mod wal;
+
+/// The Redis version whose behaviour this server shows to clients.
+pub const REDIS_VERSION: &str = "7.0.15";
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

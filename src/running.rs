@@ -55,6 +55,7 @@ impl Running {
         background.spawn(background::expire(node.clone()));
         background.spawn(background::evict(node.clone()));
         background.spawn(background::checkpoint(node.clone()));
+        background.spawn(background::sample(node.clone()));
         Ok(Running {
             node,
             server,
@@ -80,7 +81,7 @@ impl Running {
         self.background.shutdown().await;
         self.server.stop().await;
         if matches!(asked, Ok(Phase::Stopping { checkpoint: true }))
-            && let Err(error) = background::make_checkpoint(&self.node).await
+            && let Err(error) = background::make_checkpoint_in_turn(&self.node).await
         {
             tracing::error!(%error, "no checkpoint at the end; the log has everything");
         }

@@ -7,6 +7,7 @@ use coterie_protocol::{ReplyWriter, Request, RespVersion};
 
 use super::call::{Call, Control, Deferred};
 use super::error::{CommandError, CommandResult};
+use super::record::{Pending, finish};
 use super::spec::{CommandSpec, Flags, Handler, Locks};
 use super::table::{self, Command};
 use crate::config::Config;
@@ -33,14 +34,25 @@ impl Batch {
     /// A batch that begins now.
     pub fn begin(node: &Node, session: &Session) -> Self {
         let config = node.config.load_full();
-        let mut moment = node.moment(&config);
-        moment.touch = !session.no_touch;
         Batch {
-            moment,
+            moment: moment(node, session, &config),
             config,
             ticks: node.ticks.raw(),
             tally: Tally::default(),
         }
+    }
+
+    /// Sees what a command of the batch may have changed for those after it: settings.
+    fn refresh(&mut self, node: &Node, session: &Session) {
+        self.config = node.config.load_full();
+        self.moment = moment(node, session, &self.config);
+    }
+}
+
+fn moment(node: &Node, session: &Session, config: &Config) -> Moment {
+    Moment {
+        touch: !session.no_touch,
+        ..node.moment(config)
     }
 }
 
@@ -53,7 +65,7 @@ pub enum Outcome {
     /// Nothing was done: a pause lasts until then, in Unix milliseconds. Execute it again then.
     Paused(u64),
     /// The reply comes from this future, in the order of requests.
-    Deferred(Deferred),
+    Deferred(Pending),
 }
 
 /// Executes a request, appending its reply to `out`.
@@ -65,13 +77,19 @@ pub fn execute(
     batch: &mut Batch,
 ) -> Outcome {
     let start = out.len();
-    let command = match table::find(request).and_then(|command| admit(session, command)) {
+    let command = match table::find(request) {
         Ok(command) => command,
         Err(error) => {
-            reject(node, session, request, &error, out);
-            return Outcome::Replied;
+            let named = match &error {
+                CommandError::Arity(name) => table::by_name(name.as_bytes()),
+                _ => None,
+            };
+            return reject(node, session, named, &error, out);
         }
     };
+    if let Err(error) = admit(session, command.spec, &batch.config) {
+        return reject(node, session, Some(command), &error, out);
+    }
     let spec = command.spec;
     let may_write = spec.flags.intersects(Flags::WRITE | Flags::MAY_REPLICATE);
     if let Some(until_ms) = node.pause.holds(may_write, batch.moment.now_ms)
@@ -83,23 +101,18 @@ pub fn execute(
         if let CommandError::NoRoom(NoRoom::Preparing, bytes) = error {
             return Outcome::NoRoom(bytes);
         }
-        node.statistics
-            .command(command.index)
-            .rejected
-            .fetch_add(1, Relaxed);
-        reject(node, session, request, &error, out);
-        return Outcome::Replied;
+        return reject(node, session, Some(command), &error, out);
     }
-    if node.monitors.any()
-        && !spec.flags.contains(Flags::SKIP_MONITOR)
-        && !spec.flags.contains(Flags::ADMIN)
-    {
-        show_to_monitors(node, session, request);
-    }
+    let began = batch.ticks;
     let result = run(node, session, spec, request, out, batch);
     let outcome = match result {
         Ok(None) => Outcome::Replied,
-        Ok(Some(deferred)) => Outcome::Deferred(deferred),
+        Ok(Some(reply)) => {
+            let withheld = withhold_reply(session, start, out);
+            batch.ticks = node.ticks.raw();
+            let pending = Pending::new(node, reply, command, request, session, began, withheld);
+            return Outcome::Deferred(pending);
+        }
         Err(CommandError::NoRoom(NoRoom::Preparing, bytes)) => {
             out.truncate(start);
             return Outcome::NoRoom(bytes);
@@ -114,17 +127,28 @@ pub fn execute(
             Outcome::Replied
         }
     };
+    if spec.flags.contains(Flags::ADMIN) {
+        batch.refresh(node, session);
+    }
     finish(node, session, command, request, batch);
     withhold_reply(session, start, out);
     outcome
 }
 
-/// The checks on a command that need nothing but the session.
-fn admit(session: &Session, command: &'static Command) -> Result<&'static Command, CommandError> {
-    if !session.authenticated && !command.spec.flags.contains(Flags::NO_AUTH) {
+/// The checks on a command that need nothing but session and settings.
+fn admit(session: &Session, spec: &CommandSpec, config: &Config) -> CommandResult {
+    let needs_password = !session.authenticated && !config.requirepass.is_empty();
+    if needs_password && !spec.flags.contains(Flags::NO_AUTH) {
         return Err(CommandError::line("NOAUTH Authentication required."));
     }
-    Ok(command)
+    let keys = Flags::READONLY | Flags::WRITE | Flags::MAY_REPLICATE;
+    if session.monitor && spec.flags.intersects(keys) {
+        // Redis treats a monitor like a replica, and says so.
+        return Err(CommandError::line(
+            "ERR Replica can't interact with the keyspace",
+        ));
+    }
+    Ok(())
 }
 
 /// `CLIENT UNPAUSE` and the like must be able to end a pause.
@@ -186,6 +210,10 @@ fn run(
             Ok(None)
         }
         Handler::Control(handler) => {
+            if !spec.flags.contains(Flags::FAST) {
+                // What it tells or resets includes the commands before it.
+                batch.tally.flush(&node.statistics);
+            }
             handler(&mut Control {
                 request,
                 session,
@@ -195,14 +223,17 @@ fn run(
             })?;
             Ok(None)
         }
-        Handler::Deferred(handler) => handler(&mut Control {
-            request,
-            session,
-            node,
-            reply: &mut reply,
-            now_ms,
-        })
-        .map(Some),
+        Handler::Deferred(handler) => {
+            batch.tally.flush(&node.statistics);
+            handler(&mut Control {
+                request,
+                session,
+                node,
+                reply: &mut reply,
+                now_ms,
+            })
+            .map(Some)
+        }
         Handler::Container => Err(CommandError::Arity(spec.name.into())),
     }
 }
@@ -237,80 +268,36 @@ fn run_data<'x>(
         batch.tally.misses += misses;
     }
     if let Some(offset) = transaction.commit() {
+        batch.tally.changes += 1;
         session.barrier = session.barrier.max(Some(offset));
     }
     Ok(())
 }
 
-/// Counters, histogram and slow log.
+/// `CLIENT REPLY OFF|SKIP`: takes the reply back if the client does not want it. Returns whether it does not.
 #[inline]
-fn finish(
-    node: &Node,
-    session: &mut Session,
-    command: &Command,
-    request: Request<'_>,
-    batch: &mut Batch,
-) {
-    let now = node.ticks.raw();
-    let nanoseconds = node.ticks.delta_as_nanos(batch.ticks, now);
-    batch.ticks = now;
-    session.last_command = command.spec.name;
-    batch
-        .tally
-        .call(&node.statistics, command.index, nanoseconds);
-    if batch.config.latency_tracking {
-        node.statistics
-            .command(command.index)
-            .durations
-            .record(nanoseconds);
-    }
-    let limit = batch.config.slowlog_log_slower_than;
-    let microseconds = nanoseconds / 1000;
-    if limit >= 0
-        && microseconds >= limit as u64
-        && !command.spec.flags.contains(Flags::SKIP_SLOWLOG)
-    {
-        let name = session.client.details.lock().name.clone();
-        let max = batch.config.slowlog_max_len as usize;
-        node.slow_log.push(
-            request,
-            microseconds,
-            batch.moment.now_ms,
-            &session.client.address,
-            &name,
-            max,
-        );
-    }
+fn withhold_reply(session: &mut Session, start: usize, out: &mut Vec<u8>) -> bool {
+    let next = match session.reply_mode {
+        ReplyMode::On => return false,
+        ReplyMode::Off => ReplyMode::Off,
+        ReplyMode::Skip => ReplyMode::On,
+        ReplyMode::SkipNext => ReplyMode::Skip,
+    };
+    session.reply_mode = next;
+    out.truncate(start);
+    true
 }
 
-/// `CLIENT REPLY OFF|SKIP`.
-#[inline]
-fn withhold_reply(session: &mut Session, start: usize, out: &mut Vec<u8>) {
-    match session.reply_mode {
-        ReplyMode::On => {}
-        ReplyMode::Off => out.truncate(start),
-        ReplyMode::Skip => {
-            out.truncate(start);
-            session.reply_mode = ReplyMode::On;
-        }
-        ReplyMode::SkipNext => {
-            out.truncate(start);
-            session.reply_mode = ReplyMode::Skip;
-        }
-    }
-}
-
+/// Answers a request that is not executed with an error.
 fn reject(
     node: &Node,
     session: &mut Session,
-    request: Request<'_>,
+    command: Option<&Command>,
     error: &CommandError,
     out: &mut Vec<u8>,
-) {
+) -> Outcome {
     let start = out.len();
-    if matches!(error, CommandError::Arity(_))
-        && let Some(command) = table::by_name(request.name())
-    {
+    if let Some(command) = command {
         node.statistics
             .command(command.index)
             .rejected
@@ -318,18 +305,11 @@ fn reject(
     }
     write_error(node, session.resp, error, out);
     withhold_reply(session, start, out);
+    Outcome::Replied
 }
 
 fn write_error(node: &Node, resp: RespVersion, error: &CommandError, out: &mut Vec<u8>) {
     let line = error.to_string();
     node.statistics.count_error(&line);
     ReplyWriter::new(out, resp).error(line);
-}
-
-fn show_to_monitors(node: &Node, session: &Session, request: Request<'_>) {
-    let micros = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |elapsed| elapsed.as_micros() as u64);
-    node.monitors
-        .show(micros, session.database, &session.client.address, request);
 }

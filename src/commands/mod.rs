@@ -10,11 +10,14 @@ mod debug;
 mod error;
 mod execute;
 mod expiry;
+mod help;
 mod info;
 mod keys;
 mod latency;
 mod memory;
 mod object;
+mod record;
+mod redaction;
 mod scan;
 mod server;
 mod slowlog;
@@ -25,6 +28,7 @@ pub mod table;
 pub use call::{Call, Control, Deferred};
 pub use error::{CommandError, CommandResult};
 pub use execute::{Batch, Outcome, execute};
+pub use record::Pending;
 pub use spec::{
     Argument, Categories, CommandSpec, Docs, Flags, Handler, KeyFlags, KeySpec, Keys, Locks,
 };

@@ -89,6 +89,8 @@ bitflags! {
         const CONNECTION = 1 << 3;
         /// `@dangerous`, where the flag `ADMIN` does not imply it
         const DANGEROUS = 1 << 4;
+        /// `@admin`, where the flag `ADMIN` does not imply it
+        const ADMIN = 1 << 5;
     }
 }
 
@@ -250,6 +252,8 @@ pub struct Argument {
     pub kind: &'static str,
     /// A literal word before it, or instead of it; empty for none.
     pub token: &'static str,
+    /// The Redis version that had it first, where the command is older; else empty.
+    pub since: &'static str,
     /// Which key specification it is, for `key`s.
     pub key_spec_index: Option<usize>,
     /// `optional`, `multiple`, `multiple_token`.
@@ -264,6 +268,7 @@ impl Argument {
         name: "",
         kind: "string",
         token: "",
+        since: "",
         key_spec_index: None,
         flags: &[],
         arguments: &[],

@@ -12,10 +12,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::output::OutputLimit;
 use crate::commands::{Batch, Outcome, execute};
-use crate::monitor::Monitor;
 use crate::node::Node;
 use crate::session::Session;
-use crate::wal::Log;
 
 /// Free space a read is offered, in bytes.
 const READ_BYTES: usize = 16 * 1024;
@@ -198,7 +196,7 @@ impl<S: Stream> Connection<S> {
         self.session.set_blocked(true);
         match outcome {
             Outcome::Replied => {}
-            Outcome::NoRoom(bytes) => wait_for_room(self.node.engine.log(), bytes).await,
+            Outcome::NoRoom(bytes) => self.node.engine.log().wait_for_room(bytes).await,
             Outcome::Paused(until_ms) => {
                 let left = until_ms.saturating_sub(self.node.now_ms());
                 tokio::select! {
@@ -206,11 +204,9 @@ impl<S: Stream> Connection<S> {
                     () = self.node.pause.ended() => {}
                 }
             }
-            Outcome::Deferred(deferred) => {
-                let reply = deferred.await;
-                if self.session.reply_mode == crate::session::ReplyMode::On {
-                    self.output.extend_from_slice(&reply);
-                }
+            Outcome::Deferred(pending) => {
+                let reply = pending.wait(&self.node).await;
+                self.output.extend_from_slice(&reply);
             }
         }
         self.session.set_blocked(false);
@@ -220,7 +216,11 @@ impl<S: Stream> Connection<S> {
     /// Sends all replies, once what they tell is safe.
     async fn flush(&mut self) -> Result<(), End> {
         if let Some(barrier) = self.session.barrier.take() {
-            wait_until_acknowledged(self.node.engine.log(), barrier).await;
+            self.node
+                .engine
+                .log()
+                .wait_until_acknowledged(barrier)
+                .await;
         }
         if self.output.is_empty() {
             return Ok(());
@@ -283,7 +283,9 @@ impl<S: Stream> Connection<S> {
 
     /// Sends a line for every command on the server, until the client leaves or resets.
     async fn monitor(&mut self) -> Result<(), End> {
-        let mut monitor = Monitor::start(&self.node);
+        let Some(mut monitor) = self.session.monitoring.take() else {
+            return Ok(());
+        };
         while self.session.monitor {
             tokio::select! {
                 line = monitor.next() => {
@@ -311,22 +313,4 @@ enum Progress {
     Yield,
     Suspended(Outcome),
     Close,
-}
-
-async fn wait_for_room(log: &Log, bytes: usize) {
-    let mut changes = log.room_watch();
-    log.make_room(bytes);
-    changes.mark_unchanged();
-    if log.room(bytes).is_err() {
-        let _ = changes.changed().await;
-    }
-}
-
-async fn wait_until_acknowledged(log: &Log, barrier: crate::wal::LogOffset) {
-    if log.acknowledged_when(barrier) {
-        return;
-    }
-    let mut progress = log.progress_watch();
-    // The log outlives its connections; a closed channel can only mean that the process ends.
-    let _ = progress.wait_for(|_| log.acknowledged_when(barrier)).await;
 }
