@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::config::Config;
+use crate::monitor::Monitor;
 use crate::wal::LogOffset;
 
 /// Whether replies are sent (`CLIENT REPLY`).
@@ -44,6 +45,8 @@ pub struct Session {
     pub last_command: &'static str,
     /// Receives a copy of every command (`MONITOR`).
     pub monitor: bool,
+    /// Where those copies come from, until the connection listens there.
+    pub monitoring: Option<Monitor>,
     /// To be closed after the replies so far are sent.
     pub close_after_reply: bool,
     /// Where the log must be durable before the replies so far may leave.
@@ -64,6 +67,7 @@ impl Session {
             no_touch: false,
             last_command: "NULL",
             monitor: false,
+            monitoring: None,
             close_after_reply: false,
             barrier: None,
             payload: Vec::new(),

@@ -17,6 +17,8 @@ mod latency;
 mod memory;
 mod object;
 mod perform;
+mod record;
+mod redaction;
 mod scan;
 mod server;
 mod slowlog;
@@ -28,6 +30,7 @@ pub use call::{Call, Control, Deferred};
 pub use error::{CommandError, CommandResult};
 pub use execute::{Batch, Outcome, execute, prefetch};
 pub use perform::{perform, settle};
+pub use record::Pending;
 pub use spec::{
     Argument, Categories, CommandSpec, Docs, Flags, Handler, KeyFlags, KeySpec, Keys, Locks,
 };

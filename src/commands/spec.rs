@@ -92,6 +92,8 @@ bitflags! {
         const CONNECTION = 1 << 3;
         /// `@dangerous`, where the flag `ADMIN` does not imply it
         const DANGEROUS = 1 << 4;
+        /// `@admin`, where the flag `ADMIN` does not imply it
+        const ADMIN = 1 << 5;
     }
 }
 
