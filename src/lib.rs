@@ -5,7 +5,9 @@ pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod effect;
+mod embed;
 pub mod engine;
+pub mod glob;
 mod monitor;
 pub mod node;
 mod pause;
@@ -17,6 +19,7 @@ pub mod statistics;
 pub mod store;
 pub mod wal;
 
+pub use embed::{Builder, CallError, Database, Node};
 /// The Redis version whose behaviour this server shows to clients.
 pub const REDIS_VERSION: &str = "7.0.15";
 

@@ -95,6 +95,9 @@ fn engine_options(config: &Config) -> Result<EngineOptions, NodeError> {
     let mut log = wal::Options::new(&config.dir);
     log.segment_bytes = u32::try_from(config.log_segment_size).unwrap_or(wal::MAX_SEGMENT_BYTES);
     log.durability = log_durability(config.durability);
+    // What a checkpoint frees comes back as the segments up to the next one, without zero-filling.
+    let between = config.checkpoint_log_size.div_ceil(config.log_segment_size.max(1));
+    log.recycled_segments = usize::try_from(between).unwrap_or(usize::MAX).saturating_add(2);
     let threads = match config.threads {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         threads => threads,

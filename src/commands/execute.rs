@@ -55,6 +55,17 @@ pub enum Outcome {
     Deferred(Deferred),
 }
 
+/// Brings near the data a request will touch, while others before it are executed.
+#[inline]
+pub fn prefetch(node: &Node, session: &Session, request: Request<'_>) {
+    if let Some(command) = table::by_name(request.name())
+        && let Some(index) = command.spec.keys.single()
+        && let Some(key) = request.get(index)
+    {
+        node.engine.store().prefetch(session.database, key);
+    }
+}
+
 /// Executes a request, appending its reply to `out`.
 pub fn execute(
     node: &Arc<Node>,
@@ -244,7 +255,7 @@ fn run_data<'x>(
     let scope = match (spec.locks, spec.keys.single()) {
         (Locks::All, _) => Scope::All,
         (Locks::Keys, Some(index)) => Scope::Key(request.get(index).unwrap_or_default()),
-        (Locks::Keys, None) => Scope::Keys(&mut keys),
+        (Locks::Keys, None) | (Locks::KeysWithUndo, _) => Scope::Keys(&mut keys),
     };
     let database = session.database;
     let mut moment = batch.moment;
@@ -258,7 +269,7 @@ fn run_data<'x>(
         database,
         node,
     })?;
-    if spec.flags.contains(Flags::READONLY) {
+    if spec.flags.contains(Flags::READONLY) || transaction.counts_lookups() {
         let (hits, misses) = transaction.lookups();
         batch.tally.hits += hits;
         batch.tally.misses += misses;

@@ -16,6 +16,7 @@ mod keys;
 mod latency;
 mod memory;
 mod object;
+mod perform;
 mod scan;
 mod server;
 mod slowlog;
@@ -25,7 +26,8 @@ pub mod table;
 
 pub use call::{Call, Control, Deferred};
 pub use error::{CommandError, CommandResult};
-pub use execute::{Batch, Outcome, execute};
+pub use execute::{Batch, Outcome, execute, prefetch};
+pub use perform::{perform, settle};
 pub use spec::{
     Argument, Categories, CommandSpec, Docs, Flags, Handler, KeyFlags, KeySpec, Keys, Locks,
 };

@@ -23,8 +23,11 @@ pub enum Handler {
 /// Which partitions a data command locks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Locks {
-    /// Those of its keys.
+    /// Those of its keys. A command over exactly one key makes at most one change.
     Keys,
+    /// Those of its keys, and changes can be taken back until all are made: for a command that makes
+    /// several changes to a single key (`MOVE`, in two databases).
+    KeysWithUndo,
     /// All of them.
     All,
 }
@@ -203,6 +206,30 @@ pub struct KeySpec {
     pub notes: &'static str,
 }
 
+impl KeySpec {
+    /// One key, the first argument.
+    pub const fn first(flags: KeyFlags) -> KeySpec {
+        KeySpec::range(flags, 1, 0, 1)
+    }
+
+    /// Keys from `index` to `last` (relative to it, or negative from the end), each `step`.
+    pub const fn range(flags: KeyFlags, index: usize, last: isize, step: usize) -> KeySpec {
+        KeySpec {
+            flags,
+            index,
+            last,
+            step,
+            limit: 0,
+            notes: "",
+        }
+    }
+
+    /// With a remark.
+    pub const fn noted(self, notes: &'static str) -> KeySpec {
+        KeySpec { notes, ..self }
+    }
+}
+
 /// What `COMMAND DOCS` tells.
 #[derive(Clone, Copy)]
 pub struct Docs {
@@ -274,6 +301,64 @@ impl Argument {
         flags: &[],
         arguments: &[],
     };
+
+    /// A value of this kind.
+    pub const fn new(name: &'static str, kind: &'static str) -> Argument {
+        Argument {
+            name,
+            kind,
+            ..Argument::NEW
+        }
+    }
+
+    /// A key of the first key specification.
+    pub const fn key(name: &'static str) -> Argument {
+        Argument {
+            key_spec_index: Some(0),
+            ..Argument::new(name, "key")
+        }
+    }
+
+    /// A literal word.
+    pub const fn word(name: &'static str, token: &'static str) -> Argument {
+        Argument::new(name, "pure-token").after(token)
+    }
+
+    /// One of several.
+    pub const fn one_of(name: &'static str, arguments: &'static [Argument]) -> Argument {
+        Argument {
+            arguments,
+            ..Argument::new(name, "oneof")
+        }
+    }
+
+    /// All of several, in order.
+    pub const fn block(name: &'static str, arguments: &'static [Argument]) -> Argument {
+        Argument {
+            arguments,
+            ..Argument::new(name, "block")
+        }
+    }
+
+    /// With this word before it.
+    pub const fn after(self, token: &'static str) -> Argument {
+        Argument { token, ..self }
+    }
+
+    /// Of this Redis version.
+    pub const fn since(self, since: &'static str) -> Argument {
+        Argument { since, ..self }
+    }
+
+    /// With these flags.
+    pub const fn flagged(self, flags: &'static [&'static str]) -> Argument {
+        Argument { flags, ..self }
+    }
+
+    /// With the flag `optional`.
+    pub const fn optional(self) -> Argument {
+        self.flagged(&["optional"])
+    }
 }
 
 /// See the module.

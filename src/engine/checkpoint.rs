@@ -148,6 +148,14 @@ impl Engine {
         for partition in self.store.ids() {
             self.write_partition(partition, &mut writer, &mut pace)?;
         }
+        // A checkpoint ahead of the durable log would leave a hole after a power loss.
+        self.log
+            .wait_until_durable(log_start)
+            .map_err(|source| FileError::Io {
+                action: "syncing the log before",
+                path: self.checkpoints.directory.clone(),
+                source,
+            })?;
         writer.finish()?;
         Checkpoint::remove_older_than(&self.checkpoints.directory, id)?;
         if let Err(error) = self.log.remove_before(log_start) {

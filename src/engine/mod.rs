@@ -25,6 +25,9 @@ pub use transaction::{Scope, Transaction};
 /// Kind of a log record whose payload is a sequence of effects.
 pub const EFFECTS: u8 = 1;
 
+/// Kind of the first record of a log: its payload is the number of partitions as a little-endian `u16`.
+pub const LAYOUT: u8 = 2;
+
 /// Partition of a record whose effects belong to several.
 pub const MANY: PartitionId = PartitionId(u16::MAX);
 

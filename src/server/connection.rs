@@ -11,11 +11,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::{Instant, timeout_at};
 
 use super::output::OutputLimit;
-use crate::commands::{Batch, Outcome, execute};
+use crate::commands::{Batch, Outcome, execute, prefetch, settle};
 use crate::monitor::Monitor;
 use crate::node::Node;
 use crate::session::{ReplyMode, Session};
-use crate::wal::Log;
 
 /// Free space a read is offered, in bytes.
 const READ_BYTES: usize = 16 * 1024;
@@ -50,6 +49,8 @@ pub struct Connection<S> {
     node: Arc<Node>,
     session: Session,
     scanner: Scanner,
+    /// Scans the request after the one that is executed, to bring its data near.
+    ahead: Scanner,
     input: BytesMut,
     output: Vec<u8>,
     output_limit: OutputLimit,
@@ -63,6 +64,7 @@ impl<S: Stream> Connection<S> {
             node,
             session,
             scanner: Scanner::new(),
+            ahead: Scanner::new(),
             input: BytesMut::new(),
             output: Vec::new(),
             output_limit: OutputLimit::default(),
@@ -118,7 +120,7 @@ impl<S: Stream> Connection<S> {
                 }
                 Progress::Suspended(outcome) => {
                     self.flush().await?;
-                    self.resume(outcome).await?;
+                    self.resume(outcome).await;
                 }
                 Progress::Close => {
                     self.flush().await?;
@@ -136,12 +138,16 @@ impl<S: Stream> Connection<S> {
     }
 
     fn execute_batch(&mut self, batch: &mut Batch) -> Progress {
-        let limits = self.limits(batch);
+        let mut scanned = None;
         for _ in 0..BATCH_REQUESTS {
             if self.session.client.is_killed() {
                 return Progress::Close;
             }
-            let consumed = match self.scanner.scan(&self.input, &limits) {
+            let limits = self.limits(batch);
+            let consumed = match scanned
+                .take()
+                .unwrap_or_else(|| self.scanner.scan(&self.input, &limits))
+            {
                 Ok(Some(consumed)) => consumed,
                 Ok(None) => return Progress::NeedInput,
                 Err(error) => {
@@ -149,6 +155,15 @@ impl<S: Stream> Connection<S> {
                     return Progress::Close;
                 }
             };
+            // Logging in changes the limits of what follows.
+            if limits.authenticated {
+                let rest = &self.input[consumed..];
+                let next = self.ahead.scan(rest, &limits);
+                if let Ok(Some(_)) = next {
+                    prefetch(&self.node, &self.session, self.ahead.request(rest));
+                }
+                scanned = Some(next);
+            }
             let request = self.scanner.request(&self.input);
             if request.is_empty() {
                 // It counts for CLIENT REPLY SKIP all the same.
@@ -166,15 +181,16 @@ impl<S: Stream> Connection<S> {
                     Outcome::NoRoom(_) | Outcome::Paused(_) => {
                         // The request stays in the buffer and is scanned again.
                         self.scanner = Scanner::new();
+                        self.ahead = Scanner::new();
                         return Progress::Suspended(outcome);
                     }
                     Outcome::Deferred(_) => {
-                        self.input.advance(consumed);
+                        self.step(consumed, &scanned);
                         return Progress::Suspended(outcome);
                     }
                 }
             }
-            self.input.advance(consumed);
+            self.step(consumed, &scanned);
             if self.session.close_after_reply {
                 return Progress::Close;
             }
@@ -189,6 +205,16 @@ impl<S: Stream> Connection<S> {
             }
         }
         Progress::Yield
+    }
+
+    /// Goes on to the next request, which may have been scanned already.
+    fn step(&mut self, consumed: usize, next: &Option<Result<Option<usize>, ProtocolError>>) {
+        self.input.advance(consumed);
+        std::mem::swap(&mut self.scanner, &mut self.ahead);
+        if !matches!(next, Some(Ok(_))) {
+            // It was not scanned, or failed: whoever scans it begins at its start.
+            self.scanner = Scanner::new();
+        }
     }
 
     fn limits(&self, batch: &Batch) -> Limits {
@@ -208,25 +234,16 @@ impl<S: Stream> Connection<S> {
     }
 
     /// Waits for what a request needs before it can be executed or answered.
-    async fn resume(&mut self, outcome: Outcome) -> Result<(), End> {
+    async fn resume(&mut self, outcome: Outcome) {
         self.session.set_blocked(true);
-        match outcome {
-            Outcome::Replied => {}
-            Outcome::NoRoom(bytes) => wait_for_room(self.node.engine.log(), bytes).await,
-            Outcome::Paused(until_ms) => {
-                let now_ms = self.node.now_ms();
-                self.node.pause.wait(until_ms, now_ms).await;
-            }
-            Outcome::Deferred(deferred) => self.output.extend_from_slice(&deferred.await),
-        }
+        settle(&self.node, outcome, &mut self.output).await;
         self.session.set_blocked(false);
-        Ok(())
     }
 
     /// Sends all replies, once what they tell is safe.
     async fn flush(&mut self) -> Result<(), End> {
         if let Some(barrier) = self.session.barrier.take() {
-            wait_until_acknowledged(self.node.engine.log(), barrier).await;
+            self.node.engine.log().until_acknowledged(barrier).await;
         }
         if self.output.is_empty() {
             return Ok(());
@@ -321,22 +338,4 @@ enum Progress {
     Yield,
     Suspended(Outcome),
     Close,
-}
-
-async fn wait_for_room(log: &Log, bytes: usize) {
-    let mut changes = log.room_watch();
-    log.make_room(bytes);
-    changes.mark_unchanged();
-    if log.room(bytes).is_err() {
-        let _ = changes.changed().await;
-    }
-}
-
-async fn wait_until_acknowledged(log: &Log, barrier: crate::wal::LogOffset) {
-    if log.acknowledged_when(barrier) {
-        return;
-    }
-    let mut progress = log.progress_watch();
-    // The log outlives its connections; a closed channel can only mean that the process ends.
-    let _ = progress.wait_for(|_| log.acknowledged_when(barrier)).await;
 }

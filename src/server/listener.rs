@@ -37,7 +37,10 @@ pub struct ListenError {
 /// Opens the configured TCP sockets. An address that starts with `-` may be missing on this machine.
 pub fn bind_tcp(config: &Config) -> Result<Vec<TcpListener>, ListenError> {
     let mut listeners = Vec::new();
-    let mut port = config.port;
+    let port = config.port;
+    if port == 0 {
+        return Ok(listeners);
+    }
     for written in &config.bind {
         let (name, optional) = match written.strip_prefix('-') {
             Some(rest) => (rest, true),
@@ -45,8 +48,6 @@ pub fn bind_tcp(config: &Config) -> Result<Vec<TcpListener>, ListenError> {
         };
         match bind_address(name, port, config.tcp_backlog) {
             Ok(listener) => {
-                // Port 0: the first address gets any free port, the others the same.
-                port = listener.local_addr().map_or(port, |address| address.port());
                 listeners.push(listener);
             }
             Err(error) if optional && error.kind() != io::ErrorKind::AddrInUse => {

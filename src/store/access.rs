@@ -29,6 +29,11 @@ impl AccessClock {
         AccessClock { now_ms, lfu }
     }
 
+    /// Whether the bits count uses (LFU policies) rather than tell the last one.
+    pub fn counts_uses(&self) -> bool {
+        self.lfu.is_some()
+    }
+
     fn seconds(&self) -> u32 {
         (self.now_ms / 1000) as u32 & LRU_MASK
     }

@@ -78,6 +78,15 @@ impl Keyspace {
         self.entries.find(hash, |entry| entry.key() == key)
     }
 
+    /// Brings near what a lookup of this hash will touch.
+    #[inline]
+    pub fn prefetch(&self, hash: u64) {
+        self.entries.find(hash, |entry| {
+            entry.prefetch();
+            false
+        });
+    }
+
     /// The entry of a key; one that has expired is removed.
     #[inline]
     pub fn find_live(&mut self, key: &[u8], hash: u64, now_ms: u64) -> Option<Lookup<'_>> {
