@@ -94,7 +94,9 @@ fn filter_by<'a>(kind: &[u8], value: &'a [u8]) -> Result<Filter<'a>, CommandErro
         b"aclcat" => Ok(Box::new(|spec| {
             info::categories(spec).any(|name| value.eq_ignore_ascii_case(name.as_bytes()))
         })),
-        b"pattern" => Ok(Box::new(|spec| glob::matches(value, spec.name.as_bytes(), Case::Insensitive))),
+        b"pattern" => Ok(Box::new(|spec| {
+            glob::matches(value, spec.name.as_bytes(), Case::Insensitive)
+        })),
         _ => Err(CommandError::Syntax),
     }
 }
