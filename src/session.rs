@@ -401,7 +401,7 @@ mod tests {
         for (id, query, output) in [(1, 10, 10), (2, 500, 0), (3, 0, 300), (4, 100, 100)] {
             assert!(registry.add(client(id, query, output), 10));
         }
-        assert_eq!(ids(&registry.above_memory_limit(1020)), []);
+        assert!(registry.above_memory_limit(1020).is_empty());
         assert_eq!(ids(&registry.above_memory_limit(1019)), [2]);
         assert_eq!(ids(&registry.above_memory_limit(519)), [2, 3]);
         let largest = registry.get(2).expect("added");

@@ -6,6 +6,7 @@ mod table;
 
 use coterie_protocol::text::parse_i64;
 
+use super::help::wrong_subcommand;
 use super::{CommandError, CommandResult, Control};
 use crate::pause::PauseMode;
 use crate::session::{Client, ReplyMode};
@@ -141,19 +142,10 @@ fn no_touch(call: &mut Control<'_, '_>) -> CommandResult {
     Ok(())
 }
 
-/// The error for a subcommand with too many arguments, where Redis does not say it as for other commands.
-fn too_many_arguments(call: &Control<'_, '_>) -> CommandError {
-    CommandError::quoting(
-        "ERR unknown subcommand or wrong number of arguments for '",
-        call.request.arg(1),
-        "'. Try CLIENT HELP.",
-    )
-}
-
 fn pause(call: &mut Control<'_, '_>) -> CommandResult {
     let request = call.request;
     let mode = match request.get(3) {
-        _ if request.len() > 4 => return Err(too_many_arguments(call)),
+        _ if request.len() > 4 => return Err(wrong_subcommand("CLIENT", request.arg(1))),
         None => PauseMode::All,
         Some(word) if word.eq_ignore_ascii_case(b"all") => PauseMode::All,
         Some(word) if word.eq_ignore_ascii_case(b"write") => PauseMode::Writes,
@@ -181,7 +173,7 @@ fn unpause(call: &mut Control<'_, '_>) -> CommandResult {
 fn unblock(call: &mut Control<'_, '_>) -> CommandResult {
     let request = call.request;
     match request.get(3) {
-        _ if request.len() > 4 => return Err(too_many_arguments(call)),
+        _ if request.len() > 4 => return Err(wrong_subcommand("CLIENT", request.arg(1))),
         None => {}
         Some(word)
             if word.eq_ignore_ascii_case(b"timeout") || word.eq_ignore_ascii_case(b"error") => {}

@@ -28,7 +28,7 @@ pub static COMMANDS: &[CommandSpec] = &[CommandSpec {
     docs: Docs {
         summary: "Commands about connections.",
         since: "2.4.0",
-        complexity: "Depends on subcommand.",
+        complexity: "Depends on the subcommand.",
         ..DOCS
     },
     subcommands: SUBCOMMANDS,
@@ -96,7 +96,7 @@ static SUBCOMMANDS: &[CommandSpec] = &[
         docs: Docs {
             summary: "Closes connections.",
             since: "2.4.0",
-            complexity: "O(N) where N is the number of client connections",
+            complexity: "O(N), N being the number of connections",
             history: &[
                 ("2.8.12", "Takes filters."),
                 ("2.8.12", "Filter `ID`."),
@@ -121,7 +121,7 @@ static SUBCOMMANDS: &[CommandSpec] = &[
         docs: Docs {
             summary: "Describes all connections, a line for each.",
             since: "2.4.0",
-            complexity: "O(N) where N is the number of client connections",
+            complexity: "O(N), N being the number of connections",
             history: &[
                 ("2.8.12", "Field `id`, unique for each connection."),
                 ("5.0.0", "Filter `TYPE`."),
@@ -243,7 +243,7 @@ static SUBCOMMANDS: &[CommandSpec] = &[
         docs: Docs {
             summary: "Ends a command of another connection that waits for data.",
             since: "5.0.0",
-            complexity: "O(log N) where N is the number of client connections",
+            complexity: "O(log N), N being the number of connections",
             arguments: UNBLOCK_ARGUMENTS,
             ..DOCS
         },
@@ -256,7 +256,7 @@ static SUBCOMMANDS: &[CommandSpec] = &[
         docs: Docs {
             summary: "Ends a pause.",
             since: "6.2.0",
-            complexity: "O(N) Where N is the number of paused clients",
+            complexity: "O(N), N being the number of connections that wait",
             ..DOCS
         },
         ..SUBCOMMAND

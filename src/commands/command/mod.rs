@@ -43,7 +43,7 @@ fn info(call: &mut Control<'_, '_>) -> CommandResult {
     for name in names.iter() {
         match commands::by_name(name) {
             Some(command) => info::write(call.reply, command.spec),
-            None => call.reply.null_array(),
+            None => call.reply.null(),
         }
     }
     Ok(())

@@ -31,7 +31,7 @@ pub static COMMANDS: &[CommandSpec] = &[CommandSpec {
     tips: &["nondeterministic_output_order"],
     docs: Docs {
         summary: "Describes all commands.",
-        complexity: "O(N) where N is the total number of Redis commands",
+        complexity: "O(N), N being the number of commands",
         ..DOCS
     },
     subcommands: SUBCOMMANDS,
@@ -56,7 +56,7 @@ static SUBCOMMANDS: &[CommandSpec] = &[
         docs: Docs {
             summary: "Documents commands.",
             since: "7.0.0",
-            complexity: "O(N) where N is the number of commands to look up",
+            complexity: "O(N), N being the number of commands asked for",
             arguments: NAMES,
             ..DOCS
         },
@@ -68,7 +68,7 @@ static SUBCOMMANDS: &[CommandSpec] = &[
         handler: Handler::Control(super::getkeys),
         docs: Docs {
             summary: "Finds the keys among the arguments of a command.",
-            complexity: "O(N) where N is the number of arguments to the command",
+            complexity: "O(N), N being the number of arguments",
             ..DOCS
         },
         ..SUBCOMMAND
@@ -80,7 +80,7 @@ static SUBCOMMANDS: &[CommandSpec] = &[
         docs: Docs {
             summary: "Finds the keys among the arguments of a command, and tells what it does with them.",
             since: "7.0.0",
-            complexity: "O(N) where N is the number of arguments to the command",
+            complexity: "O(N), N being the number of arguments",
             ..DOCS
         },
         ..SUBCOMMAND
@@ -102,7 +102,7 @@ static SUBCOMMANDS: &[CommandSpec] = &[
         tips: &["nondeterministic_output_order"],
         docs: Docs {
             summary: "Describes commands.",
-            complexity: "O(N) where N is the number of commands to look up",
+            complexity: "O(N), N being the number of commands asked for",
             history: &[("7.0.0", "Describes all commands when none is named.")],
             arguments: NAMES,
             ..DOCS
@@ -116,7 +116,7 @@ static SUBCOMMANDS: &[CommandSpec] = &[
         docs: Docs {
             summary: "Lists the names of commands.",
             since: "7.0.0",
-            complexity: "O(N) where N is the total number of Redis commands",
+            complexity: "O(N), N being the number of commands",
             arguments: &[Argument {
                 name: "filterby",
                 kind: "oneof",

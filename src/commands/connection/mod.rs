@@ -102,68 +102,47 @@ fn is_same(secret: &[u8], guess: &[u8]) -> bool {
     std::hint::black_box(difference) == 0
 }
 
-/// What a `HELLO` asks for.
-#[derive(Default)]
-struct Hello<'a> {
-    version: Option<RespVersion>,
-    credentials: Option<(&'a [u8], &'a [u8])>,
-    name: Option<&'a [u8]>,
-}
-
-impl<'a> Hello<'a> {
-    fn parse(arguments: &[&'a [u8]]) -> Result<Self, CommandError> {
-        let mut hello = Hello::default();
-        let Some((&version, mut rest)) = arguments.split_first() else {
-            return Ok(hello);
-        };
-        hello.version = Some(match parse_i64(version) {
-            None => {
-                return Err(CommandError::err(
-                    "Protocol version is not an integer or out of range",
-                ));
-            }
-            Some(2) => RespVersion::Resp2,
-            Some(3) => RespVersion::Resp3,
-            Some(_) => return Err(CommandError::line("NOPROTO unsupported protocol version")),
-        });
-        while let [option, values @ ..] = rest {
-            rest = match values {
-                [user, password, after @ ..] if option.eq_ignore_ascii_case(b"auth") => {
-                    hello.credentials = Some((user, password));
-                    after
-                }
-                [name, after @ ..] if option.eq_ignore_ascii_case(b"setname") => {
-                    hello.name = Some(name);
-                    after
-                }
-                _ => {
-                    let before = "ERR Syntax error in HELLO option '";
-                    return Err(CommandError::quoting(before, option, "'"));
-                }
-            };
-        }
-        Ok(hello)
-    }
-}
-
 fn hello(call: &mut Control<'_, '_>) -> CommandResult {
-    let arguments: Vec<&[u8]> = call.request.iter().skip(1).collect();
-    let hello = Hello::parse(&arguments)?;
-    if let Some((user, password)) = hello.credentials {
-        authenticate(call, user, password)?;
+    let version = match call.request.get(1) {
+        Some(version) => Some(parse_version(version)?),
+        None => None,
+    };
+    let mut options = call.request.skip(2).iter();
+    // Options act one by one, as in Redis: those before a wrong one count.
+    while let Some(option) = options.next() {
+        if option.eq_ignore_ascii_case(b"auth")
+            && let (Some(user), Some(password)) = (options.next(), options.next())
+        {
+            authenticate(call, user, password)?;
+        } else if option.eq_ignore_ascii_case(b"setname")
+            && let Some(name) = options.next()
+        {
+            set_name(&call.session.client, valid_name(name)?);
+        } else {
+            let before = "ERR Syntax error in HELLO option '";
+            return Err(CommandError::quoting(before, option, "'"));
+        }
     }
     if !call.session.authenticated {
         return Err(CommandError::line(HELLO_UNAUTHENTICATED));
     }
-    if let Some(name) = hello.name {
-        set_name(&call.session.client, valid_name(name)?);
-    }
-    if let Some(version) = hello.version {
+    if let Some(version) = version {
         call.session.resp = version;
         call.reply.set_version(version);
     }
     greet(call);
     Ok(())
+}
+
+fn parse_version(text: &[u8]) -> Result<RespVersion, CommandError> {
+    match parse_i64(text) {
+        Some(2) => Ok(RespVersion::Resp2),
+        Some(3) => Ok(RespVersion::Resp3),
+        Some(_) => Err(CommandError::line("NOPROTO unsupported protocol version")),
+        None => Err(CommandError::err(
+            "Protocol version is not an integer or out of range",
+        )),
+    }
 }
 
 fn greet(call: &mut Control<'_, '_>) {

@@ -102,7 +102,7 @@ pub static COMMANDS: &[CommandSpec] = &[
         categories: Categories::CONNECTION,
         docs: Docs {
             summary: "Logs in with a password.",
-            complexity: "O(N) where N is the number of passwords defined for the user",
+            complexity: "O(N), N being the number of passwords of the user",
             history: &[("6.0.0", "Takes a user's name, too.")],
             arguments: &[
                 Argument {
