@@ -233,7 +233,9 @@ impl Node {
     /// Takes note of the present memory use. Returns the highest seen, and the lowest beside the data, in bytes.
     pub fn note_memory(&self, allocated_bytes: usize) -> (usize, usize) {
         let idle = allocated_bytes.saturating_sub(self.engine.store().allocated_bytes());
-        let peak = self.peak_bytes.fetch_max(allocated_bytes, Ordering::Relaxed);
+        let peak = self
+            .peak_bytes
+            .fetch_max(allocated_bytes, Ordering::Relaxed);
         let least = self.idle_bytes.fetch_min(idle, Ordering::Relaxed);
         (peak.max(allocated_bytes), least.min(idle))
     }

@@ -128,8 +128,14 @@ pub(super) fn memory(node: &Node) -> Vec<Field> {
             "allocator_rss_bytes",
             excess(process.resident, process.active),
         ),
-        quotient("rss_overhead_ratio", ratio(process.anonymous, process.resident)),
-        difference("rss_overhead_bytes", excess(process.anonymous, process.resident)),
+        quotient(
+            "rss_overhead_ratio",
+            ratio(process.anonymous, process.resident),
+        ),
+        difference(
+            "rss_overhead_bytes",
+            excess(process.anonymous, process.resident),
+        ),
         quotient("mem_fragmentation_ratio", figures.fragmentation()),
         difference(
             "mem_fragmentation_bytes",
