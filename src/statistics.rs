@@ -179,10 +179,16 @@ impl Statistics {
     /// Most different error codes that are told apart; scripts could make up any number.
     const ERROR_CODES_MAX: usize = 128;
 
-    /// Counts an error reply, by the first word of its line.
+    /// Longest error code, in bytes; a line without a space up to there has none.
+    const ERROR_CODE_BYTES_MAX: usize = 31;
+
+    /// Counts an error reply, by the first word of its line. One without a code counts as `ERR`, as in Redis.
     pub fn count_error(&self, line: &str) {
         self.error_replies.fetch_add(1, Relaxed);
-        let code = line.split(' ').next().unwrap_or_default();
+        let code = match line.split_once(' ') {
+            Some((code, _)) if code.len() <= Self::ERROR_CODE_BYTES_MAX => code,
+            _ => "ERR",
+        };
         let mut errors = self.errors.lock();
         if let Some(count) = errors.get_mut(code) {
             *count += 1;

@@ -8,6 +8,19 @@ use crate::config::Config;
 /// Stands in for a secret.
 const REDACTED: &[u8] = b"(redacted)";
 
+/// Settings of Redis that this server does not have, whose values are no less secret when a client sends them.
+const FOREIGN_SECRETS: [&str; 4] = [
+    "masterauth",
+    "masteruser",
+    "tls-key-file-pass",
+    "tls-client-key-file-pass",
+];
+
+fn is_secret_setting(name: &[u8]) -> bool {
+    let is = |secret: &&str| name.eq_ignore_ascii_case(secret.as_bytes());
+    Config::is_secret(name) || FOREIGN_SECRETS.iter().any(is)
+}
+
 /// Which arguments are secret.
 #[derive(Clone, Copy)]
 enum Secrets {
@@ -39,7 +52,7 @@ impl Secrets {
             Secrets::None => false,
             Secrets::Range(first, end) => (first..end).contains(&index),
             Secrets::Settings => {
-                index >= 3 && index % 2 == 1 && Config::is_secret(request.arg(index - 1))
+                index >= 3 && index % 2 == 1 && is_secret_setting(request.arg(index - 1))
             }
         }
     }

@@ -46,9 +46,8 @@ impl DatabaseTotals {
             let at = entry.expire_at().unwrap_or(now_ms);
             left_ms += u128::from(at.saturating_sub(now_ms));
         });
-        if samples > 0 {
-            self.ttl_sum_ms += left_ms * keyspace.volatile_len() as u128 / samples;
-        }
+        let estimate = left_ms * keyspace.volatile_len() as u128;
+        self.ttl_sum_ms += estimate.checked_div(samples).unwrap_or(0);
     }
 }
 

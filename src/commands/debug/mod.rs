@@ -16,7 +16,6 @@ use super::help::{help, wrong_subcommand};
 use super::spec::{CommandSpec, Docs, Flags, Handler};
 use crate::background::make_checkpoint_in_turn;
 use crate::config::DebugCommand;
-use crate::effect::Effect;
 use crate::engine::Scope;
 use crate::wal::checkpoint::Checkpoint;
 
@@ -91,6 +90,9 @@ fn sleep(call: &mut Control<'_, '_>) -> Outcome {
     let seconds = parse_f64(call.request.arg(2)).unwrap_or(0.0);
     let duration = Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(SLEEP_MAX);
     let reply = ok(call.session.resp);
+    if duration.is_zero() {
+        return Ok(reply);
+    }
     Ok(Box::pin(async move {
         tokio::time::sleep(duration.min(SLEEP_MAX)).await;
         reply.await
@@ -108,11 +110,14 @@ fn object(call: &mut Control<'_, '_>) -> Outcome {
     let entry = transaction
         .peek(database, key)
         .ok_or(CommandError::NoSuchKey)?;
+    let value = entry.value();
+    // As the log has it: the length in groups of seven bits, then the bytes.
+    let serialized = value.len().max(1).ilog2() as usize / 7 + 1 + value.len();
     let text = format!(
         "Value at:{:p} refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}",
-        entry.value(),
+        value.as_ptr(),
         entry.encoding().name(),
-        Effect::encoded_bytes_max(0, entry.value().len()),
+        serialized,
         entry.access(),
         moment.access.idle_seconds(entry.access()),
     );

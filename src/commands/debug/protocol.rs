@@ -9,12 +9,16 @@ use crate::commands::error::CommandError;
 const UNKNOWN: &str = "ERR Wrong protocol type name. Please use one of the following: \
     string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false";
 
+/// What Redis answers for a double; no attempt at pi.
+#[allow(clippy::approx_constant)]
+const DOUBLE: f64 = 3.141;
+
 pub(super) fn protocol(call: &mut Control<'_, '_>) -> Outcome {
     let resp = call.session.resp;
     let write: fn(&mut ReplyWriter<'_>) = match &*call.request.arg(2).to_ascii_lowercase() {
         b"string" => |reply| reply.bulk(b"Hello World"),
         b"integer" => |reply| reply.integer(12_345),
-        b"double" => |reply| reply.double(3.141),
+        b"double" => |reply| reply.double(DOUBLE),
         b"null" => |reply| reply.null(),
         b"array" => |reply| {
             reply.array(3);
