@@ -1,13 +1,16 @@
 //! What the server knows about one connection, and the registry of all of them. No I/O.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use coterie_protocol::{DatabaseId, RespVersion};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::config::Config;
+use crate::monitor::Monitor;
 use crate::wal::LogOffset;
 
 /// Whether replies are sent (`CLIENT REPLY`).
@@ -42,6 +45,8 @@ pub struct Session {
     pub last_command: &'static str,
     /// Receives a copy of every command (`MONITOR`).
     pub monitor: bool,
+    /// Where those copies come from, until the connection listens there.
+    pub monitoring: Option<Monitor>,
     /// To be closed after the replies so far are sent.
     pub close_after_reply: bool,
     /// Where the log must be durable before the replies so far may leave.
@@ -62,20 +67,52 @@ impl Session {
             no_touch: false,
             last_command: "NULL",
             monitor: false,
+            monitoring: None,
             close_after_reply: false,
             barrier: None,
             payload: Vec::new(),
         }
     }
 
-    /// Shows others the state after a batch of commands.
-    pub fn publish(
-        &self,
-        now_ms: u64,
-        query_bytes: usize,
-        query_capacity: usize,
-        output_bytes: usize,
-    ) {
+    /// `RESET`: back to the state of a new connection. What Redis keeps stays: protection from eviction, and what the
+    /// client library told of itself.
+    pub fn reset(&mut self, authenticated: bool) {
+        self.database = DatabaseId(0);
+        self.resp = RespVersion::Resp2;
+        self.authenticated = authenticated;
+        self.monitor = false;
+        self.no_touch = false;
+        if self.reply_mode == ReplyMode::Off {
+            self.reply_mode = ReplyMode::On;
+        }
+        self.client.details.lock().name.clear();
+    }
+
+    /// Whether it has to authenticate first, under these settings.
+    #[inline]
+    pub fn needs_password(&self, config: &Config) -> bool {
+        !self.authenticated && !config.requirepass.is_empty()
+    }
+
+    /// Whether the reply of the command that just ended is withheld. `CLIENT REPLY SKIP` moves on by one command.
+    #[inline]
+    pub fn end_command(&mut self) -> bool {
+        match self.reply_mode {
+            ReplyMode::On => false,
+            ReplyMode::Off => true,
+            ReplyMode::SkipNext => {
+                self.reply_mode = ReplyMode::Skip;
+                true
+            }
+            ReplyMode::Skip => {
+                self.reply_mode = ReplyMode::On;
+                true
+            }
+        }
+    }
+
+    /// Shows others the state after a batch of commands, or to a command that tells of clients.
+    pub fn publish(&self, now_ms: u64) {
         self.client.active_ms.store(now_ms, Ordering::Relaxed);
         let mut details = self.client.details.lock();
         details.database = self.database;
@@ -83,9 +120,6 @@ impl Session {
         details.last_command = self.last_command;
         details.monitor = self.monitor;
         details.no_touch = self.no_touch;
-        details.query_bytes = query_bytes;
-        details.query_free = query_capacity.saturating_sub(query_bytes);
-        details.output_bytes = output_bytes;
     }
 
     /// Tells others whether the connection waits for something other than its client.
@@ -110,6 +144,8 @@ pub struct Client {
     pub connected_ms: u64,
     /// When it last sent something, Unix milliseconds.
     pub active_ms: AtomicU64,
+    /// Sizes of its buffers.
+    pub buffers: Buffers,
     /// What changes with its commands.
     pub details: Mutex<ClientDetails>,
     killed: AtomicBool,
@@ -139,12 +175,71 @@ pub struct ClientDetails {
     pub no_touch: bool,
     /// It is held back by `CLIENT PAUSE` or waits for something else.
     pub blocked: bool,
-    /// Bytes of unprocessed input.
+}
+
+/// Sizes of a connection's buffers in bytes, shown by its task whenever they change.
+#[derive(Default)]
+pub struct Buffers {
+    query_bytes: AtomicUsize,
+    query_capacity: AtomicUsize,
+    output_bytes: AtomicUsize,
+    output_capacity: AtomicUsize,
+    output_peak: AtomicUsize,
+}
+
+/// A reading of [`Buffers`], in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BufferSizes {
+    /// Unprocessed input.
     pub query_bytes: usize,
-    /// Free space in the input buffer.
-    pub query_free: usize,
-    /// Bytes of output not yet sent.
+    /// Input buffer, its free space included.
+    pub query_capacity: usize,
+    /// Replies not yet sent.
     pub output_bytes: usize,
+    /// Output buffer, its free space included.
+    pub output_capacity: usize,
+    /// Most bytes that the output buffer held, since it was last given back.
+    pub output_peak: usize,
+}
+
+impl Buffers {
+    /// Shows the input buffer.
+    pub fn set_query(&self, bytes: usize, capacity: usize) {
+        self.query_bytes.store(bytes, Ordering::Relaxed);
+        self.query_capacity.store(capacity, Ordering::Relaxed);
+    }
+
+    /// Shows the output buffer.
+    pub fn set_output(&self, bytes: usize, capacity: usize) {
+        self.output_bytes.store(bytes, Ordering::Relaxed);
+        self.output_capacity.store(capacity, Ordering::Relaxed);
+        let peak = self.output_peak.load(Ordering::Relaxed).max(bytes);
+        self.output_peak
+            .store(peak.min(capacity), Ordering::Relaxed);
+    }
+
+    /// Shows what of the output buffer is in use, in the middle of a batch.
+    pub fn set_output_bytes(&self, bytes: usize) {
+        self.output_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// The sizes as shown last.
+    pub fn sizes(&self) -> BufferSizes {
+        BufferSizes {
+            query_bytes: self.query_bytes.load(Ordering::Relaxed),
+            query_capacity: self.query_capacity.load(Ordering::Relaxed),
+            output_bytes: self.output_bytes.load(Ordering::Relaxed),
+            output_capacity: self.output_capacity.load(Ordering::Relaxed),
+            output_peak: self.output_peak.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl BufferSizes {
+    /// Memory of both buffers.
+    pub fn total(&self) -> usize {
+        self.query_capacity + self.output_capacity
+    }
 }
 
 impl Client {
@@ -165,6 +260,7 @@ impl Client {
             descriptor,
             connected_ms: now_ms,
             active_ms: AtomicU64::new(now_ms),
+            buffers: Buffers::default(),
             details: Mutex::new(ClientDetails {
                 name: Vec::new(),
                 library_name: Vec::new(),
@@ -176,17 +272,20 @@ impl Client {
                 no_evict: false,
                 no_touch: false,
                 blocked: false,
-                query_bytes: 0,
-                query_free: 0,
-                output_bytes: 0,
             }),
             killed: AtomicBool::new(false),
             wake: Notify::new(),
         }
     }
 
+    /// Connected through the Unix socket.
+    pub fn is_unix_socket(&self) -> bool {
+        // No peer has port 0.
+        self.address.ends_with(":0")
+    }
+
     /// Ends the connection soon.
-    pub fn kill(&self) {
+    fn kill(&self) {
         self.killed.store(true, Ordering::Release);
         self.wake.notify_one();
     }
@@ -232,6 +331,39 @@ impl Registry {
         self.clients.lock().remove(&id);
     }
 
+    /// Ends a connection: it is gone from the list at once, and executes nothing more than the command it is at.
+    pub fn kill(&self, client: &Client) {
+        self.remove(client.id);
+        client.kill();
+    }
+
+    /// The connections to end so that the buffers of the rest use no more than this, largest first. Spares those
+    /// that asked for it (`CLIENT NO-EVICT`), although they count.
+    pub fn above_memory_limit(&self, limit_bytes: u64) -> Vec<Arc<Client>> {
+        let sized = |client: Arc<Client>| (client.buffers.sizes().total() as u64, client);
+        let mut clients: Vec<_> = self.all().into_iter().map(sized).collect();
+        let mut used: u64 = clients.iter().map(|(bytes, _)| bytes).sum();
+        if used <= limit_bytes {
+            return Vec::new();
+        }
+        clients.retain(|(_, client)| !client.details.lock().no_evict);
+        clients.sort_by_key(|(bytes, _)| Reverse(*bytes));
+        let mut above = Vec::new();
+        for (bytes, client) in clients {
+            if used <= limit_bytes {
+                break;
+            }
+            used -= bytes;
+            above.push(client);
+        }
+        above
+    }
+
+    /// A connection by its id.
+    pub fn get(&self, id: u64) -> Option<Arc<Client>> {
+        self.clients.lock().get(&id).cloned()
+    }
+
     /// Number of connections.
     pub fn len(&self) -> usize {
         self.clients.lock().len()
@@ -245,5 +377,46 @@ impl Registry {
     /// A copy of the list, by ascending id.
     pub fn all(&self) -> Vec<Arc<Client>> {
         self.clients.lock().values().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(id: u64, query_capacity: usize, output_capacity: usize) -> Arc<Client> {
+        let client = Client::new(id, format!("127.0.0.1:{id}"), String::new(), true, 0, 0);
+        client.buffers.set_query(0, query_capacity);
+        client.buffers.set_output(0, output_capacity);
+        Arc::new(client)
+    }
+
+    fn ids(clients: &[Arc<Client>]) -> Vec<u64> {
+        clients.iter().map(|client| client.id).collect()
+    }
+
+    #[test]
+    fn the_largest_clients_go_until_the_rest_fits() {
+        let registry = Registry::default();
+        for (id, query, output) in [(1, 10, 10), (2, 500, 0), (3, 0, 300), (4, 100, 100)] {
+            assert!(registry.add(client(id, query, output), 10));
+        }
+        assert!(registry.above_memory_limit(1020).is_empty());
+        assert_eq!(ids(&registry.above_memory_limit(1019)), [2]);
+        assert_eq!(ids(&registry.above_memory_limit(519)), [2, 3]);
+        let largest = registry.get(2).expect("added");
+        largest.details.lock().no_evict = true;
+        assert_eq!(ids(&registry.above_memory_limit(519)), [3, 4, 1]);
+        registry.kill(&largest);
+        assert!(largest.is_killed() && registry.get(2).is_none());
+        assert_eq!(ids(&registry.above_memory_limit(519)), [3]);
+    }
+
+    #[test]
+    fn skipping_a_reply_lasts_for_one_command() {
+        let mut session = Session::new(client(1, 0, 0), true);
+        session.reply_mode = ReplyMode::SkipNext;
+        let withheld: Vec<bool> = (0..3).map(|_| session.end_command()).collect();
+        assert_eq!(withheld, [true, true, false]);
     }
 }

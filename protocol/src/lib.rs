@@ -8,6 +8,7 @@
 #![deny(missing_docs)]
 
 pub mod error;
+pub mod frame;
 pub mod ids;
 pub mod reply;
 pub mod request;
@@ -16,6 +17,7 @@ pub mod text;
 pub mod version;
 
 pub use error::ProtocolError;
+pub use frame::Frame;
 pub use ids::DatabaseId;
 pub use reply::{Mark, ReplyWriter, RespVersion};
 pub use request::{Limits, OwnedRequest, Request, Scanner};

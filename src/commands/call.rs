@@ -37,6 +37,8 @@ pub struct Control<'c, 'x> {
     pub node: &'c Arc<Node>,
     /// Where the reply goes; not for deferred commands, which return theirs.
     pub reply: &'c mut ReplyWriter<'x>,
+    /// Replies of earlier commands that are not sent yet, in bytes.
+    pub unsent_bytes: usize,
     /// Unix milliseconds.
     pub now_ms: u64,
 }

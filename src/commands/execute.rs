@@ -1,5 +1,6 @@
 //! From a request to its reply: the checks every command goes through, its locks, its handler, its record.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -7,13 +8,14 @@ use coterie_protocol::{ReplyWriter, Request, RespVersion};
 
 use super::call::{Call, Control, Deferred};
 use super::error::{CommandError, CommandResult};
+use super::record::{Pending, finish};
 use super::spec::{CommandSpec, Flags, Handler, Locks};
 use super::table::{self, Command};
 use crate::config::Config;
 use crate::effect::Effect;
 use crate::engine::{Moment, Scope};
 use crate::node::Node;
-use crate::session::{ReplyMode, Session};
+use crate::session::Session;
 use crate::statistics::Tally;
 use crate::wal::NoRoom;
 
@@ -31,16 +33,20 @@ pub struct Batch {
 
 impl Batch {
     /// A batch that begins now.
-    pub fn begin(node: &Node, session: &Session) -> Self {
+    pub fn begin(node: &Node) -> Self {
         let config = node.config.load_full();
-        let mut moment = node.moment(&config);
-        moment.touch = !session.no_touch;
         Batch {
-            moment,
+            moment: node.moment(&config),
             config,
             ticks: node.ticks.raw(),
             tally: Tally::default(),
         }
+    }
+
+    /// Sees what a command of the batch may have changed for those after it: settings.
+    fn refresh(&mut self, node: &Node) {
+        self.config = node.config.load_full();
+        self.moment = node.moment(&self.config);
     }
 }
 
@@ -53,7 +59,18 @@ pub enum Outcome {
     /// Nothing was done: a pause lasts until then, in Unix milliseconds. Execute it again then.
     Paused(u64),
     /// The reply comes from this future, in the order of requests.
-    Deferred(Deferred),
+    Deferred(Pending),
+}
+
+/// Brings near the data a request will touch, while others before it are executed.
+#[inline]
+pub fn prefetch(node: &Node, session: &Session, request: Request<'_>) {
+    if let Some(command) = table::by_name(request.name())
+        && let Some(index) = command.spec.keys.single()
+        && let Some(key) = request.get(index)
+    {
+        node.engine.store().prefetch(session.database, key);
+    }
 }
 
 /// Executes a request, appending its reply to `out`.
@@ -65,41 +82,51 @@ pub fn execute(
     batch: &mut Batch,
 ) -> Outcome {
     let start = out.len();
-    let command = match table::find(request).and_then(|command| admit(session, command)) {
+    let command = match table::find(request) {
         Ok(command) => command,
         Err(error) => {
-            reject(node, session, request, &error, out);
-            return Outcome::Replied;
+            session.last_command = match error {
+                CommandError::Arity(Cow::Borrowed(name)) => name,
+                _ => "NULL",
+            };
+            if is_http(request) {
+                tracing::debug!(
+                    address = session.client.address,
+                    "closed: speaks HTTP, not RESP"
+                );
+                session.close_after_reply = true;
+                return Outcome::Replied;
+            }
+            let named = table::by_name(session.last_command.as_bytes());
+            return reject(node, session, named, &error, out);
         }
     };
+    session.last_command = command.spec.name;
+    if let Err(error) = admit(session, command.spec, &batch.config) {
+        return reject(node, session, Some(command), &error, out);
+    }
     let spec = command.spec;
     let may_write = spec.flags.intersects(Flags::WRITE | Flags::MAY_REPLICATE);
-    if let Some(until_ms) = node.pause.holds(may_write, batch.moment.now_ms)
-        && !is_exempt_from_pause(spec)
-    {
+    if let Some(until_ms) = node.pause.holds(may_write, batch.moment.now_ms) {
         return Outcome::Paused(until_ms);
     }
     if let Err(error) = check_resources(node, spec, request, batch) {
         if let CommandError::NoRoom(NoRoom::Preparing, bytes) = error {
             return Outcome::NoRoom(bytes);
         }
-        node.statistics
-            .command(command.index)
-            .rejected
-            .fetch_add(1, Relaxed);
-        reject(node, session, request, &error, out);
-        return Outcome::Replied;
+        return reject(node, session, Some(command), &error, out);
     }
-    if node.monitors.any()
-        && !spec.flags.contains(Flags::SKIP_MONITOR)
-        && !spec.flags.contains(Flags::ADMIN)
-    {
-        show_to_monitors(node, session, request);
-    }
+    let began = batch.ticks;
     let result = run(node, session, spec, request, out, batch);
     let outcome = match result {
         Ok(None) => Outcome::Replied,
-        Ok(Some(deferred)) => Outcome::Deferred(deferred),
+        Ok(Some(reply)) => {
+            let withheld = session.end_command();
+            out.truncate(start);
+            batch.ticks = node.ticks.raw();
+            let pending = Pending::new(node, reply, command, request, session, began, withheld);
+            return Outcome::Deferred(pending);
+        }
         Err(CommandError::NoRoom(NoRoom::Preparing, bytes)) => {
             out.truncate(start);
             return Outcome::NoRoom(bytes);
@@ -114,22 +141,35 @@ pub fn execute(
             Outcome::Replied
         }
     };
+    if spec.flags.contains(Flags::ADMIN) {
+        batch.refresh(node);
+    }
     finish(node, session, command, request, batch);
-    withhold_reply(session, start, out);
+    if session.end_command() {
+        out.truncate(start);
+    }
     outcome
 }
 
-/// The checks on a command that need nothing but the session.
-fn admit(session: &Session, command: &'static Command) -> Result<&'static Command, CommandError> {
-    if !session.authenticated && !command.spec.flags.contains(Flags::NO_AUTH) {
-        return Err(CommandError::line("NOAUTH Authentication required."));
-    }
-    Ok(command)
+/// Whether a request comes from a browser, which some web page may have made send it: `POST / HTTP/1.1`, `Host: …`.
+fn is_http(request: Request<'_>) -> bool {
+    let name = request.name();
+    name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
 }
 
-/// `CLIENT UNPAUSE` and the like must be able to end a pause.
-fn is_exempt_from_pause(spec: &CommandSpec) -> bool {
-    spec.name.starts_with("client|") || spec.name == "shutdown"
+/// The checks on a command that need nothing but session and settings.
+fn admit(session: &Session, spec: &CommandSpec, config: &Config) -> CommandResult {
+    if session.needs_password(config) && !spec.flags.contains(Flags::NO_AUTH) {
+        return Err(CommandError::line("NOAUTH Authentication required."));
+    }
+    let keys = Flags::READONLY | Flags::WRITE | Flags::MAY_REPLICATE;
+    if session.monitor && spec.flags.intersects(keys) {
+        // Redis treats a monitor like a replica, and says so.
+        return Err(CommandError::line(
+            "ERR Replica can't interact with the keyspace",
+        ));
+    }
+    Ok(())
 }
 
 /// Memory and log room, before anything is changed.
@@ -139,7 +179,9 @@ fn check_resources(
     request: Request<'_>,
     batch: &Batch,
 ) -> CommandResult {
-    if let Some(settings) = Node::eviction(&batch.config) {
+    // A pause of writes keeps the data as it is, evictions included.
+    let is_frozen = node.pause.holds(true, batch.moment.now_ms).is_some();
+    if !is_frozen && let Some(settings) = Node::eviction(&batch.config) {
         let evicted = node.engine.evict(&settings, batch.moment);
         if let Ok(count) = evicted
             && count > 0
@@ -178,6 +220,7 @@ fn run(
     out: &mut Vec<u8>,
     batch: &mut Batch,
 ) -> Result<Option<Deferred>, CommandError> {
+    let unsent_bytes = out.len();
     let mut reply = ReplyWriter::new(out, session.resp);
     let now_ms = batch.moment.now_ms;
     match spec.handler {
@@ -186,23 +229,32 @@ fn run(
             Ok(None)
         }
         Handler::Control(handler) => {
+            if !spec.flags.contains(Flags::FAST) {
+                // What it tells or resets includes the commands before it.
+                batch.tally.flush(&node.statistics);
+            }
             handler(&mut Control {
                 request,
                 session,
                 node,
                 reply: &mut reply,
+                unsent_bytes,
                 now_ms,
             })?;
             Ok(None)
         }
-        Handler::Deferred(handler) => handler(&mut Control {
-            request,
-            session,
-            node,
-            reply: &mut reply,
-            now_ms,
-        })
-        .map(Some),
+        Handler::Deferred(handler) => {
+            batch.tally.flush(&node.statistics);
+            handler(&mut Control {
+                request,
+                session,
+                node,
+                reply: &mut reply,
+                unsent_bytes,
+                now_ms,
+            })
+            .map(Some)
+        }
         Handler::Container => Err(CommandError::Arity(spec.name.into())),
     }
 }
@@ -223,7 +275,9 @@ fn run_data<'x>(
         Locks::Keys | Locks::KeysWithUndo => Scope::Keys(&mut keys),
     };
     let database = session.database;
-    let mut transaction = node.engine.begin(scope, batch.moment, &mut session.payload);
+    let mut moment = batch.moment;
+    moment.touch = !session.no_touch;
+    let mut transaction = node.engine.begin(scope, moment, &mut session.payload);
     handler(&mut Call {
         request,
         transaction: &mut transaction,
@@ -231,105 +285,42 @@ fn run_data<'x>(
         database,
         node,
     })?;
-    if spec.flags.contains(Flags::READONLY) {
+    if spec.flags.contains(Flags::READONLY) || transaction.counts_lookups() {
         let (hits, misses) = transaction.lookups();
         batch.tally.hits += hits;
         batch.tally.misses += misses;
     }
     if let Some(offset) = transaction.commit() {
+        batch.tally.changes += 1;
         session.barrier = session.barrier.max(Some(offset));
     }
     Ok(())
 }
 
-/// Counters, histogram and slow log.
-#[inline]
-fn finish(
-    node: &Node,
-    session: &mut Session,
-    command: &Command,
-    request: Request<'_>,
-    batch: &mut Batch,
-) {
-    let now = node.ticks.raw();
-    let nanoseconds = node.ticks.delta_as_nanos(batch.ticks, now);
-    batch.ticks = now;
-    session.last_command = command.spec.name;
-    batch
-        .tally
-        .call(&node.statistics, command.index, nanoseconds);
-    if batch.config.latency_tracking {
-        node.statistics
-            .command(command.index)
-            .durations
-            .record(nanoseconds);
-    }
-    let limit = batch.config.slowlog_log_slower_than;
-    let microseconds = nanoseconds / 1000;
-    if limit >= 0
-        && microseconds >= limit as u64
-        && !command.spec.flags.contains(Flags::SKIP_SLOWLOG)
-    {
-        let name = session.client.details.lock().name.clone();
-        let max = batch.config.slowlog_max_len as usize;
-        node.slow_log.push(
-            request,
-            microseconds,
-            batch.moment.now_ms,
-            &session.client.address,
-            &name,
-            max,
-        );
-    }
-}
-
-/// `CLIENT REPLY OFF|SKIP`.
-#[inline]
-fn withhold_reply(session: &mut Session, start: usize, out: &mut Vec<u8>) {
-    match session.reply_mode {
-        ReplyMode::On => {}
-        ReplyMode::Off => out.truncate(start),
-        ReplyMode::Skip => {
-            out.truncate(start);
-            session.reply_mode = ReplyMode::On;
-        }
-        ReplyMode::SkipNext => {
-            out.truncate(start);
-            session.reply_mode = ReplyMode::Skip;
-        }
-    }
-}
-
+/// Answers a request that is not executed with an error.
 fn reject(
     node: &Node,
     session: &mut Session,
-    request: Request<'_>,
+    command: Option<&Command>,
     error: &CommandError,
     out: &mut Vec<u8>,
-) {
-    let start = out.len();
-    if matches!(error, CommandError::Arity(_))
-        && let Some(command) = table::by_name(request.name())
-    {
+) -> Outcome {
+    if let Some(command) = command {
         node.statistics
             .command(command.index)
             .rejected
             .fetch_add(1, Relaxed);
     }
+    let start = out.len();
     write_error(node, session.resp, error, out);
-    withhold_reply(session, start, out);
+    if session.end_command() {
+        out.truncate(start);
+    }
+    Outcome::Replied
 }
 
 fn write_error(node: &Node, resp: RespVersion, error: &CommandError, out: &mut Vec<u8>) {
-    let line = error.to_string();
-    node.statistics.count_error(&line);
+    let line = error.to_line();
+    node.statistics.count_error(&String::from_utf8_lossy(&line));
     ReplyWriter::new(out, resp).error(line);
-}
-
-fn show_to_monitors(node: &Node, session: &Session, request: Request<'_>) {
-    let micros = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |elapsed| elapsed.as_micros() as u64);
-    node.monitors
-        .show(micros, session.database, &session.client.address, request);
 }

@@ -10,11 +10,15 @@ mod debug;
 mod error;
 mod execute;
 mod expiry;
+mod help;
 mod info;
 mod keys;
 mod latency;
 mod memory;
 mod object;
+mod perform;
+mod record;
+mod redaction;
 mod scan;
 mod server;
 mod slowlog;
@@ -24,7 +28,9 @@ pub mod table;
 
 pub use call::{Call, Control, Deferred};
 pub use error::{CommandError, CommandResult};
-pub use execute::{Batch, Outcome, execute};
+pub use execute::{Batch, Outcome, execute, prefetch};
+pub use perform::{perform, settle};
+pub use record::Pending;
 pub use spec::{
     Argument, Categories, CommandSpec, Docs, Flags, Handler, KeyFlags, KeySpec, Keys, Locks,
 };

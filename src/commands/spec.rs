@@ -92,6 +92,8 @@ bitflags! {
         const CONNECTION = 1 << 3;
         /// `@dangerous`, where the flag `ADMIN` does not imply it
         const DANGEROUS = 1 << 4;
+        /// `@admin`, where the flag `ADMIN` does not imply it
+        const ADMIN = 1 << 5;
     }
 }
 
@@ -130,6 +132,15 @@ impl Keys {
         last: -1,
         step: 1,
     };
+
+    /// Where the key is, if there is exactly one whatever the arguments.
+    #[inline]
+    pub fn single(self) -> Option<usize> {
+        match self {
+            Keys::Range { first, last, .. } if last == first as isize => Some(first),
+            _ => None,
+        }
+    }
 
     /// The keys of a request.
     #[inline]
@@ -198,6 +209,30 @@ pub struct KeySpec {
     pub notes: &'static str,
 }
 
+impl KeySpec {
+    /// One key, the first argument.
+    pub const fn first(flags: KeyFlags) -> KeySpec {
+        KeySpec::range(flags, 1, 0, 1)
+    }
+
+    /// Keys from `index` to `last` (relative to it, or negative from the end), each `step`.
+    pub const fn range(flags: KeyFlags, index: usize, last: isize, step: usize) -> KeySpec {
+        KeySpec {
+            flags,
+            index,
+            last,
+            step,
+            limit: 0,
+            notes: "",
+        }
+    }
+
+    /// With a remark.
+    pub const fn noted(self, notes: &'static str) -> KeySpec {
+        KeySpec { notes, ..self }
+    }
+}
+
 /// What `COMMAND DOCS` tells.
 #[derive(Clone, Copy)]
 pub struct Docs {
@@ -249,6 +284,8 @@ pub struct Argument {
     pub since: &'static str,
     /// Which key specification it is, for `key`s.
     pub key_spec_index: Option<usize>,
+    /// The version that deprecated it; empty for none.
+    pub deprecated_since: &'static str,
     /// `optional`, `multiple`, `multiple_token`.
     pub flags: &'static [&'static str],
     /// The parts of a `oneof` or `block`.
@@ -263,9 +300,68 @@ impl Argument {
         token: "",
         since: "",
         key_spec_index: None,
+        deprecated_since: "",
         flags: &[],
         arguments: &[],
     };
+
+    /// A value of this kind.
+    pub const fn new(name: &'static str, kind: &'static str) -> Argument {
+        Argument {
+            name,
+            kind,
+            ..Argument::NEW
+        }
+    }
+
+    /// A key of the first key specification.
+    pub const fn key(name: &'static str) -> Argument {
+        Argument {
+            key_spec_index: Some(0),
+            ..Argument::new(name, "key")
+        }
+    }
+
+    /// A literal word.
+    pub const fn word(name: &'static str, token: &'static str) -> Argument {
+        Argument::new(name, "pure-token").after(token)
+    }
+
+    /// One of several.
+    pub const fn one_of(name: &'static str, arguments: &'static [Argument]) -> Argument {
+        Argument {
+            arguments,
+            ..Argument::new(name, "oneof")
+        }
+    }
+
+    /// All of several, in order.
+    pub const fn block(name: &'static str, arguments: &'static [Argument]) -> Argument {
+        Argument {
+            arguments,
+            ..Argument::new(name, "block")
+        }
+    }
+
+    /// With this word before it.
+    pub const fn after(self, token: &'static str) -> Argument {
+        Argument { token, ..self }
+    }
+
+    /// Of this Redis version.
+    pub const fn since(self, since: &'static str) -> Argument {
+        Argument { since, ..self }
+    }
+
+    /// With these flags.
+    pub const fn flagged(self, flags: &'static [&'static str]) -> Argument {
+        Argument { flags, ..self }
+    }
+
+    /// With the flag `optional`.
+    pub const fn optional(self) -> Argument {
+        self.flagged(&["optional"])
+    }
 }
 
 /// See the module.

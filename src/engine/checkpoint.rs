@@ -4,12 +4,12 @@
 //! Database `u16`, then entries: version `u64`, access bits `u32`, and the entry as an encoded
 //! [`Effect::Put`]; all numbers little-endian.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use coterie_protocol::{DatabaseId, PartitionId, Partitions, Version};
+use coterie_protocol::{DatabaseId, PartitionId, Version};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -29,11 +29,6 @@ const REST_FACTOR: u32 = 1;
 /// It works this long before it rests.
 const WORK: Duration = Duration::from_micros(500);
 
-/// Number of a directory's first checkpoint.
-pub(super) const FIRST_ID: u64 = 1;
-/// The log has to be durable that long after a checkpoint was written.
-const SYNC_WITHIN: Duration = Duration::from_secs(60);
-
 /// A checkpoint could not be made; the one before it stays in force, and so does the log.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CheckpointError {
@@ -45,15 +40,6 @@ pub enum CheckpointError {
     Failed(Arc<str>),
 }
 
-/// Why writing one ended early.
-#[derive(Debug, thiserror::Error)]
-enum WriteError {
-    #[error(transparent)]
-    File(#[from] FileError),
-    #[error("the log is not durable: {0}")]
-    Log(String),
-}
-
 /// What is known of checkpoints.
 #[derive(Clone, Debug)]
 pub struct CheckpointStatus {
@@ -63,6 +49,10 @@ pub struct CheckpointStatus {
     pub made: u64,
     /// When the last good one was finished, Unix milliseconds; of the start if none was.
     pub last_ms: u64,
+    /// When the running one began, Unix milliseconds.
+    pub began_ms: Option<u64>,
+    /// Size of the last good one's file in bytes, if it was made since the start.
+    pub last_bytes: Option<u64>,
     /// How long the last one took.
     pub last_duration: Option<Duration>,
     /// Why the last one failed, if it did.
@@ -73,14 +63,31 @@ pub struct CheckpointStatus {
     pub log_start: LogOffset,
 }
 
+/// The right to make a checkpoint, which only one can have; dropped, it is free again.
+#[derive(Debug)]
+pub struct CheckpointClaim(Arc<Turn>);
+
+/// Whether a checkpoint is being made, and who waits for its end.
+#[derive(Debug, Default)]
+struct Turn {
+    running: AtomicBool,
+    finished: watch::Sender<u64>,
+}
+
+impl Drop for CheckpointClaim {
+    fn drop(&mut self) {
+        self.0.running.store(false, Ordering::Release);
+        self.0.finished.send_modify(|count| *count += 1);
+    }
+}
+
 /// The running checkpoint and the last one.
 pub struct Checkpoints {
     directory: PathBuf,
     next_id: AtomicU64,
-    running: AtomicBool,
+    turn: Arc<Turn>,
     entries: AtomicU64,
     status: Mutex<CheckpointStatus>,
-    finished: watch::Sender<u64>,
 }
 
 impl Checkpoints {
@@ -88,57 +95,70 @@ impl Checkpoints {
         Checkpoints {
             directory,
             next_id: AtomicU64::new(last_id + 1),
-            running: AtomicBool::new(false),
+            turn: Arc::default(),
             entries: AtomicU64::new(0),
             status: Mutex::new(CheckpointStatus {
                 running: false,
                 made: 0,
                 last_ms: crate::clock::Clock::System.now_ms(),
+                began_ms: None,
+                last_bytes: None,
                 last_duration: None,
                 last_error: None,
                 entries: 0,
                 log_start,
             }),
-            finished: watch::Sender::new(0),
         }
+    }
+
+    /// Takes the right to make a checkpoint.
+    pub fn claim(&self) -> Result<CheckpointClaim, CheckpointError> {
+        if self.turn.running.swap(true, Ordering::AcqRel) {
+            return Err(CheckpointError::UnderWay);
+        }
+        self.entries.store(0, Ordering::Relaxed);
+        self.status.lock().began_ms = Some(crate::clock::Clock::System.now_ms());
+        Ok(CheckpointClaim(self.turn.clone()))
     }
 
     /// What is known.
     pub fn status(&self) -> CheckpointStatus {
         let mut status = self.status.lock().clone();
-        status.running = self.running.load(Ordering::Relaxed);
+        status.running = self.turn.running.load(Ordering::Relaxed);
+        status.began_ms = status.began_ms.filter(|_| status.running);
         status.entries = self.entries.load(Ordering::Relaxed);
         status
     }
 
     /// Changes whenever a checkpoint ends, well or not.
     pub fn finished(&self) -> watch::Receiver<u64> {
-        self.finished.subscribe()
+        self.turn.finished.subscribe()
     }
 }
 
 impl Engine {
     /// Makes a checkpoint on the calling thread, which should be one of its own. Lets the log before it go.
-    pub fn checkpoint(&self) -> Result<(), CheckpointError> {
+    pub fn checkpoint(&self, claim: CheckpointClaim) -> Result<(), CheckpointError> {
         let mut pace = Pace::default();
-        self.checkpoint_with(&mut || pace.rest())
+        self.checkpoint_with(claim, &mut || pace.rest())
     }
 
     /// Makes a checkpoint, and calls `rest` between slices, when nothing is locked.
-    pub(super) fn checkpoint_with(&self, rest: &mut dyn FnMut()) -> Result<(), CheckpointError> {
+    pub(super) fn checkpoint_with(
+        &self,
+        claim: CheckpointClaim,
+        rest: &mut dyn FnMut(),
+    ) -> Result<(), CheckpointError> {
         let checkpoints = &self.checkpoints;
-        if checkpoints.running.swap(true, Ordering::AcqRel) {
-            return Err(CheckpointError::UnderWay);
-        }
         let began = Instant::now();
-        checkpoints.entries.store(0, Ordering::Relaxed);
         let result = self
             .write_checkpoint(rest)
             .map_err(|error| Arc::<str>::from(error.to_string()));
         let mut status = checkpoints.status.lock();
         status.last_duration = Some(began.elapsed());
         match &result {
-            Ok(log_start) => {
+            Ok((log_start, bytes)) => {
+                status.last_bytes = Some(*bytes);
                 status.made += 1;
                 status.last_ms = crate::clock::Clock::System.now_ms();
                 status.last_error = None;
@@ -152,46 +172,36 @@ impl Engine {
             }
         }
         drop(status);
-        checkpoints.running.store(false, Ordering::Release);
-        checkpoints.finished.send_modify(|count| *count += 1);
+        drop(claim);
         result.map(drop).map_err(CheckpointError::Failed)
     }
 
-    fn write_checkpoint(&self, rest: &mut dyn FnMut()) -> Result<LogOffset, WriteError> {
+    /// Returns where the log had got to when it began, and the size of the file in bytes.
+    fn write_checkpoint(&self, rest: &mut dyn FnMut()) -> Result<(LogOffset, u64), FileError> {
         let id = self.checkpoints.next_id.fetch_add(1, Ordering::Relaxed);
         // Whatever the log holds before this point has been applied: the walk will see it.
         let log_start = self.log.appended();
-        let metadata = metadata(self.store.layout());
+        let metadata = self.store.layout().count().to_le_bytes();
         let mut writer =
             CheckpointWriter::create(&self.checkpoints.directory, id, log_start, &metadata)?;
         for partition in self.store.ids() {
             self.write_partition(partition, &mut writer, rest)?;
         }
-        // A checkpoint with changes that the log loses in a power failure would tear transactions apart.
-        self.wait_until_durable(self.log.appended())?;
-        writer.finish()?;
+        // The walk saw changes that a power loss may still take from the log: keeping only those of them that
+        // it saw would tear transactions apart.
+        self.log
+            .wait_until_durable(self.log.appended())
+            .map_err(|source| FileError::Io {
+                action: "syncing the log before",
+                path: self.checkpoints.directory.clone(),
+                source,
+            })?;
+        let (_, bytes) = writer.finish()?;
         Checkpoint::remove_older_than(&self.checkpoints.directory, id)?;
         if let Err(error) = self.log.remove_before(log_start) {
             tracing::warn!(%error, "can't remove old log segments; trying again after the next checkpoint");
         }
-        Ok(log_start)
-    }
-
-    /// Waits for the log, on the checkpoint's own thread.
-    fn wait_until_durable(&self, offset: LogOffset) -> Result<(), WriteError> {
-        self.log.request_sync();
-        let deadline = Instant::now() + SYNC_WITHIN;
-        while self.log.durable() < offset {
-            let status = self.log.status();
-            if let Some(reason) = status.stopped.or(status.room_failure) {
-                return Err(WriteError::Log(reason));
-            }
-            if Instant::now() > deadline {
-                return Err(WriteError::Log("syncing it takes too long".into()));
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        Ok(())
+        Ok((log_start, bytes))
     }
 
     fn write_partition(
@@ -260,27 +270,6 @@ impl Engine {
             .fetch_add(entries as u64, Ordering::Relaxed);
         next
     }
-}
-
-/// Makes the first checkpoint of a new directory: it has no entries, and tells with how many partitions the
-/// directory was made.
-pub(super) fn create_first(
-    directory: &Path,
-    log_start: LogOffset,
-    layout: Partitions,
-) -> Result<(), FileError> {
-    CheckpointWriter::create(directory, FIRST_ID, log_start, &metadata(layout))?.finish()?;
-    Ok(())
-}
-
-/// What a checkpoint says of its directory: the number of partitions.
-fn metadata(layout: Partitions) -> [u8; 2] {
-    layout.count().to_le_bytes()
-}
-
-/// The number of partitions, from a checkpoint's metadata.
-pub(super) fn created_partitions(metadata: &[u8]) -> Option<u16> {
-    Some(u16::from_le_bytes(metadata.get(..2)?.try_into().ok()?))
 }
 
 fn encode_entry(entry: &Entry, block: &mut Vec<u8>) {

@@ -18,7 +18,7 @@ use coterie_protocol::{PartitionId, Partitions};
 use crate::store::{AccessClock, Store};
 use crate::wal::{self, Log};
 
-pub use checkpoint::{CheckpointError, CheckpointStatus, Checkpoints};
+pub use checkpoint::{CheckpointClaim, CheckpointError, CheckpointStatus, Checkpoints};
 pub use eviction::{EvictionPolicy, EvictionSettings, OutOfMemory};
 pub use expiry::ExpiryCycle;
 pub use recovery::{RecoveryError, RecoverySummary};
@@ -26,6 +26,9 @@ pub use transaction::{Scope, Transaction};
 
 /// Kind of a log record whose payload is a sequence of effects.
 pub const EFFECTS: u8 = 1;
+
+/// Kind of the first record of a log: its payload is the number of partitions as a little-endian `u16`.
+pub const LAYOUT: u8 = 2;
 
 /// Partition of a record whose effects belong to several.
 pub const MANY: PartitionId = PartitionId(u16::MAX);

@@ -7,16 +7,16 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use coterie_protocol::{DatabaseId, PartitionId, Version};
+use coterie_protocol::{DatabaseId, PartitionId, Partitions, Version};
 
-use super::checkpoint::{Checkpoints, FIRST_ID, create_first, created_partitions, decode_block};
+use super::checkpoint::{Checkpoints, decode_block};
 use super::eviction::Pool;
 use super::reclaimer::Reclaimer;
-use super::{EFFECTS, Engine, EngineOptions, MANY};
+use super::{EFFECTS, Engine, EngineOptions, LAYOUT, MANY};
 use crate::effect::{Effect, Effects, MalformedEffect};
 use crate::store::{AccessClock, Partition, PartitionGuard, Store};
 use crate::wal::checkpoint::{Checkpoint, CheckpointError};
-use crate::wal::{Log, LogOffset, OpenError, Record, Recovery};
+use crate::wal::{Log, LogOffset, OpenError, Record, RecordHeader, Recovery};
 
 /// Why a data directory can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -100,19 +100,17 @@ pub(super) fn open(mut options: EngineOptions) -> Result<(Engine, RecoverySummar
     // The log is locked from here on: only now is it certain that nobody else uses the directory.
     let (log, recovery) = Log::open(options.log, start)?;
     let checkpoint = Checkpoint::open_latest(&options.directory)?;
-    if checkpoint.is_none() && recovery.record_count() == 0 {
-        create_first(&options.directory, log.appended(), options.partitions)?;
-    }
     let store = Store::new(options.partitions, options.databases, log.id() as u64);
-    if let Some(created) = checkpoint
-        .as_ref()
-        .and_then(|checkpoint| created_partitions(checkpoint.metadata()))
-        && created != options.partitions.count()
-    {
-        return Err(RecoveryError::Partitions {
-            created,
-            configured: options.partitions.count(),
-        });
+    if let Some(checkpoint) = &checkpoint {
+        check_layout(options.partitions, checkpoint.metadata())?;
+    } else if recovery.record_count() == 0 {
+        let header = RecordHeader {
+            version: Version::ZERO,
+            partition: MANY,
+            database: DatabaseId::DEFAULT,
+            kind: LAYOUT,
+        };
+        log.append(header, &options.partitions.count().to_le_bytes());
     }
     let checkpoint_entries = load(
         &store,
@@ -124,12 +122,14 @@ pub(super) fn open(mut options: EngineOptions) -> Result<(Engine, RecoverySummar
     let summary = RecoverySummary {
         checkpoint_entries,
         records: recovery.record_count(),
-        torn_tail: recovery.torn_tail().map(|tail| format!("{tail:?}")),
+        torn_tail: recovery.torn_tail().map(ToString::to_string),
     };
+    // While a recovery lives, old segments are not recycled.
+    drop(recovery);
     let checkpoints = Checkpoints::new(
         options.directory,
         log.appended(),
-        checkpoint.map_or(FIRST_ID, |c| c.id()),
+        checkpoint.map_or(0, |c| c.id()),
     );
     let engine = Engine {
         store,
@@ -147,6 +147,22 @@ fn checkpoint_start(directory: &Path) -> Result<LogOffset, RecoveryError> {
     match Checkpoint::list(directory)?.last() {
         Some(path) => Ok(Checkpoint::open(path)?.log_start()),
         None => Ok(LogOffset::ZERO),
+    }
+}
+
+/// Compares the number of partitions that log or checkpoint was made with: two bytes, little-endian.
+fn check_layout(configured: Partitions, created: &[u8]) -> Result<(), RecoveryError> {
+    let created = created
+        .first_chunk()
+        .map_or(0, |bytes| u16::from_le_bytes(*bytes));
+    let configured = configured.count();
+    if created == configured {
+        Ok(())
+    } else {
+        Err(RecoveryError::Partitions {
+            created,
+            configured,
+        })
     }
 }
 
@@ -248,8 +264,10 @@ impl<'a> Loader<'a> {
             offset: record.offset,
             problem,
         };
-        if record.kind != EFFECTS {
-            return Err(fail(Problem::Kind(record.kind)));
+        match record.kind {
+            EFFECTS => {}
+            LAYOUT => return check_layout(self.store.layout(), record.payload),
+            kind => return Err(fail(Problem::Kind(kind))),
         }
         let mine =
             |index: usize, loader: &Self| loader.partitions.get(index).is_some_and(Option::is_some);

@@ -232,7 +232,8 @@ impl<'d> World<'d> {
     fn checkpoint(&mut self, steps: &[Step], pace: usize) {
         let engine = self.engine.clone();
         let mut steps = steps.iter();
-        let made = engine.checkpoint_with(&mut || {
+        let claim = engine.checkpoints().claim().expect("no other checkpoint");
+        let made = engine.checkpoint_with(claim, &mut || {
             steps.by_ref().take(pace).for_each(|step| self.take(step));
         });
         made.expect("a checkpoint");
@@ -362,7 +363,7 @@ fn checkpoints_hold_the_largest_values() {
             fill: 7,
         },
     }));
-    world.engine.checkpoint().expect("a checkpoint");
+    world.checkpoint(&[], 1);
     world.restart();
     let lengths: Vec<_> = world
         .state()

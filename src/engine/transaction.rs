@@ -47,6 +47,7 @@ pub struct Transaction<'a> {
     undo: Option<Vec<Undo>>,
     /// Lookups of keys that were there, and of those that were not.
     lookups: (u64, u64),
+    counts_lookups: bool,
 }
 
 impl<'a> Transaction<'a> {
@@ -81,6 +82,7 @@ impl<'a> Transaction<'a> {
             room: 0,
             undo,
             lookups: (0, 0),
+            counts_lookups: false,
         }
     }
 
@@ -146,6 +148,17 @@ impl<'a> Transaction<'a> {
     /// How many lookups found a key, and how many did not.
     pub fn lookups(&self) -> (u64, u64) {
         self.lookups
+    }
+
+    /// Lookups count as hits and misses although the command may write: it answers with the value, as
+    /// `GETSET` does.
+    pub fn count_lookups(&mut self) {
+        self.counts_lookups = true;
+    }
+
+    /// See [`Transaction::count_lookups`].
+    pub fn counts_lookups(&self) -> bool {
+        self.counts_lookups
     }
 
     /// Makes sure that the log has room for changes of this many bytes in all. Asked before the first change

@@ -8,14 +8,12 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use coterie_protocol::{Limits, ProtocolError, ReplyWriter, Scanner};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::output::OutputLimit;
-use crate::commands::{Batch, Outcome, execute};
-use crate::monitor::Monitor;
+use crate::commands::{Batch, Outcome, execute, prefetch, settle};
 use crate::node::Node;
-use crate::session::Session;
-use crate::wal::Log;
+use crate::session::{ReplyMode, Session};
 
 /// Free space a read is offered, in bytes.
 const READ_BYTES: usize = 16 * 1024;
@@ -50,6 +48,8 @@ pub struct Connection<S> {
     node: Arc<Node>,
     session: Session,
     scanner: Scanner,
+    /// Scans the request after the one that is executed, to bring its data near.
+    ahead: Scanner,
     input: BytesMut,
     output: Vec<u8>,
     output_limit: OutputLimit,
@@ -63,6 +63,7 @@ impl<S: Stream> Connection<S> {
             node,
             session,
             scanner: Scanner::new(),
+            ahead: Scanner::new(),
             input: BytesMut::new(),
             output: Vec::new(),
             output_limit: OutputLimit::default(),
@@ -103,15 +104,12 @@ impl<S: Stream> Connection<S> {
     /// Executes every whole request in the input buffer and flushes the replies.
     async fn execute_input(&mut self) -> Result<(), End> {
         while !self.input.is_empty() {
-            let mut batch = Batch::begin(&self.node, &self.session);
+            let mut batch = Batch::begin(&self.node);
+            self.show_buffers();
             let progress = self.execute_batch(&mut batch);
             batch.tally.flush(&self.node.statistics);
-            self.session.publish(
-                batch.moment.now_ms,
-                self.input.len(),
-                self.input.capacity(),
-                self.output.len(),
-            );
+            self.session.publish(batch.moment.now_ms);
+            self.show_buffers();
             match progress {
                 Progress::NeedInput => break,
                 Progress::Flush => self.flush().await?,
@@ -121,7 +119,7 @@ impl<S: Stream> Connection<S> {
                 }
                 Progress::Suspended(outcome) => {
                     self.flush().await?;
-                    self.resume(outcome).await?;
+                    self.resume(outcome).await;
                 }
                 Progress::Close => {
                     self.flush().await?;
@@ -132,10 +130,23 @@ impl<S: Stream> Connection<S> {
         self.flush().await
     }
 
+    fn show_buffers(&self) {
+        let buffers = &self.session.client.buffers;
+        buffers.set_query(self.input.len(), self.input.capacity());
+        buffers.set_output(self.output.len(), self.output.capacity());
+    }
+
     fn execute_batch(&mut self, batch: &mut Batch) -> Progress {
-        let limits = self.limits(batch);
+        let mut scanned = None;
         for _ in 0..BATCH_REQUESTS {
-            let consumed = match self.scanner.scan(&self.input, &limits) {
+            if self.session.client.is_killed() {
+                return Progress::Close;
+            }
+            let limits = self.limits(batch);
+            let consumed = match scanned
+                .take()
+                .unwrap_or_else(|| self.scanner.scan(&self.input, &limits))
+            {
                 Ok(Some(consumed)) => consumed,
                 Ok(None) => return Progress::NeedInput,
                 Err(error) => {
@@ -143,8 +154,20 @@ impl<S: Stream> Connection<S> {
                     return Progress::Close;
                 }
             };
+            // Logging in changes the limits of what follows.
+            if limits.authenticated {
+                let rest = &self.input[consumed..];
+                let next = self.ahead.scan(rest, &limits);
+                if let Ok(Some(_)) = next {
+                    prefetch(&self.node, &self.session, self.ahead.request(rest));
+                }
+                scanned = Some(next);
+            }
             let request = self.scanner.request(&self.input);
-            if !request.is_empty() {
+            if request.is_empty() {
+                // It counts for CLIENT REPLY SKIP all the same.
+                self.session.end_command();
+            } else {
                 let outcome = execute(
                     &self.node,
                     &mut self.session,
@@ -157,16 +180,20 @@ impl<S: Stream> Connection<S> {
                     Outcome::NoRoom(_) | Outcome::Paused(_) => {
                         // The request stays in the buffer and is scanned again.
                         self.scanner = Scanner::new();
+                        self.ahead = Scanner::new();
                         return Progress::Suspended(outcome);
                     }
                     Outcome::Deferred(_) => {
-                        self.input.advance(consumed);
+                        self.step(consumed, &scanned);
                         return Progress::Suspended(outcome);
                     }
                 }
             }
-            self.input.advance(consumed);
-            if self.session.close_after_reply || self.session.monitor {
+            self.step(consumed, &scanned);
+            if self.session.close_after_reply {
+                return Progress::Close;
+            }
+            if self.session.monitor {
                 return Progress::Flush;
             }
             if self.output.len() > FLUSH_BYTES {
@@ -179,10 +206,20 @@ impl<S: Stream> Connection<S> {
         Progress::Yield
     }
 
+    /// Goes on to the next request, which may have been scanned already.
+    fn step(&mut self, consumed: usize, next: &Option<Result<Option<usize>, ProtocolError>>) {
+        self.input.advance(consumed);
+        std::mem::swap(&mut self.scanner, &mut self.ahead);
+        if !matches!(next, Some(Ok(_))) {
+            // It was not scanned, or failed: whoever scans it begins at its start.
+            self.scanner = Scanner::new();
+        }
+    }
+
     fn limits(&self, batch: &Batch) -> Limits {
         Limits {
             bulk_bytes: batch.config.proto_max_bulk_len as usize,
-            authenticated: self.session.authenticated,
+            authenticated: !self.session.needs_password(&batch.config),
             ..Limits::default()
         }
     }
@@ -190,37 +227,26 @@ impl<S: Stream> Connection<S> {
     fn refuse(&mut self, error: &ProtocolError) {
         self.node.statistics.protocol_errors.fetch_add(1, Relaxed);
         tracing::debug!(client = self.session.client.id, %error, "protocol error");
-        ReplyWriter::new(&mut self.output, self.session.resp).protocol_error(error);
+        if self.session.reply_mode == ReplyMode::On {
+            ReplyWriter::new(&mut self.output, self.session.resp).protocol_error(error);
+        }
     }
 
     /// Waits for what a request needs before it can be executed or answered.
-    async fn resume(&mut self, outcome: Outcome) -> Result<(), End> {
+    async fn resume(&mut self, outcome: Outcome) {
         self.session.set_blocked(true);
-        match outcome {
-            Outcome::Replied => {}
-            Outcome::NoRoom(bytes) => wait_for_room(self.node.engine.log(), bytes).await,
-            Outcome::Paused(until_ms) => {
-                let left = until_ms.saturating_sub(self.node.now_ms());
-                tokio::select! {
-                    () = sleep(Duration::from_millis(left)) => {}
-                    () = self.node.pause.ended() => {}
-                }
-            }
-            Outcome::Deferred(deferred) => {
-                let reply = deferred.await;
-                if self.session.reply_mode == crate::session::ReplyMode::On {
-                    self.output.extend_from_slice(&reply);
-                }
-            }
-        }
+        settle(&self.node, outcome, &mut self.output).await;
         self.session.set_blocked(false);
-        Ok(())
     }
 
     /// Sends all replies, once what they tell is safe.
     async fn flush(&mut self) -> Result<(), End> {
         if let Some(barrier) = self.session.barrier.take() {
-            wait_until_acknowledged(self.node.engine.log(), barrier).await;
+            self.node
+                .engine
+                .log()
+                .wait_until_acknowledged(barrier)
+                .await;
         }
         if self.output.is_empty() {
             return Ok(());
@@ -239,6 +265,10 @@ impl<S: Stream> Connection<S> {
         if self.output.capacity() > RETAINED_BYTES {
             self.output = Vec::new();
         }
+        self.session
+            .client
+            .buffers
+            .set_output(0, self.output.capacity());
         Ok(())
     }
 
@@ -283,7 +313,9 @@ impl<S: Stream> Connection<S> {
 
     /// Sends a line for every command on the server, until the client leaves or resets.
     async fn monitor(&mut self) -> Result<(), End> {
-        let mut monitor = Monitor::start(&self.node);
+        let Some(mut monitor) = self.session.monitoring.take() else {
+            return Ok(());
+        };
         while self.session.monitor {
             tokio::select! {
                 line = monitor.next() => {
@@ -311,22 +343,4 @@ enum Progress {
     Yield,
     Suspended(Outcome),
     Close,
-}
-
-async fn wait_for_room(log: &Log, bytes: usize) {
-    let mut changes = log.room_watch();
-    log.make_room(bytes);
-    changes.mark_unchanged();
-    if log.room(bytes).is_err() {
-        let _ = changes.changed().await;
-    }
-}
-
-async fn wait_until_acknowledged(log: &Log, barrier: crate::wal::LogOffset) {
-    if log.acknowledged_when(barrier) {
-        return;
-    }
-    let mut progress = log.progress_watch();
-    // The log outlives its connections; a closed channel can only mean that the process ends.
-    let _ = progress.wait_for(|_| log.acknowledged_when(barrier)).await;
 }

@@ -23,6 +23,11 @@ pub struct LfuSettings {
     pub decay_minutes: u32,
 }
 
+/// The time as the access bits hold it under an LRU policy: seconds modulo 2^24.
+pub fn lru_clock(now_ms: u64) -> u32 {
+    (now_ms / 1000) as u32 & LRU_MASK
+}
+
 impl AccessClock {
     /// A clock for one batch; `lfu` when the policy is an LFU one.
     pub fn new(now_ms: u64, lfu: Option<LfuSettings>) -> Self {
@@ -35,7 +40,7 @@ impl AccessClock {
     }
 
     fn seconds(&self) -> u32 {
-        (self.now_ms / 1000) as u32 & LRU_MASK
+        lru_clock(self.now_ms)
     }
 
     fn minutes(&self) -> u32 {

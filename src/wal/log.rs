@@ -82,6 +82,8 @@ pub(crate) struct Shared {
     statistics: Mutex<SyncStatistics>,
     durable: watch::Sender<LogOffset>,
     progress: watch::Sender<u64>,
+    /// Wakes threads in [`Log::wait_until_durable`].
+    advanced: Condvar,
     room: watch::Sender<u64>,
 }
 
@@ -125,6 +127,7 @@ impl Shared {
             statistics: Mutex::default(),
             durable: watch::Sender::new(end),
             progress: watch::Sender::new(0),
+            advanced: Condvar::new(),
             room: watch::Sender::new(0),
         }
     }
@@ -150,11 +153,12 @@ impl Shared {
     }
 
     /// Tells those who wait that the marks have moved.
-    pub(crate) fn publish_progress(&self, durable: bool) {
-        if durable {
-            self.durable.send_replace(self.marks.durable());
-        }
+    pub(crate) fn publish_progress(&self) {
+        let durable = self.marks.durable();
+        self.durable
+            .send_if_modified(|last| std::mem::replace(last, durable) != durable);
         self.progress.send_modify(|count| *count += 1);
+        self.advanced.notify_all();
     }
 
     pub(crate) fn room_changed(&self) {
@@ -169,6 +173,7 @@ impl Shared {
         tail.publish_room(&self.marks);
         drop(tail);
         self.prepare.notify_one();
+        self.publish_progress();
         self.room_changed();
     }
 }
@@ -227,15 +232,14 @@ impl Log {
         let shared = &*self.shared;
         let draft = Draft::new(shared.seed, Class::Caller, header, payload);
         let mut tail = shared.tail.lock();
-        let segment = tail.segment;
         let end = tail.append(draft, &shared.marks);
-        let rolled = tail.segment != segment;
-        let wake = std::mem::take(&mut tail.wake_flusher) || rolled;
+        let wake_flusher = std::mem::take(&mut tail.wake_flusher);
+        let wake_preparer = std::mem::take(&mut tail.wake_preparer);
         drop(tail);
-        if wake {
+        if wake_flusher {
             shared.flush.notify_one();
         }
-        if rolled {
+        if wake_preparer {
             shared.prepare.notify_one();
         }
         end
@@ -334,7 +338,7 @@ impl Log {
         }
         drop(tail);
         self.shared.flush.notify_one();
-        self.shared.publish_progress(false);
+        self.shared.publish_progress();
     }
 
     /// When writes are acknowledged.
@@ -347,6 +351,26 @@ impl Log {
     pub fn request_sync(&self) {
         self.shared.tail.lock().sync_requested = true;
         self.shared.flush.notify_one();
+    }
+
+    /// Waits until everything that ends at `offset` or before is durable, after asking for a sync:
+    /// what a checkpoint needs before it is finished. Blocks the thread.
+    ///
+    /// # Errors
+    ///
+    /// If the log stops or is closed before.
+    pub fn wait_until_durable(&self, offset: LogOffset) -> io::Result<()> {
+        let shared = &self.shared;
+        let mut tail = shared.tail.lock();
+        while shared.marks.durable() < offset {
+            if let Some(reason) = &tail.stopped {
+                return Err(io::Error::other(reason.clone()));
+            }
+            tail.sync_requested = true;
+            shared.flush.notify_one();
+            shared.advanced.wait(&mut tail);
+        }
+        Ok(())
     }
 
     /// Removes segments that hold nothing at or after `offset`, as a checkpoint has it; keeps some of
@@ -381,6 +405,12 @@ impl Log {
             shared.files.sync_directory(&shared.directory)?;
         }
         Ok(old.len())
+    }
+
+    /// The end of the log, its own records included.
+    #[cfg(test)]
+    pub(crate) fn tail_end(&self) -> LogOffset {
+        self.shared.tail.lock().end()
     }
 
     /// The state of the log.
@@ -435,10 +465,13 @@ impl Log {
                 .join()
                 .map_err(|_| io::Error::other("a thread of the log panicked"))?;
         }
+        let mut tail = self.shared.tail.lock();
+        let reason = tail.stopped.clone().or(tail.failure.clone());
+        tail.stopped.get_or_insert("the log is closed".to_owned());
+        drop(tail);
+        self.shared.publish_progress();
         self.shared.room_changed();
         if self.durable() < self.appended() {
-            let tail = self.shared.tail.lock();
-            let reason = tail.stopped.as_ref().or(tail.failure.as_ref()).cloned();
             let reason = reason.unwrap_or_else(|| "records were appended after close".to_owned());
             return Err(io::Error::other(reason));
         }

@@ -9,14 +9,15 @@
 //! - A full disk is an answer of [`Log::room`] before anything is changed; it passes when there is
 //!   space again. A failed write or sync stops the process ([`Options::on_sync_failure`]).
 //!
-//! The bytes of a record are described in [`record`], those of a segment's header in [`segment`], the
-//! files of the directory in [`directory`], and checkpoints in [`checkpoint`].
+//! The files of the directory are described in `directory.rs`, the bytes of a record in `record.rs`,
+//! those of a segment's header in `segment.rs`, and checkpoints in [`checkpoint`].
 
 pub mod checkpoint;
 mod directory;
 mod error;
 mod files;
 mod flusher;
+mod inspect;
 mod log;
 mod offset;
 mod open;
@@ -24,19 +25,23 @@ mod options;
 mod preparer;
 mod record;
 mod recovery;
+mod repair;
 mod scan;
 mod segment;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 pub use error::{NoRoom, OpenError};
 pub use files::{File, Files, SystemFiles};
+pub use inspect::{Inspection, inspect};
 pub use log::{Log, LogStatus};
 pub use offset::{LogOffset, ParseLogOffsetError};
 pub use options::{Durability, MAX_SEGMENT_BYTES, MIN_SEGMENT_BYTES, Options, SyncFailureHook};
 pub use record::{MAX_PAYLOAD, Record, RecordHeader};
 pub use recovery::{Recovery, SegmentReader, TornTail};
+pub use repair::{RepairStep, repair};
 
 /// The version of the format that this program writes, and the newest that it reads.
 pub const FORMAT_VERSION: u32 = 1;

@@ -57,7 +57,7 @@ impl Log {
                 directory: &directory,
                 log_id,
             },
-            rebooted: rebooted(&directory, options.boot.as_deref()),
+            rebooted: directory::rebooted(&directory, options.boot.as_deref()),
             lease,
             seed,
         }
@@ -132,18 +132,18 @@ fn identify(options: &Options, start: LogOffset) -> Result<u128, OpenError> {
             directory: directory.clone(),
         });
     }
+    // The directory may be new too.
+    let parent = directory
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    let parent = parent.unwrap_or(Path::new("."));
+    options
+        .files
+        .sync_directory(parent)
+        .map_err(OpenError::io("syncing", parent))?;
     let id = options.log_id.unwrap_or_else(rand::random);
     directory::write_format(&*options.files, directory, id)?;
     Ok(id)
-}
-
-/// Whether the machine was started again since the log was last opened. If either boot is unknown
-/// it counts as the same: then damage is never taken for the harmless effect of a power loss.
-fn rebooted(directory: &Path, boot: Option<&str>) -> bool {
-    let before = directory::read_boot(directory);
-    before
-        .zip(boot)
-        .is_some_and(|(before, boot)| before != boot)
 }
 
 /// Old segments of the right size; the others are removed.

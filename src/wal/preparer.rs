@@ -5,6 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::MutexGuard;
+
 use super::log::Shared;
 use super::segment::{SEGMENT_HEADER_BYTES, Segment, Workshop};
 use super::tail::Tail;
@@ -89,6 +91,10 @@ impl Preparer {
         loop {
             if tail.stopped.is_some() {
                 return None;
+            }
+            if let Some((segment, position, bytes)) = tail.next_to_warm() {
+                MutexGuard::unlocked(&mut tail, || segment.warm(position, bytes));
+                continue;
             }
             if let Some(job) = next_job(&tail, self.shared.segment_bytes) {
                 return Some(job);

@@ -133,7 +133,7 @@ impl<'a> Draft<'a> {
         let length = (HEADER_BYTES + payload.len()) as u32;
         let mut bytes = [0; HEADER_BYTES];
         bytes[0..4].copy_from_slice(&length.to_le_bytes());
-        bytes[16..24].copy_from_slice(&header.version.0.to_le_bytes());
+        bytes[16..24].copy_from_slice(&header.version.to_bits().to_le_bytes());
         bytes[24..26].copy_from_slice(&header.partition.0.to_le_bytes());
         bytes[26..28].copy_from_slice(&header.database.0.to_le_bytes());
         bytes[28] = header.kind;
@@ -152,7 +152,7 @@ impl<'a> Draft<'a> {
     /// A record of the log's own, without payload.
     pub(crate) fn internal(seed: u32, class: Class, version: u64) -> Draft<'static> {
         let header = RecordHeader {
-            version: Version(version),
+            version: Version::from_bits(version),
             partition: PartitionId(0),
             database: DatabaseId(0),
             kind: 0,
@@ -235,12 +235,16 @@ pub(crate) fn parse(
     if checksum.finalize() != u32_at(bytes, at + 4) {
         return Err(Invalid::Checksum);
     }
-    read_checked(segment, bytes, at)
+    read_checked(segment, bytes, at, length)
 }
 
-/// Reads a record that `parse` has accepted before.
-pub(crate) fn read_checked(segment: u32, bytes: &[u8], at: usize) -> Result<Entry<'_>, Invalid> {
-    let length = announced_length(bytes, at);
+/// Reads a record of `length` bytes that `parse` has accepted before.
+fn read_checked(
+    segment: u32,
+    bytes: &[u8],
+    at: usize,
+    length: usize,
+) -> Result<Entry<'_>, Invalid> {
     let class = match bytes[at + 29] {
         0 => Class::Caller,
         1 => Class::Seal,
@@ -249,7 +253,7 @@ pub(crate) fn read_checked(segment: u32, bytes: &[u8], at: usize) -> Result<Entr
     };
     let record = Record {
         offset: LogOffset::new(segment, at as u32),
-        version: Version(u64_at(bytes, at + 16)),
+        version: Version::from_bits(u64_at(bytes, at + 16)),
         partition: PartitionId(u16_at(bytes, at + 24)),
         database: DatabaseId(u16_at(bytes, at + 26)),
         kind: bytes[at + 28],
@@ -260,4 +264,13 @@ pub(crate) fn read_checked(segment: u32, bytes: &[u8], at: usize) -> Result<Entr
         record,
         end: (at + padded(length)) as u32,
     })
+}
+
+/// Reads a record again whose checksum was verified before.
+pub(crate) fn reread(segment: u32, bytes: &[u8], at: usize) -> Result<Entry<'_>, Invalid> {
+    let length = announced_length(bytes, at);
+    if length < HEADER_BYTES || length > bytes.len() - at {
+        return Err(Invalid::Length);
+    }
+    read_checked(segment, bytes, at, length)
 }

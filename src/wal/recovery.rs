@@ -7,6 +7,7 @@
 //! any combination. As sync marks tell how far the log had been synced, what is lost behind the last
 //! of them was never durable; then the log is cut there, and [`TornTail::later_records`] says so.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -34,6 +35,30 @@ pub struct TornTail {
     pub later_records: u64,
     /// What was wrong at `offset`.
     pub reason: String,
+}
+
+impl fmt::Display for TornTail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            segment,
+            offset,
+            bytes,
+            later_records,
+            reason,
+        } = self;
+        write!(
+            f,
+            "{bytes} bytes at log offset {offset} in {} ({reason})",
+            segment.display()
+        )?;
+        if *later_records > 0 {
+            write!(
+                f,
+                ", with {later_records} records that were never synced before a reboot"
+            )?;
+        }
+        Ok(())
+    }
 }
 
 /// Keeps segments from being recycled while their bytes can still be read.
@@ -88,7 +113,18 @@ impl SegmentReader {
     }
 }
 
+impl fmt::Debug for SegmentReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SegmentReader")
+            .field("path", &self.path)
+            .field("from", &self.from)
+            .field("scan", &self.scan)
+            .finish_non_exhaustive()
+    }
+}
+
 /// What a log holds from the start that was asked for.
+#[derive(Debug)]
 pub struct Recovery {
     pub(crate) segments: Vec<SegmentReader>,
     pub(crate) end: LogOffset,

@@ -98,7 +98,7 @@ pub(crate) fn find_later(seed: u32, segment: u32, bytes: &[u8], from: u32, later
 }
 
 fn synced_offset(mark: &Entry<'_>) -> LogOffset {
-    LogOffset::from_u64(mark.record.version.0)
+    LogOffset::from_u64(mark.record.version.to_bits())
 }
 
 /// How many bytes at `from`, where no valid record is, were written there. In a `recycled` file
@@ -158,7 +158,7 @@ impl<'a> Iterator for Entries<'a> {
         if self.at >= self.end {
             return None;
         }
-        let entry = record::read_checked(self.segment, self.bytes, self.at as usize).ok()?;
+        let entry = record::reread(self.segment, self.bytes, self.at as usize).ok()?;
         self.at = entry.end;
         Some(entry)
     }

@@ -16,6 +16,35 @@ use super::segment::{SEAL_BYTES, SEGMENT_HEADER_BYTES, Segment};
 /// A flushed buffer is kept for reuse up to this size.
 const KEPT_BUFFER_BYTES: usize = 4 << 20;
 
+/// The first and the largest stretch of the map that is touched ahead of appending.
+const WARM_LEAST: u32 = 64 << 10;
+const WARM_MOST: u32 = 4 << 20;
+
+/// How far ahead the pages of the map are ready to be stored to.
+///
+/// The first store to a clean page is trapped by the kernel, which takes longer than appending a
+/// page's worth of records. The preparer takes these traps, a stretch ahead of the tail. A touched
+/// page is dirty, and the next sync writes it; so stretches start short and double between syncs:
+/// what is written in vain is about as much as what is appended, at most 4 MiB.
+#[derive(Clone, Copy)]
+struct Warm {
+    /// Touched up to here.
+    end: u32,
+    /// From this position on, more is to be touched; `u32::MAX` while that is under way.
+    trigger: u32,
+    step: u32,
+}
+
+impl Default for Warm {
+    fn default() -> Self {
+        Self {
+            end: 0,
+            trigger: 0,
+            step: WARM_LEAST,
+        }
+    }
+}
+
 /// How far the log is, readable without the lock.
 pub(crate) struct Marks {
     /// The end of the last record of a caller.
@@ -108,8 +137,11 @@ pub(crate) struct Tail {
     buffer: Vec<u8>,
     /// Full segments that were not handed to the flusher yet.
     pub(crate) sealed: Vec<Arc<Segment>>,
-    /// The flusher sleeps and wants to hear of the next record.
+    /// The flusher sleeps and wants to hear of the next record, or has to.
     pub(crate) wake_flusher: bool,
+    /// The preparer has something to do.
+    pub(crate) wake_preparer: bool,
+    warm: Warm,
     /// The next spare should be at least as large, for a large record.
     pub(crate) wanted: u32,
     pub(crate) sync_requested: bool,
@@ -145,6 +177,8 @@ impl Tail {
             buffer: Vec::new(),
             sealed: Vec::new(),
             wake_flusher: false,
+            wake_preparer: false,
+            warm: Warm::default(),
             wanted: 0,
             sync_requested: false,
             stopping: false,
@@ -214,6 +248,38 @@ impl Tail {
             self.pending_bytes += size;
         }
         self.position += size as u32;
+        if self.position >= self.warm.trigger && self.mapped {
+            self.warm.trigger = u32::MAX;
+            self.wake_preparer = true;
+        }
+    }
+
+    /// What of the current segment's map to touch next; `None` if enough of it is warm.
+    pub(crate) fn next_to_warm(&mut self) -> Option<(Arc<Segment>, u32, u32)> {
+        let file = self
+            .file
+            .as_ref()
+            .filter(|_| self.mapped && self.warm.trigger == u32::MAX)?;
+        let from = self.warm.end.max(self.position);
+        let end = self
+            .position
+            .saturating_add(self.warm.step)
+            .min(self.capacity);
+        if self.warm.end == self.capacity || end <= from {
+            return None;
+        }
+        let file = file.clone();
+        self.warm = Warm {
+            end,
+            trigger: end - self.warm.step.min(end) / 2,
+            step: (self.warm.step * 2).min(WARM_MOST),
+        };
+        Some((file, from, end - from))
+    }
+
+    /// After a sync, the next store to any page is trapped again.
+    pub(crate) fn cool(&mut self) {
+        self.warm = Warm::default();
     }
 
     /// The chunk that ends at the end of the log.
@@ -251,6 +317,12 @@ impl Tail {
         let stored = self.end();
         self.segment += 1;
         self.position = SEGMENT_HEADER_BYTES;
+        self.warm = Warm {
+            step: self.warm.step,
+            ..Warm::default()
+        };
+        self.wake_flusher = true;
+        self.wake_preparer = true;
         // A spare that is too small is forgotten: the preparer makes a larger one under its name.
         match self.spare.take().filter(|spare| spare.capacity >= required) {
             Some(spare) => {

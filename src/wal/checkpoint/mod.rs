@@ -110,6 +110,21 @@ impl CheckpointError {
     }
 }
 
+/// For callers that do other I/O too.
+impl From<CheckpointError> for io::Error {
+    fn from(error: CheckpointError) -> Self {
+        let kind = match &error {
+            CheckpointError::Io { source, .. } => source.kind(),
+            CheckpointError::NewerFormat { .. } => io::ErrorKind::Unsupported,
+            CheckpointError::Misuse(_) => io::ErrorKind::InvalidInput,
+            CheckpointError::Corrupt { .. } | CheckpointError::CorruptBlock { .. } => {
+                io::ErrorKind::InvalidData
+            }
+        };
+        Self::new(kind, error)
+    }
+}
+
 fn file_name(id: u64) -> String {
     format!("checkpoint-{id:020}.ckpt")
 }

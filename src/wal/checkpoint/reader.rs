@@ -178,7 +178,7 @@ impl Checkpoint {
         Ok(count)
     }
 
-    /// Removes the complete checkpoints of a directory with a lower id. Returns how many.
+    /// Removes the complete checkpoints of a directory with an id lower than `id`. Returns how many.
     ///
     /// # Errors
     ///
@@ -197,10 +197,8 @@ impl Checkpoint {
         directory: &Path,
         id: u64,
     ) -> Result<usize, CheckpointError> {
-        let old: Vec<_> = ids(files, directory)?
-            .into_iter()
-            .filter(|old| *old < id)
-            .collect();
+        let mut old = ids(files, directory)?;
+        old.retain(|old| *old < id);
         for id in &old {
             let path = directory.join(file_name(*id));
             files
@@ -320,7 +318,7 @@ fn parse_index(bytes: &[u8], mut at: usize, count: u32) -> Option<BTreeMap<Parti
         let blocks = u32_at(entry, 4) as usize;
         let positions = at + INDEX_ENTRY_BYTES;
         let part = Part {
-            start: Version(u64_at(entry, 8)),
+            start: Version::from_bits(u64_at(entry, 8)),
             positions,
             blocks,
         };

@@ -215,7 +215,7 @@ impl CheckpointWriter {
             index.extend_from_slice(&part.partition.0.to_le_bytes());
             index.extend_from_slice(&[0; 2]);
             index.extend_from_slice(&(part.blocks.len() as u32).to_le_bytes());
-            index.extend_from_slice(&part.start.0.to_le_bytes());
+            index.extend_from_slice(&part.start.to_bits().to_le_bytes());
             for block in &part.blocks {
                 index.extend_from_slice(&block.to_le_bytes());
             }

@@ -56,7 +56,46 @@ fn replay_starts_where_it_is_told() {
     for start in [0, 1, 700, 1999] {
         let (_log, recovery) =
             Log::open(options(directory.path(), Durability::Os), ends[start]).unwrap();
-        let found: Vec<_> = recovery.records().map(|r| r.version.0).collect();
+        let found: Vec<_> = recovery.records().map(|r| r.version.to_bits()).collect();
         assert_eq!(found, (start as u64 + 1..2000).collect::<Vec<_>>());
     }
+}
+
+#[test]
+fn the_segment_size_may_change() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut count = 0;
+    for factor in [1, 4, 1, 2] {
+        let mut options = options(directory.path(), Durability::Always);
+        options.segment_bytes = MIN_SEGMENT_BYTES * factor;
+        let (log, recovery) = Log::open(options, LogOffset::ZERO).unwrap();
+        assert_eq!(recovery.record_count(), count);
+        for _ in 0..1000 {
+            append(&log, count, &[5; 200]);
+            count += 1;
+        }
+    }
+    let (_log, recovery) = Log::open(
+        options(directory.path(), Durability::Always),
+        LogOffset::ZERO,
+    )
+    .unwrap();
+    let versions: Vec<_> = recovery
+        .records()
+        .map(|record| record.version.to_bits())
+        .collect();
+    assert_eq!(versions, (0..count).collect::<Vec<_>>());
+}
+
+#[test]
+fn waiting_ends_when_the_log_is_closed() {
+    let directory = tempfile::tempdir().unwrap();
+    let (log, _) = Log::open(options(directory.path(), Durability::Os), LogOffset::ZERO).unwrap();
+    let end = append(&log, 1, b"x");
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| log.wait_until_durable(LogOffset::MAX));
+        log.wait_until_durable(end).unwrap();
+        log.close().unwrap();
+        assert!(waiting.join().unwrap().is_err());
+    });
 }

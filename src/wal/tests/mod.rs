@@ -1,6 +1,12 @@
 //! Tests of the log as a whole.
 
 mod basics;
+mod checkpoints;
+mod codec;
+mod concurrency;
+mod crash;
+mod failures;
+mod faults;
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +17,7 @@ use super::*;
 /// The header of the `n`th record of a test.
 fn header(n: u64) -> RecordHeader {
     RecordHeader {
-        version: Version(n),
+        version: Version::from_bits(n),
         partition: PartitionId(n as u16 % 7),
         database: DatabaseId(n as u16 % 3),
         kind: n as u8 % 5,
@@ -56,6 +62,6 @@ fn acknowledged(log: &Log, offset: LogOffset) {
 fn contents(recovery: &Recovery) -> Vec<(u64, Vec<u8>)> {
     recovery
         .records()
-        .map(|r| (r.version.0, r.payload.to_vec()))
+        .map(|r| (r.version.to_bits(), r.payload.to_vec()))
         .collect()
 }

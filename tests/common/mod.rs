@@ -1,0 +1,19 @@
+//! What the black-box tests share: server processes, a blocking RESP client, and comparable replies.
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "every test binary uses its own part of this module"
+)]
+
+mod connection;
+mod quoting;
+mod reply;
+mod resp3;
+mod server;
+mod wait;
+
+pub use connection::{Connection, Protocol};
+pub use quoting::{encode_command, escape, glob_match, split_line};
+pub use reply::Reply;
+pub use server::{Options, Program, Server};
+pub use wait::{DEADLINE, wait_until};

@@ -1,0 +1,9 @@
+//! Crash tests: what was acknowledged survives SIGKILL, restarts and full disks.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod directory;
+mod full_disk;
+mod kills;
+mod model;

@@ -1,0 +1,268 @@
+//! The command table as clients see it: `COMMAND INFO` and `COMMAND DOCS`, field by field.
+
+use std::collections::BTreeMap;
+
+use crate::common::{Connection, Protocol, Reply, Server};
+use crate::runner::report;
+
+/// Every command that both servers have; subcommands are written `container|name`.
+const COMMANDS: &[&str] = &[
+    // strings
+    "append",
+    "decr",
+    "decrby",
+    "get",
+    "getdel",
+    "getex",
+    "getrange",
+    "getset",
+    "incr",
+    "incrby",
+    "incrbyfloat",
+    "lcs",
+    "mget",
+    "mset",
+    "msetnx",
+    "psetex",
+    "set",
+    "setex",
+    "setnx",
+    "setrange",
+    "strlen",
+    "substr",
+    // bitmaps
+    "bitcount",
+    "bitfield",
+    "bitfield_ro",
+    "bitop",
+    "bitpos",
+    "getbit",
+    "setbit",
+    // keys
+    "copy",
+    "del",
+    "exists",
+    "expire",
+    "expireat",
+    "expiretime",
+    "keys",
+    "move",
+    "object",
+    "object|encoding",
+    "object|freq",
+    "object|help",
+    "object|idletime",
+    "object|refcount",
+    "persist",
+    "pexpire",
+    "pexpireat",
+    "pexpiretime",
+    "pttl",
+    "randomkey",
+    "rename",
+    "renamenx",
+    "scan",
+    "touch",
+    "ttl",
+    "type",
+    "unlink",
+    // connection
+    "auth",
+    "client",
+    "client|getname",
+    "client|id",
+    "client|info",
+    "client|kill",
+    "client|list",
+    "client|no-evict",
+    "client|pause",
+    "client|reply",
+    "client|setname",
+    "client|unpause",
+    "echo",
+    "hello",
+    "ping",
+    "quit",
+    "reset",
+    "select",
+    // server
+    "bgrewriteaof",
+    "bgsave",
+    "command",
+    "command|count",
+    "command|docs",
+    "command|getkeys",
+    "command|info",
+    "command|list",
+    "config",
+    "config|get",
+    "config|resetstat",
+    "config|rewrite",
+    "config|set",
+    "dbsize",
+    "debug",
+    "flushall",
+    "flushdb",
+    "info",
+    "lastsave",
+    "latency",
+    "latency|latest",
+    "latency|history",
+    "latency|reset",
+    "lolwut",
+    "memory",
+    "memory|stats",
+    "memory|usage",
+    "monitor",
+    "save",
+    "shutdown",
+    "slowlog",
+    "slowlog|get",
+    "slowlog|len",
+    "slowlog|reset",
+    "swapdb",
+    "time",
+];
+
+const FIELDS: [&str; 9] = [
+    "name",
+    "arity",
+    "flags",
+    "first key",
+    "last key",
+    "step",
+    "ACL categories",
+    "tips",
+    "key specifications",
+];
+
+#[test]
+fn command_info_resp2() {
+    compare_info(Protocol::Resp2);
+}
+
+#[test]
+fn command_info_resp3() {
+    compare_info(Protocol::Resp3);
+}
+
+fn compare_info(protocol: Protocol) {
+    let (subject, oracle) = (Server::subject(), Server::oracle());
+    let (mut ours, mut theirs) = (subject.connect_as(protocol), oracle.connect_as(protocol));
+    let mut differences = Vec::new();
+    for name in COMMANDS {
+        let our = info(&mut ours, name);
+        let their = info(&mut theirs, name);
+        assert!(!their.is_empty(), "the oracle doesn't know {name}");
+        if our.is_empty() {
+            differences.push(format!("{name}: not in the table"));
+            continue;
+        }
+        for (index, field) in FIELDS.iter().enumerate() {
+            let (our, their) = (our.get(index), their.get(index));
+            if our.is_none()
+                || our.map(Reply::kind) != their.map(Reply::kind)
+                || sorted(our) != sorted(their)
+            {
+                differences.push(format!(
+                    "{name}: {field}\n  oracle:  {}\n  subject: {}",
+                    show(their),
+                    show(our)
+                ));
+            }
+        }
+    }
+    report(&differences);
+}
+
+/// The fields of a command's entry; empty when there is no such command.
+fn info(connection: &mut Connection, name: &str) -> Vec<Reply> {
+    let reply = connection.call(&["COMMAND", "INFO", name]);
+    reply.items().first().map(Reply::items).unwrap_or_default()
+}
+
+fn sorted(field: Option<&Reply>) -> Option<Reply> {
+    field.map(|field| field.clone().sorted())
+}
+
+fn show(field: Option<&Reply>) -> String {
+    field.map_or_else(|| "missing".to_owned(), ToString::to_string)
+}
+
+#[test]
+fn command_lists_agree_with_command_info() {
+    let subject = Server::subject();
+    let mut connection = subject.connect();
+    let all = connection.run("COMMAND").items();
+    let count = connection.run("COMMAND COUNT").integer();
+    assert_eq!(count, i64::try_from(all.len()).ok());
+    let mut names: Vec<_> = all.iter().map(|entry| entry.items()[0].text()).collect();
+    let mut listed: Vec<_> = connection
+        .run("COMMAND LIST")
+        .items()
+        .iter()
+        .map(Reply::text)
+        .filter(|name| !name.contains('|'))
+        .collect();
+    names.sort();
+    listed.sort();
+    assert_eq!(names, listed);
+    for container in [
+        "client", "config", "object", "command", "memory", "slowlog", "latency",
+    ] {
+        let entry = info(&mut connection, container);
+        let subcommands: Vec<_> = entry[9]
+            .items()
+            .iter()
+            .map(|entry| entry.items()[0].text())
+            .collect();
+        let expected: Vec<_> = COMMANDS
+            .iter()
+            .filter(|name| name.starts_with(&format!("{container}|")))
+            .collect();
+        for name in expected {
+            assert!(
+                subcommands.iter().any(|have| have == name),
+                "{container} lacks {name}: {subcommands:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn command_docs() {
+    let (subject, oracle) = (Server::subject(), Server::oracle());
+    let (mut ours, mut theirs) = (subject.connect(), oracle.connect());
+    let mut differences = Vec::new();
+    for name in COMMANDS {
+        let our = docs(&mut ours, name);
+        let their = docs(&mut theirs, name);
+        for field in ["since", "group"] {
+            let (our, their) = (
+                our.get(field).map(Reply::text),
+                their.get(field).map(Reply::text),
+            );
+            if our != their {
+                differences.push(format!(
+                    "{name}: {field}: oracle {their:?}, subject {our:?}"
+                ));
+            }
+        }
+        if our
+            .get("summary")
+            .is_none_or(|summary| summary.text().is_empty())
+        {
+            differences.push(format!("{name}: no summary"));
+        }
+    }
+    report(&differences);
+}
+
+fn docs(connection: &mut Connection, name: &str) -> BTreeMap<String, Reply> {
+    let reply = connection.call(&["COMMAND", "DOCS", name]).items();
+    let fields = reply.get(1).map(Reply::items).unwrap_or_default();
+    fields
+        .chunks_exact(2)
+        .map(|pair| (pair[0].text(), pair[1].clone()))
+        .collect()
+}

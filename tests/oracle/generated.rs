@@ -1,0 +1,323 @@
+//! Generated command sequences, run on both servers; the replies and then the whole keyspaces must agree.
+
+use std::cell::RefCell;
+use std::fmt;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+use proptest::test_runner::{Config, TestCaseError, TestRunner};
+
+use crate::common::{Connection, Protocol, Reply, Server, encode_command, escape};
+
+pub type Command = Vec<Vec<u8>>;
+
+/// Commands that print as lines.
+#[derive(Clone)]
+pub struct Sequence(pub Vec<Command>);
+
+impl fmt::Debug for Sequence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0
+            .iter()
+            .try_for_each(|command| write!(f, "\n  {}", show(command)))
+    }
+}
+
+/// Sequences tried unless `PROPTEST_CASES` says otherwise.
+const DEFAULT_CASES: u32 = 300;
+const KEYS: [&str; 6] = ["k0", "k1", "k2", "{t}a", "{t}b", ""];
+const DATABASES: [&str; 4] = ["0", "1", "2", "15"];
+
+pub fn config() -> Config {
+    let cases = std::env::var("PROPTEST_CASES")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    Config {
+        cases: cases.unwrap_or(DEFAULT_CASES),
+        failure_persistence: None,
+        max_shrink_iters: 2000,
+        ..Config::default()
+    }
+}
+
+#[test]
+fn fuzz_sequences_resp2() {
+    compare_sequences(Protocol::Resp2);
+}
+
+#[test]
+fn fuzz_sequences_resp3() {
+    compare_sequences(Protocol::Resp3);
+}
+
+fn compare_sequences(protocol: Protocol) {
+    let (subject, oracle) = (Server::subject(), Server::oracle());
+    let ours = RefCell::new(subject.connect_as(protocol));
+    let theirs = RefCell::new(oracle.connect_as(protocol));
+    let mut runner = TestRunner::new(config());
+    let strategy = vec(command(), 1..40).prop_map(Sequence);
+    let result = runner.run(&strategy, |Sequence(commands)| {
+        compare(&mut ours.borrow_mut(), &mut theirs.borrow_mut(), &commands)
+            .map_err(TestCaseError::fail)
+    });
+    if let Err(failure) = result {
+        panic!("{failure}");
+    }
+}
+
+fn compare(
+    ours: &mut Connection,
+    theirs: &mut Connection,
+    commands: &[Command],
+) -> Result<(), String> {
+    let mut sequence: Vec<Command> = vec![words("FLUSHALL"), words("SELECT 0")];
+    sequence.extend_from_slice(commands);
+    // What the sequence left behind, in each database.
+    for database in DATABASES {
+        sequence.push(vec![b"SELECT".to_vec(), database.into()]);
+        sequence.push(words("DBSIZE"));
+        sequence.push(words("KEYS *"));
+        for key in KEYS {
+            for read in ["GET", "PTTL", "OBJECT ENCODING"] {
+                let mut command = words(read);
+                command.push(key.into());
+                sequence.push(command);
+            }
+        }
+    }
+    let bytes: Vec<u8> = sequence
+        .iter()
+        .flat_map(|command| encode_command(command))
+        .collect();
+    ours.send(&bytes).map_err(|e| e.to_string())?;
+    theirs.send(&bytes).map_err(|e| e.to_string())?;
+    let mut differences = Vec::new();
+    for command in &sequence {
+        let (their, their_bytes) = theirs.read_raw().map_err(|e| format!("oracle: {e}"))?;
+        let (our, our_bytes) = ours
+            .read_raw()
+            .map_err(|e| format!("{}: {e}", show(command)))?;
+        if !agree(command, (&our, &our_bytes), (&their, &their_bytes)) {
+            differences.push(format!(
+                "{}\n  oracle:  {their}\n  subject: {our}",
+                show(command)
+            ));
+        }
+    }
+    if differences.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("\n{}\n", differences.join("\n")))
+    }
+}
+
+fn agree(
+    command: &Command,
+    (our, our_bytes): (&Reply, &[u8]),
+    (their, their_bytes): (&Reply, &[u8]),
+) -> bool {
+    let is = |name: &str| command[0] == name.as_bytes();
+    if is("KEYS") {
+        return our.clone().sorted() == their.clone().sorted();
+    }
+    let seconds = is("TTL") || is("EXPIRETIME");
+    if (seconds || is("PTTL") || is("PEXPIRETIME"))
+        && let (Reply::Integer(our @ 0..), Reply::Integer(their @ 0..)) = (our, their)
+    {
+        // Two servers set a relative expiry at two moments.
+        return our.abs_diff(*their) <= if seconds { 2 } else { 2000 };
+    }
+    our_bytes == their_bytes
+}
+
+fn words(line: &str) -> Command {
+    line.split(' ')
+        .map(|word| word.as_bytes().to_vec())
+        .collect()
+}
+
+fn show(command: &Command) -> String {
+    command
+        .iter()
+        .map(|word| format!("\"{}\"", escape(word)))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn key() -> impl Strategy<Value = Vec<u8>> {
+    select(&KEYS[..]).prop_map(|key| key.as_bytes().to_vec())
+}
+
+/// Mostly small numbers, sometimes the edges, sometimes none at all.
+fn number() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        6 => (-20i64..40).prop_map(|n| n.to_string().into_bytes()),
+        1 => any::<i64>().prop_map(|n| n.to_string().into_bytes()),
+        2 => select(&[
+            "9223372036854775807", "-9223372036854775808", "9223372036854775808", "4294967296", "2147483647", "-1",
+            "abc", "", " 1", "1 ", "+1", "01", "1.5", "-0", "1e3", "0x1",
+        ][..]).prop_map(|text| text.as_bytes().to_vec()),
+    ]
+}
+
+fn float() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        3 => (-1000i32..1000, 1u32..5).prop_map(|(n, digits)| {
+            format!("{:.*}", digits as usize, f64::from(n) / 100.0).into_bytes()
+        }),
+        1 => (-1e20f64..1e20).prop_map(|n| n.to_string().into_bytes()),
+        1 => (-1.0f64..1.0).prop_map(|n| format!("{n:e}").into_bytes()),
+        1 => (0u64..u64::MAX).prop_map(|n| format!("{n}.{}", n % 1_000_003).into_bytes()),
+        1 => select(&["3.0e3", "1e-5", "1e17", "inf", "nan", "0x10", ".5", "5.", "-0", "1e400"][..])
+            .prop_map(|text| text.as_bytes().to_vec()),
+        1 => number(),
+    ]
+}
+
+fn value() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        3 => number(),
+        1 => float(),
+        3 => vec(any::<u8>(), 0..20),
+        1 => (any::<u8>(), 40usize..300).prop_map(|(byte, length)| vec![byte; length]),
+    ]
+}
+
+/// An offset a server can afford to write at.
+fn offset() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        8 => (-3i64..200).prop_map(|n| n.to_string().into_bytes()),
+        1 => select(&["abc", "", "4294967296", "9223372036854775807", "-9223372036854775808", "#3"][..])
+            .prop_map(|text| text.as_bytes().to_vec()),
+    ]
+}
+
+/// One of some words, in one of two letter cases.
+fn word(words: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>> + Clone {
+    (select(words), prop::bool::weighted(0.8)).prop_map(|(word, upper)| {
+        if upper {
+            word.as_bytes().to_vec()
+        } else {
+            word.to_ascii_lowercase().into_bytes()
+        }
+    })
+}
+
+/// An expiry far in the future (or long past) as an option and its argument.
+fn expiry_option() -> impl Strategy<Value = Vec<Vec<u8>>> {
+    prop_oneof![
+        3 => (word(&["EX"]), 1000i64..100_000).prop_map(|(w, n)| vec![w, n.to_string().into_bytes()]),
+        2 => (word(&["PX"]), 10_000_000i64..100_000_000).prop_map(|(w, n)| vec![w, n.to_string().into_bytes()]),
+        2 => (word(&["EXAT"]), 10_000_000_000i64..10_100_000_000).prop_map(|(w, n)| vec![w, n.to_string().into_bytes()]),
+        2 => (word(&["PXAT"]), 10_000_000_000_000i64..10_100_000_000_000)
+            .prop_map(|(w, n)| vec![w, n.to_string().into_bytes()]),
+        1 => (word(&["EXAT", "PXAT"]), 1i64..1000).prop_map(|(w, n)| vec![w, n.to_string().into_bytes()]),
+        1 => (word(&["EX", "PX"]), select(&["0", "-1", "abc", "9223372036854775807"][..]))
+            .prop_map(|(w, n)| vec![w, n.as_bytes().to_vec()]),
+        1 => word(&["KEEPTTL", "PERSIST", "EX"]).prop_map(|w| vec![w]),
+    ]
+}
+
+fn join(parts: Vec<Vec<Vec<u8>>>) -> Command {
+    parts.into_iter().flatten().collect()
+}
+
+fn one(name: &str) -> Vec<Vec<u8>> {
+    vec![name.as_bytes().to_vec()]
+}
+
+fn string_command() -> impl Strategy<Value = Command> {
+    let options = vec(
+        prop_oneof![2 => expiry_option(), 2 => word(&["NX", "XX", "GET"]).prop_map(|w| vec![w])],
+        0..3,
+    );
+    let pairs = vec((key(), value()), 1..4)
+        .prop_map(|pairs| pairs.into_iter().flat_map(|(k, v)| [k, v]).collect());
+    prop_oneof![
+        4 => (key(), value()).prop_map(|(k, v)| vec![b"SET".to_vec(), k, v]),
+        4 => (key(), value(), options).prop_map(|(k, v, o)| join(vec![one("SET"), vec![k, v], join(o)])),
+        3 => (word(&["GET", "GETDEL", "STRLEN", "INCR", "DECR", "GETEX"]), key()).prop_map(|(c, k)| vec![c, k]),
+        2 => (key(), expiry_option()).prop_map(|(k, o)| join(vec![one("GETEX"), vec![k], o])),
+        3 => (word(&["GETSET", "SETNX", "APPEND"]), key(), value()).prop_map(|(c, k, v)| vec![c, k, v]),
+        3 => (word(&["INCRBY", "DECRBY"]), key(), number()).prop_map(|(c, k, v)| vec![c, k, v]),
+        3 => (key(), float()).prop_map(|(k, v)| vec![b"INCRBYFLOAT".to_vec(), k, v]),
+        2 => (word(&["SETEX", "PSETEX"]), key(), 10_000_000i64..100_000_000, value())
+            .prop_map(|(c, k, n, v)| vec![c, k, n.to_string().into_bytes(), v]),
+        2 => (key(), offset(), value()).prop_map(|(k, o, v)| vec![b"SETRANGE".to_vec(), k, o, v]),
+        2 => (word(&["GETRANGE", "SUBSTR"]), key(), number(), number()).prop_map(|(c, k, a, b)| vec![c, k, a, b]),
+        2 => (word(&["MSET", "MSETNX"]), pairs).prop_map(|(c, p): (_, Vec<_>)| join(vec![vec![c], p])),
+        1 => vec(key(), 1..5).prop_map(|keys| join(vec![one("MGET"), keys])),
+        1 => (key(), key(), vec(word(&["LEN", "IDX", "WITHMATCHLEN", "MINMATCHLEN", "3"]), 0..4))
+            .prop_map(|(a, b, o)| join(vec![one("LCS"), vec![a, b], o])),
+    ]
+}
+
+fn bitmap_command() -> impl Strategy<Value = Command> {
+    let unit = vec(word(&["BIT", "BYTE"]), 0..2);
+    let field = prop_oneof![3 => word(&["u8", "i8", "u4", "i5", "u63", "i64", "u1"]), 1 => word(&["u64", "i0", "x"])];
+    let operation = prop_oneof![
+        2 => (field.clone(), offset()).prop_map(|(f, o)| join(vec![one("GET"), vec![f, o]])),
+        2 => (word(&["SET", "INCRBY"]), field, offset(), number()).prop_map(|(c, f, o, n)| vec![c, f, o, n]),
+        1 => word(&["WRAP", "SAT", "FAIL", "FOO"]).prop_map(|w| join(vec![one("OVERFLOW"), vec![w]])),
+    ];
+    prop_oneof![
+        3 => (key(), offset(), word(&["0", "1", "2"])).prop_map(|(k, o, b)| vec![b"SETBIT".to_vec(), k, o, b]),
+        2 => (key(), offset()).prop_map(|(k, o)| vec![b"GETBIT".to_vec(), k, o]),
+        1 => key().prop_map(|k| vec![b"BITCOUNT".to_vec(), k]),
+        2 => (key(), number(), number(), unit.clone())
+            .prop_map(|(k, a, b, u)| join(vec![one("BITCOUNT"), vec![k, a, b], u])),
+        2 => (key(), word(&["0", "1"]), vec(number(), 0..3), unit).prop_map(|(k, b, range, u)| {
+            let unit = if range.len() == 2 { u } else { Vec::new() };
+            join(vec![one("BITPOS"), vec![k, b], range, unit])
+        }),
+        2 => (word(&["AND", "OR", "XOR", "NOT"]), key(), vec(key(), 1..4))
+            .prop_map(|(o, d, keys)| join(vec![one("BITOP"), vec![o, d], keys])),
+        3 => (word(&["BITFIELD", "BITFIELD_RO"]), key(), vec(operation, 0..4))
+            .prop_map(|(c, k, o)| join(vec![vec![c, k], join(o)])),
+    ]
+}
+
+fn key_command() -> impl Strategy<Value = Command> {
+    let condition = vec(word(&["NX", "XX", "GT", "LT"]), 0..3);
+    prop_oneof![
+        3 => (word(&["DEL", "UNLINK", "EXISTS", "TOUCH"]), vec(key(), 1..4)).prop_map(|(c, k)| join(vec![vec![c], k])),
+        3 => (word(&["TYPE", "TTL", "PTTL", "EXPIRETIME", "PEXPIRETIME", "PERSIST"]), key())
+            .prop_map(|(c, k)| vec![c.to_ascii_uppercase(), k]),
+        3 => (word(&["RENAME", "RENAMENX"]), key(), key()).prop_map(|(c, a, b)| vec![c, a, b]),
+        3 => (key(), key(), vec(prop_oneof![
+                word(&["REPLACE"]).prop_map(|w| vec![w]),
+                word(&["0", "1", "2", "15", "16", "-1"]).prop_map(|n| join(vec![one("DB"), vec![n]])),
+            ], 0..3))
+            .prop_map(|(a, b, o)| join(vec![one("COPY"), vec![a, b], join(o)])),
+        2 => (key(), word(&["0", "1", "2", "15", "16", "-1", "x"])).prop_map(|(k, d)| vec![b"MOVE".to_vec(), k, d]),
+        2 => word(&["0", "1", "2", "15", "16", "-1", "x"]).prop_map(|d| vec![b"SELECT".to_vec(), d]),
+        1 => (word(&["0", "1", "2", "16"]), word(&["0", "1", "2", "x"]))
+            .prop_map(|(a, b)| vec![b"SWAPDB".to_vec(), a, b]),
+        1 => word(&["FLUSHDB", "DBSIZE"]).prop_map(|c| vec![c]),
+        1 => word(&["*", "k?", "k[0-1]", "[^k]*", "{t}*", ""]).prop_map(|p| vec![b"KEYS".to_vec(), p]),
+        2 => (word(&["EXPIRE"]), key(), 1000i64..100_000, condition.clone())
+            .prop_map(|(c, k, n, o)| join(vec![vec![c, k, n.to_string().into_bytes()], o])),
+        2 => (word(&["EXPIREAT"]), key(), 10_000_000_000i64..10_000_000_009, condition.clone())
+            .prop_map(|(c, k, n, o)| join(vec![vec![c, k, n.to_string().into_bytes()], o])),
+        2 => (word(&["PEXPIREAT"]), key(), 10_000_000_000_000i64..10_000_000_000_009, condition.clone())
+            .prop_map(|(c, k, n, o)| join(vec![vec![c, k, n.to_string().into_bytes()], o])),
+        1 => (word(&["EXPIRE", "PEXPIRE", "EXPIREAT", "PEXPIREAT"]), key(), select(&["0", "-1", "x"][..]), condition)
+            .prop_map(|(c, k, n, o)| join(vec![vec![c, k, n.as_bytes().to_vec()], o])),
+        2 => (word(&["ENCODING", "REFCOUNT", "FOO"]), key())
+            .prop_map(|(s, k)| vec![b"OBJECT".to_vec(), s, k]),
+    ]
+}
+
+/// Any command, now and then with an argument too many or too few.
+pub fn command() -> impl Strategy<Value = Command> {
+    let command = prop_oneof![5 => string_command(), 3 => bitmap_command(), 4 => key_command()];
+    (command, 0u8..40, value()).prop_map(|(mut command, odds, extra)| {
+        match odds {
+            0 if command.len() > 1 => drop(command.pop()),
+            1 => command.push(extra),
+            _ => {}
+        }
+        command
+    })
+}

@@ -1,0 +1,14 @@
+//! Differential tests: the same input goes to the server under test and to `redis-server`, and the replies must agree.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod command_table;
+mod generated;
+mod info;
+mod intended;
+mod mutated;
+mod raw;
+mod runner;
+mod script;
+mod scripts;

@@ -1,0 +1,151 @@
+//! Throughput, latency and CPU per operation of single commands, closed loop.
+
+use std::time::Duration;
+
+use crate::{
+    cases::{Case, Entry, Settings, fill},
+    error::Result,
+    generator::{Generator, Pacing, Until},
+    proc::{Others, threads_cpu},
+    report::{Metric, OTHER_CPU, Sample, compared, hint},
+    server::{Contender, Durability, Server},
+    workload::{Mix, Random, Workload},
+};
+
+const METRICS: &[Metric] = &[
+    compared("ops/s", 0),
+    compared("p50 ms", 2),
+    compared("p99 ms", 2),
+    compared("p99.9 ms", 2),
+    compared("server CPU us/op", 2),
+    hint("generator CPU %", 0),
+    OTHER_CPU,
+];
+const KEYS: u64 = 100_000;
+const VALUE: usize = 64;
+
+#[derive(Debug, Clone, Copy)]
+enum Commands {
+    Get,
+    Set,
+    /// Ten GET to one SET.
+    Mixed,
+}
+
+impl Commands {
+    fn workload(self) -> Box<dyn Workload> {
+        match self {
+            Commands::Get => Box::new(Random::get(KEYS, VALUE)),
+            Commands::Set => Box::new(Random::set(KEYS, VALUE)),
+            Commands::Mixed => {
+                let (get, set) = (Random::get(KEYS, VALUE), Random::set(KEYS, VALUE));
+                Box::new(Mix::new(10, get, set))
+            }
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Commands::Get => "GET",
+            Commands::Set => "SET",
+            Commands::Mixed => "10 GET : 1 SET",
+        }
+    }
+}
+
+pub fn entries() -> Vec<Entry> {
+    use Commands::{Get, Mixed, Set};
+    use Durability::{Always, Everysec, None};
+    // Coterie is never without its log; Redis is shown both ways.
+    let usual: &[Durability] = &[None, Everysec];
+    let plain = |name, commands, pipeline| entry(name, commands, 50, pipeline, usual, Everysec);
+    vec![
+        plain("get-p1", Get, 1),
+        plain("set-p1", Set, 1),
+        plain("mixed-p1", Mixed, 1),
+        plain("get-p30", Get, 30),
+        plain("set-p30", Set, 30),
+        plain("mixed-p30", Mixed, 30),
+        entry("set-everysec-50", Set, 50, 1, &[Everysec], Everysec),
+        entry("set-always-1", Set, 1, 1, &[Always], Always),
+        entry("set-always-50", Set, 50, 1, &[Always], Always),
+        entry("set-always-200", Set, 200, 1, &[Always], Always),
+    ]
+}
+
+fn entry(
+    name: &'static str,
+    commands: Commands,
+    connections: usize,
+    pipeline: usize,
+    redis: &'static [Durability],
+    subject: Durability,
+) -> Entry {
+    let description = format!(
+        "{}, {VALUE}-byte values, {KEYS} keys uniformly random, {connections} connections, pipeline {pipeline}",
+        commands.words()
+    );
+    Entry::new(name, description, move |settings| Load {
+        contenders: settings.contenders(redis, subject),
+        commands,
+        connections,
+        pacing: Pacing::Closed { pipeline },
+        servers: Vec::new(),
+    })
+}
+
+struct Load {
+    contenders: Vec<Contender>,
+    commands: Commands,
+    connections: usize,
+    pacing: Pacing,
+    /// All up for the whole case: their rounds interleave.
+    servers: Vec<Server>,
+}
+
+impl Case for Load {
+    fn metrics(&self) -> &'static [Metric] {
+        METRICS
+    }
+
+    fn contenders(&self) -> &[Contender] {
+        &self.contenders
+    }
+
+    fn prepare(&mut self, settings: &Settings) -> Result<()> {
+        for &contender in &self.contenders {
+            let server = settings.launcher.start(contender)?;
+            fill(&server, KEYS, VALUE)?;
+            self.servers.push(server);
+        }
+        Ok(())
+    }
+
+    fn measure(&mut self, settings: &Settings, contender: usize) -> Result<Sample> {
+        let server = &self.servers[contender];
+        let mut generator = Generator::connect(server.port(), self.connections)?;
+        let mut workload = self.commands.workload();
+        let seconds = Duration::from_secs_f64(settings.seconds);
+        generator.run(&mut *workload, self.pacing, Until::Elapsed(seconds / 4))?;
+
+        let others = Others::watch(server.pid());
+        let cpu = || (threads_cpu(server.pid()), threads_cpu(std::process::id()));
+        let before = cpu();
+        let tally = generator.run(&mut *workload, self.pacing, Until::Elapsed(seconds))?;
+        let after = cpu();
+        let other_percent = others.percent();
+        generator.drain()?;
+
+        let server_cpu = (after.0 - before.0).as_secs_f64();
+        let own_cpu = (after.1 - before.1).as_secs_f64();
+        Ok(vec![
+            tally.per_second(),
+            tally.milliseconds_at(0.5),
+            tally.milliseconds_at(0.99),
+            tally.milliseconds_at(0.999),
+            server_cpu * 1e6 / tally.replies as f64,
+            100.0 * own_cpu / tally.elapsed.as_secs_f64(),
+            other_percent,
+        ])
+    }
+}
