@@ -374,7 +374,12 @@ fn checkpoints_hold_the_largest_values() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    // Every case syncs files dozens of times: a quarter of the usual number of cases is enough.
+    #![proptest_config(ProptestConfig {
+        cases: ProptestConfig::default().cases / 4,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn recovers_what_was_there(chapters in prop::collection::vec(chapter(), 1..6)) {

@@ -341,22 +341,6 @@ impl Partition {
         (collected, next.flatten())
     }
 
-    /// Removes the keys that were not changed since `version`: what a logged `Clear` of that version does
-    /// to a state that has later changes already.
-    pub fn clear_until(&mut self, database: DatabaseId, version: Version) {
-        let seed = self.seed;
-        self.change(database, |keyspace, _| {
-            let gone: Vec<Vec<u8>> = keyspace
-                .iter()
-                .filter(|entry| entry.version() <= version)
-                .map(|entry| entry.key().to_vec())
-                .collect();
-            for key in gone {
-                keyspace.remove(&key, xxh3_64_with_seed(&key, seed));
-            }
-        });
-    }
-
     /// Drops an entry that was set aside and is not needed any more.
     pub fn discard(&mut self, entry: Entry) {
         discard(&mut self.garbage, entry);
