@@ -169,12 +169,12 @@ impl Keyspace {
         }
     }
 
-    /// Walks in order of position; see [`Table::scan`].
+    /// Walks in order of position; see `Table::scan`.
     pub fn scan(&self, from: u64, count: usize, visit: impl FnMut(&Entry)) -> Option<u64> {
         self.entries.scan(from, count, visit)
     }
 
-    /// Walks in order of position until it is enough; see [`Table::scan_until`].
+    /// Walks in order of position until it is enough; see `Table::scan_until`.
     pub fn scan_until(&self, from: u64, visit: impl FnMut(&Entry) -> bool) -> Option<u64> {
         self.entries.scan_until(from, visit)
     }
