@@ -1,13 +1,17 @@
-//! What a node does without being asked: expiry, eviction, checkpoints by size and age.
+//! What a node does without being asked: expiry, eviction, checkpoints by size and age, samples.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::config::Config;
 use crate::engine::{CheckpointError, ExpiryCycle};
+use crate::latency::EXPIRE_CYCLE;
 use crate::node::Node;
+use crate::{memory, rates};
 
 /// Keys looked at in one step of the expiry cycle before other tasks get their turn.
 const EXPIRY_STEP: usize = 1024;
@@ -22,17 +26,58 @@ pub async fn expire(node: Arc<Node>) {
     loop {
         let config = node.config.load_full();
         tokio::time::sleep(Duration::from_secs(1) / config.hz.max(1)).await;
+        if !node.active_expire.load(Relaxed) {
+            continue;
+        }
         let now_ms = node.now_ms();
         if node.pause.holds(true, now_ms).is_some() {
             continue;
         }
+        let mut worked = Duration::ZERO;
         for _ in 0..EXPIRY_STEPS * config.active_expire_effort {
+            let began = Instant::now();
             let removed = cycle.step(&node.engine, EXPIRY_STEP, now_ms);
+            worked += began.elapsed();
             if removed <= EXPIRY_STEP / EXPIRY_STALE_FRACTION {
                 break;
             }
             tokio::task::yield_now().await;
         }
+        note_expiry_cycle(&node, &config, worked);
+    }
+}
+
+fn note_expiry_cycle(node: &Node, config: &Config, worked: Duration) {
+    let microseconds = worked.as_micros() as u64;
+    node.statistics
+        .expire_cycle_microseconds
+        .fetch_add(microseconds, Relaxed);
+    let limit_ms = config.latency_monitor_threshold;
+    if limit_ms > 0 && microseconds / 1000 >= limit_ms {
+        node.latency
+            .note(EXPIRE_CYCLE, node.now_ms(), microseconds / 1000);
+    }
+}
+
+/// Samples what grows, for rates, and the use of memory, for its peak.
+pub async fn sample(node: Arc<Node>) {
+    let mut ticks = interval(rates::INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut last = ticks.tick().await;
+    loop {
+        let now = ticks.tick().await;
+        let elapsed = now - last;
+        last = now;
+        let statistics = &node.statistics;
+        let pairs = [
+            (&statistics.rates.commands, &statistics.commands_processed),
+            (&statistics.rates.input_bytes, &statistics.input_bytes),
+            (&statistics.rates.output_bytes, &statistics.output_bytes),
+        ];
+        for (rate, counter) in pairs {
+            rate.sample(counter.load(Relaxed), elapsed);
+        }
+        node.note_memory(memory::allocated_bytes());
     }
 }
 
@@ -50,9 +95,7 @@ pub async fn evict(node: Arc<Node>) {
             continue;
         }
         while let Ok(count @ 1..) = node.engine.evict(&settings, node.moment(&config)) {
-            node.statistics
-                .evicted_keys
-                .fetch_add(count, Relaxed);
+            node.statistics.evicted_keys.fetch_add(count, Relaxed);
             tokio::task::yield_now().await;
         }
     }
@@ -109,18 +152,44 @@ fn is_checkpoint_due(node: &Node) -> bool {
 
 /// Makes a checkpoint on a thread of its own and waits for it.
 pub async fn make_checkpoint(node: &Arc<Node>) -> Result<(), CheckpointError> {
-    let (done, result) = tokio::sync::oneshot::channel();
+    let result = start_checkpoint(node)?;
+    result
+        .await
+        .unwrap_or_else(|_| Err(CheckpointError::Failed("its thread died".into())))
+}
+
+/// Makes a checkpoint; after the one that is under way, if there is one.
+pub async fn make_checkpoint_in_turn(node: &Arc<Node>) -> Result<(), CheckpointError> {
+    loop {
+        let mut finished = node.engine.checkpoints().finished();
+        match make_checkpoint(node).await {
+            Err(CheckpointError::UnderWay) => {
+                // The node keeps the sender.
+                let _ = finished.changed().await;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Starts a checkpoint on a thread of its own. It goes on when the receiver of its result is dropped.
+pub fn start_checkpoint(
+    node: &Arc<Node>,
+) -> Result<oneshot::Receiver<Result<(), CheckpointError>>, CheckpointError> {
+    let claim = node.engine.checkpoints().claim()?;
+    let changes = node.statistics.changes.load(Relaxed);
+    let (done, result) = oneshot::channel();
     let for_thread = node.clone();
-    let started = std::thread::Builder::new()
+    std::thread::Builder::new()
         .name("checkpoint".into())
         .spawn(move || {
+            let outcome = for_thread.engine.checkpoint(claim);
+            if outcome.is_ok() {
+                for_thread.statistics.changes_saved.store(changes, Relaxed);
+            }
             // Whoever asked may have left.
-            let _ = done.send(for_thread.engine.checkpoint());
-        });
-    match started {
-        Ok(_) => result
-            .await
-            .unwrap_or_else(|_| Err(CheckpointError::Failed("its thread died".into()))),
-        Err(error) => Err(CheckpointError::Failed(error.to_string().into())),
-    }
+            let _ = done.send(outcome);
+        })
+        .map_err(|error| CheckpointError::Failed(error.to_string().into()))?;
+    Ok(result)
 }

@@ -18,10 +18,18 @@ impl Clock {
     /// Milliseconds since the Unix epoch.
     pub fn now_ms(&self) -> u64 {
         match self {
+            Clock::System => self.now_micros() / 1000,
+            Clock::Manual(now) => now.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Microseconds since the Unix epoch.
+    pub fn now_micros(&self) -> u64 {
+        match self {
             Clock::System => SystemTime::now()
                 .duration_since(UNIX_EPOCH)
-                .map_or(0, |elapsed| elapsed.as_millis() as u64),
-            Clock::Manual(now) => now.load(Ordering::Relaxed),
+                .map_or(0, |elapsed| elapsed.as_micros() as u64),
+            Clock::Manual(now) => now.load(Ordering::Relaxed) * 1000,
         }
     }
 }

@@ -66,7 +66,9 @@ impl Builder {
     /// # Errors
     /// The directory can't be opened, or an address is taken.
     pub fn start(self) -> Result<Node, NodeError> {
-        Ok(Node { running: Running::start(self.config)? })
+        Ok(Node {
+            running: Running::start(self.config)?,
+        })
     }
 }
 
@@ -78,7 +80,10 @@ impl Node {
 
     /// One of its databases.
     pub fn database(&self, number: u16) -> Database {
-        Database { node: self.running.node().clone(), number: DatabaseId(number) }
+        Database {
+            node: self.running.node().clone(),
+            number: DatabaseId(number),
+        }
     }
 
     /// Ends all connections and syncs the log.
@@ -117,7 +122,14 @@ impl Database {
     pub async fn command(&self, arguments: &[impl AsRef<[u8]>]) -> Result<Frame, CallError> {
         let now_ms = self.node.now_ms();
         let id = self.node.clients.next_id();
-        let client = Client::new(id, "embedded:0".into(), "embedded:0".into(), true, -1, now_ms);
+        let client = Client::new(
+            id,
+            "embedded:0".into(),
+            "embedded:0".into(),
+            true,
+            -1,
+            now_ms,
+        );
         let mut session = Session::new(client.into(), true);
         session.database = self.number;
         session.resp = RespVersion::Resp3;
@@ -135,8 +147,14 @@ impl Database {
     ///
     /// # Errors
     /// As [`Database::command`].
-    pub async fn set(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<(), CallError> {
-        self.command(&[b"SET", key.as_ref(), value.as_ref()]).await.map(drop)
+    pub async fn set(
+        &self,
+        key: impl AsRef<[u8]>,
+        value: impl AsRef<[u8]>,
+    ) -> Result<(), CallError> {
+        self.command(&[b"SET", key.as_ref(), value.as_ref()])
+            .await
+            .map(drop)
     }
 
     /// `GET key`.
@@ -156,7 +174,9 @@ impl Database {
     /// # Errors
     /// As [`Database::command`].
     pub async fn delete(&self, key: impl AsRef<[u8]>) -> Result<bool, CallError> {
-        self.integer(&[b"DEL", key.as_ref()]).await.map(|count| count > 0)
+        self.integer(&[b"DEL", key.as_ref()])
+            .await
+            .map(|count| count > 0)
     }
 
     /// `INCRBY key by`: the value after it.
@@ -164,7 +184,8 @@ impl Database {
     /// # Errors
     /// As [`Database::command`].
     pub async fn increment(&self, key: impl AsRef<[u8]>, by: i64) -> Result<i64, CallError> {
-        self.integer(&[b"INCRBY", key.as_ref(), by.to_string().as_bytes()]).await
+        self.integer(&[b"INCRBY", key.as_ref(), by.to_string().as_bytes()])
+            .await
     }
 
     async fn integer(&self, arguments: &[&[u8]]) -> Result<i64, CallError> {

@@ -7,9 +7,14 @@ pub mod config;
 pub mod effect;
 mod embed;
 pub mod engine;
+pub mod glob;
+pub mod latency;
+mod memory;
 mod monitor;
 pub mod node;
 mod pause;
+pub mod rates;
+pub mod report;
 pub mod running;
 pub mod server;
 pub mod session;
@@ -19,6 +24,8 @@ pub mod store;
 pub mod wal;
 
 pub use embed::{Builder, CallError, Database, Node};
+/// The Redis version whose behaviour this server shows to clients.
+pub const REDIS_VERSION: &str = "7.0.15";
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use coterie_protocol::{DatabaseId, Request};
+use coterie_protocol::DatabaseId;
 use tokio::sync::broadcast;
 
 /// Lines a monitor may lag behind before it loses some.
@@ -37,14 +37,20 @@ impl Monitors {
         self.watching.load(Ordering::Relaxed) > 0
     }
 
-    /// Shows a command, in Redis' form.
-    pub fn show(&self, now_micros: u64, database: DatabaseId, address: &str, request: Request<'_>) {
+    /// Shows a command, in Redis' form. `arguments` are without secrets.
+    pub fn show<'a>(
+        &self,
+        now_micros: u64,
+        database: DatabaseId,
+        address: &str,
+        arguments: impl Iterator<Item = &'a [u8]>,
+    ) {
         let mut line = format!(
             "{}.{:06} [{database} {address}]",
             now_micros / 1_000_000,
             now_micros % 1_000_000
         );
-        for argument in request.iter() {
+        for argument in arguments {
             line.push_str(" \"");
             for &byte in argument {
                 match byte {

@@ -1,16 +1,18 @@
 //! A running node: everything that its connections share.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::commands::table;
-use crate::config::Config;
 use crate::config::logging::LogControl;
+use crate::config::{Config, RewriteError};
 use crate::engine::{Engine, EvictionPolicy, EvictionSettings, Moment};
+use crate::latency::LatencyMonitor;
 use crate::monitor::Monitors;
 use crate::pause::Pause;
 use crate::session::Registry;
@@ -31,6 +33,40 @@ pub enum Phase {
     },
 }
 
+/// Shutdowns that wait for a checkpoint.
+#[derive(Default)]
+pub struct Shutdowns {
+    waiting: AtomicUsize,
+    aborted: watch::Sender<u64>,
+}
+
+impl Shutdowns {
+    /// Waits for what a shutdown needs. `None` if it is called off before.
+    pub async fn wait_for<T>(&self, condition: impl Future<Output = T>) -> Option<T> {
+        /// Counts down also when the one who waits leaves.
+        struct Waiting<'a>(&'a AtomicUsize);
+        impl Drop for Waiting<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        let mut aborted = self.aborted.subscribe();
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let _waiting = Waiting(&self.waiting);
+        tokio::select! {
+            result = condition => Some(result),
+            _ = aborted.changed() => None,
+        }
+    }
+
+    /// Calls all of them off. Returns whether there were any.
+    pub fn abort(&self) -> bool {
+        let any = self.waiting.load(Ordering::Relaxed) > 0;
+        self.aborted.send_modify(|count| *count += 1);
+        any
+    }
+}
+
 /// See the module.
 pub struct Node {
     /// State and log.
@@ -47,6 +83,8 @@ pub struct Node {
     pub pause: Pause,
     /// `SLOWLOG`.
     pub slow_log: SlowLog,
+    /// `LATENCY`.
+    pub latency: LatencyMonitor,
     /// Durations of commands.
     pub ticks: quanta::Clock,
     /// `INFO`'s `run_id`: 40 hexadecimal digits, new at each start.
@@ -59,6 +97,16 @@ pub struct Node {
     pub threads: AtomicUsize,
     /// Highest memory use seen, in bytes.
     pub peak_bytes: AtomicUsize,
+    /// Least memory seen in use beside the data, in bytes: what an idle server needs.
+    pub idle_bytes: AtomicUsize,
+    /// Whether expired keys are removed before someone asks for them (`DEBUG SET-ACTIVE-EXPIRE`).
+    pub active_expire: AtomicBool,
+    /// Shutdowns that can still be called off.
+    pub shutdowns: Shutdowns,
+    /// Held while settings are read and changed, so that no change is lost.
+    config_change: Mutex<()>,
+    /// Held while the configuration file is written.
+    config_rewrite: Mutex<()>,
     log_control: OnceLock<LogControl>,
     phase: watch::Sender<Phase>,
     clock: Clock,
@@ -78,12 +126,18 @@ impl Node {
             monitors: Monitors::default(),
             pause: Pause::default(),
             slow_log: SlowLog::default(),
+            latency: LatencyMonitor::default(),
             ticks: quanta::Clock::new(),
             run_id,
             started_ms: clock.now_ms(),
             port: AtomicU64::new(0),
             threads: AtomicUsize::new(0),
             peak_bytes: AtomicUsize::new(0),
+            idle_bytes: AtomicUsize::new(usize::MAX),
+            active_expire: AtomicBool::new(true),
+            shutdowns: Shutdowns::default(),
+            config_change: Mutex::new(()),
+            config_rewrite: Mutex::new(()),
             log_control: OnceLock::new(),
             phase: watch::Sender::new(Phase::Running),
             clock,
@@ -93,6 +147,11 @@ impl Node {
     /// Unix milliseconds.
     pub fn now_ms(&self) -> u64 {
         self.clock.now_ms()
+    }
+
+    /// Unix microseconds.
+    pub fn now_micros(&self) -> u64 {
+        self.clock.now_micros()
     }
 
     /// The present moment, under the settings given.
@@ -127,8 +186,25 @@ impl Node {
         let _ = self.log_control.set(control);
     }
 
+    /// Changes settings. Of two changes at the same time, the second sees the first.
+    pub fn change_config<E>(
+        &self,
+        change: impl FnOnce(&Config) -> Result<Config, E>,
+    ) -> Result<(), E> {
+        let _changing = self.config_change.lock();
+        self.set_config(change(&self.config.load())?);
+        Ok(())
+    }
+
+    /// Writes the settings in force to the file they were loaded from. Blocks on the disk.
+    pub fn rewrite_config(&self) -> Result<(), RewriteError> {
+        // One at a time, and the last one writes the newest settings.
+        let _rewriting = self.config_rewrite.lock();
+        self.config.load_full().rewrite()
+    }
+
     /// Puts new settings in force.
-    pub fn set_config(&self, config: Config) {
+    fn set_config(&self, config: Config) {
         self.engine
             .log()
             .set_durability(crate::running::log_durability(config.durability));
@@ -154,10 +230,13 @@ impl Node {
         self.phase.subscribe()
     }
 
-    /// Updates and returns the highest memory use seen, in bytes.
-    pub fn note_peak(&self, allocated_bytes: usize) -> usize {
-        self.peak_bytes
-            .fetch_max(allocated_bytes, Ordering::Relaxed)
-            .max(allocated_bytes)
+    /// Takes note of the present memory use. Returns the highest seen, and the lowest beside the data, in bytes.
+    pub fn note_memory(&self, allocated_bytes: usize) -> (usize, usize) {
+        let idle = allocated_bytes.saturating_sub(self.engine.store().allocated_bytes());
+        let peak = self
+            .peak_bytes
+            .fetch_max(allocated_bytes, Ordering::Relaxed);
+        let least = self.idle_bytes.fetch_min(idle, Ordering::Relaxed);
+        (peak.max(allocated_bytes), least.min(idle))
     }
 }

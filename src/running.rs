@@ -56,6 +56,7 @@ impl Running {
         background.spawn(background::evict(node.clone()));
         background.spawn(background::evict_clients(node.clone()));
         background.spawn(background::checkpoint(node.clone()));
+        background.spawn(background::sample(node.clone()));
         Ok(Running {
             node,
             server,
@@ -81,7 +82,7 @@ impl Running {
         self.background.shutdown().await;
         self.server.stop().await;
         if matches!(asked, Ok(Phase::Stopping { checkpoint: true }))
-            && let Err(error) = background::make_checkpoint(&self.node).await
+            && let Err(error) = background::make_checkpoint_in_turn(&self.node).await
         {
             tracing::error!(%error, "no checkpoint at the end; the log has everything");
         }
@@ -96,8 +97,12 @@ fn engine_options(config: &Config) -> Result<EngineOptions, NodeError> {
     log.segment_bytes = u32::try_from(config.log_segment_size).unwrap_or(wal::MAX_SEGMENT_BYTES);
     log.durability = log_durability(config.durability);
     // What a checkpoint frees comes back as the segments up to the next one, without zero-filling.
-    let between = config.checkpoint_log_size.div_ceil(config.log_segment_size.max(1));
-    log.recycled_segments = usize::try_from(between).unwrap_or(usize::MAX).saturating_add(2);
+    let between = config
+        .checkpoint_log_size
+        .div_ceil(config.log_segment_size.max(1));
+    log.recycled_segments = usize::try_from(between)
+        .unwrap_or(usize::MAX)
+        .saturating_add(2);
     let threads = match config.threads {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         threads => threads,

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::config::Config;
+use crate::monitor::Monitor;
 use crate::wal::LogOffset;
 
 /// Whether replies are sent (`CLIENT REPLY`).
@@ -44,6 +45,8 @@ pub struct Session {
     pub last_command: &'static str,
     /// Receives a copy of every command (`MONITOR`).
     pub monitor: bool,
+    /// Where those copies come from, until the connection listens there.
+    pub monitoring: Option<Monitor>,
     /// To be closed after the replies so far are sent.
     pub close_after_reply: bool,
     /// Where the log must be durable before the replies so far may leave.
@@ -64,10 +67,25 @@ impl Session {
             no_touch: false,
             last_command: "NULL",
             monitor: false,
+            monitoring: None,
             close_after_reply: false,
             barrier: None,
             payload: Vec::new(),
         }
+    }
+
+    /// `RESET`: back to the state of a new connection. What Redis keeps stays: protection from eviction, and what the
+    /// client library told of itself.
+    pub fn reset(&mut self, authenticated: bool) {
+        self.database = DatabaseId(0);
+        self.resp = RespVersion::Resp2;
+        self.authenticated = authenticated;
+        self.monitor = false;
+        self.no_touch = false;
+        if self.reply_mode == ReplyMode::Off {
+            self.reply_mode = ReplyMode::On;
+        }
+        self.client.details.lock().name.clear();
     }
 
     /// Whether it has to authenticate first, under these settings.
@@ -198,6 +216,11 @@ impl Buffers {
         let peak = self.output_peak.load(Ordering::Relaxed).max(bytes);
         self.output_peak
             .store(peak.min(capacity), Ordering::Relaxed);
+    }
+
+    /// Shows what of the output buffer is in use, in the middle of a batch.
+    pub fn set_output_bytes(&self, bytes: usize) {
+        self.output_bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// The sizes as shown last.
@@ -378,7 +401,7 @@ mod tests {
         for (id, query, output) in [(1, 10, 10), (2, 500, 0), (3, 0, 300), (4, 100, 100)] {
             assert!(registry.add(client(id, query, output), 10));
         }
-        assert_eq!(ids(&registry.above_memory_limit(1020)), []);
+        assert!(registry.above_memory_limit(1020).is_empty());
         assert_eq!(ids(&registry.above_memory_limit(1019)), [2]);
         assert_eq!(ids(&registry.above_memory_limit(519)), [2, 3]);
         let largest = registry.get(2).expect("added");

@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 
-use coterie_protocol::Request;
 use parking_lot::Mutex;
+
+use crate::session::Client;
 
 /// Most arguments of a command that are kept, and most bytes of one.
 const ARGUMENTS_MAX: usize = 32;
@@ -33,30 +34,27 @@ pub struct SlowLog {
 }
 
 impl SlowLog {
-    /// Adds a command, keeping at most `max`.
+    /// Adds a command, keeping at most `max`. `arguments` are [`shorten`]ed, without secrets.
     pub fn push(
         &self,
-        request: Request<'_>,
+        arguments: Vec<Vec<u8>>,
         microseconds: u64,
         now_ms: u64,
-        address: &str,
-        name: &[u8],
+        client: &Client,
         max: usize,
     ) {
-        let arguments = shorten(request);
+        let name = client.details.lock().name.clone();
         let mut entries = self.entries.lock();
         let (next_id, list) = &mut *entries;
-        let id = *next_id;
-        *next_id += 1;
-        let (address, name) = (address.to_owned(), name.to_vec());
         list.push_front(SlowCommand {
-            id,
+            id: *next_id,
             at: now_ms / 1000,
             microseconds,
             arguments,
-            address,
+            address: client.address.clone(),
             name,
         });
+        *next_id += 1;
         list.truncate(max);
     }
 
@@ -81,28 +79,43 @@ impl SlowLog {
     }
 }
 
-fn shorten(request: Request<'_>) -> Vec<Vec<u8>> {
-    let kept = if request.len() > ARGUMENTS_MAX {
+/// The first arguments of a command, and of each the first bytes, with a remark on what is left out.
+pub fn shorten<'a>(arguments: impl ExactSizeIterator<Item = &'a [u8]>) -> Vec<Vec<u8>> {
+    let count = arguments.len();
+    let kept = if count > ARGUMENTS_MAX {
         ARGUMENTS_MAX - 1
     } else {
-        request.len()
+        count
     };
-    let mut arguments: Vec<Vec<u8>> = request
-        .iter()
-        .take(kept)
-        .map(|argument| {
-            if argument.len() <= ARGUMENT_BYTES_MAX {
-                return argument.to_vec();
-            }
-            let mut short = argument[..ARGUMENT_BYTES_MAX].to_vec();
-            short.extend_from_slice(
-                format!("... ({} more bytes)", argument.len() - ARGUMENT_BYTES_MAX).as_bytes(),
-            );
-            short
-        })
-        .collect();
-    if request.len() > kept {
-        arguments.push(format!("... ({} more arguments)", request.len() - kept).into_bytes());
+    let mut short: Vec<Vec<u8>> = arguments.take(kept).map(shorten_one).collect();
+    if count > kept {
+        short.push(format!("... ({} more arguments)", count - kept).into_bytes());
     }
-    arguments
+    short
+}
+
+fn shorten_one(argument: &[u8]) -> Vec<u8> {
+    let left_out = argument.len().saturating_sub(ARGUMENT_BYTES_MAX);
+    let mut short = argument[..argument.len() - left_out].to_vec();
+    if left_out > 0 {
+        short.extend_from_slice(format!("... ({left_out} more bytes)").as_bytes());
+    }
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_commands_are_shortened() {
+        let long = [b'x'; ARGUMENT_BYTES_MAX + 72];
+        let many: Vec<&[u8]> = std::iter::repeat_n(&long[..], 42).collect();
+        let short = shorten(many.into_iter());
+        assert_eq!(short.len(), ARGUMENTS_MAX);
+        assert!(short[0].ends_with(b"x... (72 more bytes)"));
+        assert_eq!(short[31], b"... (11 more arguments)");
+        let exact: Vec<&[u8]> = vec![b"a"; ARGUMENTS_MAX];
+        assert_eq!(shorten(exact.into_iter()), vec![b"a"; ARGUMENTS_MAX]);
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use crate::rates::Rates;
+
 /// Counters of one command.
 #[derive(Default)]
 pub struct CommandCounters {
@@ -72,6 +74,22 @@ impl Histogram {
             .map_or(0, |(bound, _)| *bound)
     }
 
+    /// How many durations fall into doubling buckets: the bounds are 1024 ns times powers of two, the counts
+    /// those of all durations below the bound. Bounds that add nothing to the one before are left out.
+    pub fn cumulative(&self) -> Vec<(u64, u64)> {
+        let mut doublings = Vec::new();
+        let mut total = 0;
+        for (bound, count) in self.counts() {
+            total += count;
+            let ceiling = (bound + 1).next_power_of_two().max(1024);
+            match doublings.last_mut() {
+                Some((last, seen)) if *last == ceiling => *seen = total,
+                _ => doublings.push((ceiling, total)),
+            }
+        }
+        doublings
+    }
+
     /// Forgets everything.
     pub fn reset(&self) {
         self.buckets
@@ -105,6 +123,14 @@ pub struct Statistics {
     pub keyspace_hits: AtomicU64,
     /// Lookups of keys that were not.
     pub keyspace_misses: AtomicU64,
+    /// Transactions that changed something since the start.
+    pub changes: AtomicU64,
+    /// What `changes` was when the last good checkpoint began.
+    pub changes_saved: AtomicU64,
+    /// Keys that had expired when the counters were reset; the partitions count on from the start.
+    pub expired_before_reset: AtomicU64,
+    /// Microseconds spent removing expired keys.
+    pub expire_cycle_microseconds: AtomicU64,
     /// Keys evicted.
     pub evicted_keys: AtomicU64,
     /// Connections closed for `maxmemory-clients`.
@@ -115,6 +141,8 @@ pub struct Statistics {
     pub protocol_errors: AtomicU64,
     /// Error replies by their first word.
     pub errors: parking_lot::Mutex<std::collections::BTreeMap<String, u64>>,
+    /// How fast some of these grow.
+    pub rates: Rates,
 }
 
 impl Statistics {
@@ -130,11 +158,16 @@ impl Statistics {
             output_bytes: zero(),
             keyspace_hits: zero(),
             keyspace_misses: zero(),
+            changes: zero(),
+            changes_saved: zero(),
+            expired_before_reset: zero(),
+            expire_cycle_microseconds: zero(),
             evicted_keys: zero(),
             evicted_clients: zero(),
             error_replies: zero(),
             protocol_errors: zero(),
             errors: parking_lot::Mutex::default(),
+            rates: Rates::default(),
         }
     }
 
@@ -146,10 +179,16 @@ impl Statistics {
     /// Most different error codes that are told apart; scripts could make up any number.
     const ERROR_CODES_MAX: usize = 128;
 
-    /// Counts an error reply, by the first word of its line.
+    /// Longest error code, in bytes; a line without a space up to there has none.
+    const ERROR_CODE_BYTES_MAX: usize = 31;
+
+    /// Counts an error reply, by the first word of its line. One without a code counts as `ERR`, as in Redis.
     pub fn count_error(&self, line: &str) {
         self.error_replies.fetch_add(1, Relaxed);
-        let code = line.split(' ').next().unwrap_or_default();
+        let code = match line.split_once(' ') {
+            Some((code, _)) if code.len() <= Self::ERROR_CODE_BYTES_MAX => code,
+            _ => "ERR",
+        };
         let mut errors = self.errors.lock();
         if let Some(count) = errors.get_mut(code) {
             *count += 1;
@@ -158,8 +197,9 @@ impl Statistics {
         }
     }
 
-    /// `CONFIG RESETSTAT`.
-    pub fn reset(&self) {
+    /// `CONFIG RESETSTAT`: as in Redis, of what happened, not of how things stand (peak memory, unsaved changes).
+    /// `expired` is the number of keys that expired since the start.
+    pub fn reset(&self, expired: u64) {
         for command in &self.commands {
             for counter in [
                 &command.calls,
@@ -181,11 +221,14 @@ impl Statistics {
             &self.keyspace_misses,
             &self.evicted_keys,
             &self.evicted_clients,
+            &self.expire_cycle_microseconds,
             &self.error_replies,
             &self.protocol_errors,
         ];
         all.iter().for_each(|counter| counter.store(0, Relaxed));
+        self.expired_before_reset.store(expired, Relaxed);
         self.errors.lock().clear();
+        self.rates.reset();
     }
 }
 
@@ -200,6 +243,8 @@ pub struct Tally {
     pub hits: u64,
     /// Lookups of keys that were not.
     pub misses: u64,
+    /// Transactions that changed something.
+    pub changes: u64,
 }
 
 impl Tally {
@@ -231,6 +276,7 @@ impl Tally {
             (&mut self.total, &statistics.commands_processed),
             (&mut self.hits, &statistics.keyspace_hits),
             (&mut self.misses, &statistics.keyspace_misses),
+            (&mut self.changes, &statistics.changes),
         ];
         for (count, counter) in pairs {
             if *count > 0 {
@@ -252,6 +298,18 @@ mod tests {
             let told = histogram.percentile(percent) as f64;
             assert!(told >= exact && told <= exact * 1.13, "p{percent}: {told}");
         }
+    }
+
+    #[test]
+    fn cumulative_counts_double() {
+        let histogram = Histogram::default();
+        for n in [10, 900, 1025, 1500, 3000, 5000] {
+            histogram.record(n);
+        }
+        assert_eq!(
+            histogram.cumulative(),
+            [(1024, 2), (2048, 4), (4096, 5), (8192, 6)]
+        );
     }
 
     #[test]

@@ -30,7 +30,9 @@ mod tests {
         reply.null();
         let (frame, length) = decode(&out).unwrap().unwrap();
         assert_eq!(length, out.len());
-        let Frame::Array { data, .. } = frame else { panic!("{frame:?}") };
+        let Frame::Array { data, .. } = frame else {
+            panic!("{frame:?}")
+        };
         assert!(matches!(&data[0], Frame::BlobString { data, .. } if data == b"a"));
         assert!(matches!(data[1], Frame::Null));
         assert!(decode(&out[..out.len() - 1]).unwrap().is_none());

@@ -37,7 +37,7 @@ pub enum CommandError {
     /// Any other error: the whole line, starting with its code (`ERR …`, `OOM …`).
     #[error("{0}")]
     Line(Cow<'static, str>),
-    /// The same, with bytes of the client's that may be no text.
+    /// An error that quotes what need not be text: the whole line.
     #[error("{}", String::from_utf8_lossy(.0))]
     Bytes(Vec<u8>),
     /// The log has no room yet: not an answer, unless it can't be made.
@@ -51,6 +51,21 @@ impl CommandError {
     /// An error of the general code with this text.
     pub fn err(text: impl std::fmt::Display) -> Self {
         CommandError::Line(Cow::Owned(format!("ERR {text}")))
+    }
+
+    /// An error line with a client's own words between two texts; as in Redis, up to their first NUL.
+    pub fn quoting(before: &str, words: &[u8], after: &str) -> Self {
+        let words = words.split(|&byte| byte == 0).next().unwrap_or_default();
+        CommandError::Bytes([before.as_bytes(), words, after.as_bytes()].concat())
+    }
+
+    /// The line as it is sent, before line ends in it are replaced.
+    pub fn to_line(&self) -> Cow<'_, [u8]> {
+        match self {
+            CommandError::Line(line) => Cow::Borrowed(line.as_bytes()),
+            CommandError::Bytes(line) => Cow::Borrowed(line),
+            other => Cow::Owned(other.to_string().into_bytes()),
+        }
     }
 
     /// An error with this whole line, its code included.

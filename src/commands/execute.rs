@@ -4,11 +4,11 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use coterie_protocol::{OwnedRequest, ReplyWriter, Request, RespVersion};
+use coterie_protocol::{ReplyWriter, Request, RespVersion};
 
 use super::call::{Call, Control, Deferred};
 use super::error::{CommandError, CommandResult};
-use super::redact::redact;
+use super::record::{Pending, finish};
 use super::spec::{CommandSpec, Flags, Handler, Locks};
 use super::table::{self, Command};
 use crate::config::Config;
@@ -42,6 +42,12 @@ impl Batch {
             tally: Tally::default(),
         }
     }
+
+    /// Sees what a command of the batch may have changed for those after it: settings.
+    fn refresh(&mut self, node: &Node) {
+        self.config = node.config.load_full();
+        self.moment = node.moment(&self.config);
+    }
 }
 
 /// What became of a request.
@@ -53,7 +59,7 @@ pub enum Outcome {
     /// Nothing was done: a pause lasts until then, in Unix milliseconds. Execute it again then.
     Paused(u64),
     /// The reply comes from this future, in the order of requests.
-    Deferred(Deferred),
+    Deferred(Pending),
 }
 
 /// Brings near the data a request will touch, while others before it are executed.
@@ -89,18 +95,15 @@ pub fn execute(
                     "closed: speaks HTTP, not RESP"
                 );
                 session.close_after_reply = true;
-            } else {
-                let command = table::by_name(session.last_command.as_bytes());
-                reject(node, session, command, &error, out);
+                return Outcome::Replied;
             }
-            return Outcome::Replied;
+            let named = table::by_name(session.last_command.as_bytes());
+            return reject(node, session, named, &error, out);
         }
     };
     session.last_command = command.spec.name;
-    if session.needs_password(&batch.config) && !command.spec.flags.contains(Flags::NO_AUTH) {
-        let error = CommandError::line("NOAUTH Authentication required.");
-        reject(node, session, Some(command), &error, out);
-        return Outcome::Replied;
+    if let Err(error) = admit(session, command.spec, &batch.config) {
+        return reject(node, session, Some(command), &error, out);
     }
     let spec = command.spec;
     let may_write = spec.flags.intersects(Flags::WRITE | Flags::MAY_REPLICATE);
@@ -111,19 +114,19 @@ pub fn execute(
         if let CommandError::NoRoom(NoRoom::Preparing, bytes) = error {
             return Outcome::NoRoom(bytes);
         }
-        reject(node, session, Some(command), &error, out);
-        return Outcome::Replied;
+        return reject(node, session, Some(command), &error, out);
     }
-    if node.monitors.any()
-        && !spec.flags.contains(Flags::SKIP_MONITOR)
-        && !spec.flags.contains(Flags::ADMIN)
-    {
-        show_to_monitors(node, session, spec, request);
-    }
+    let began = batch.ticks;
     let result = run(node, session, spec, request, out, batch);
     let outcome = match result {
         Ok(None) => Outcome::Replied,
-        Ok(Some(deferred)) => Outcome::Deferred(deferred),
+        Ok(Some(reply)) => {
+            let withheld = session.end_command();
+            out.truncate(start);
+            batch.ticks = node.ticks.raw();
+            let pending = Pending::new(node, reply, command, request, session, began, withheld);
+            return Outcome::Deferred(pending);
+        }
         Err(CommandError::NoRoom(NoRoom::Preparing, bytes)) => {
             out.truncate(start);
             return Outcome::NoRoom(bytes);
@@ -138,10 +141,12 @@ pub fn execute(
             Outcome::Replied
         }
     };
+    if spec.flags.contains(Flags::ADMIN) {
+        batch.refresh(node);
+    }
     finish(node, session, command, request, batch);
     if session.end_command() {
         out.truncate(start);
-        return withheld(outcome);
     }
     outcome
 }
@@ -152,15 +157,19 @@ fn is_http(request: Request<'_>) -> bool {
     name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
 }
 
-/// What is left of an outcome whose reply is not sent (`CLIENT REPLY OFF|SKIP`): the time it takes.
-fn withheld(outcome: Outcome) -> Outcome {
-    match outcome {
-        Outcome::Deferred(deferred) => Outcome::Deferred(Box::pin(async move {
-            deferred.await;
-            Vec::new()
-        })),
-        other => other,
+/// The checks on a command that need nothing but session and settings.
+fn admit(session: &Session, spec: &CommandSpec, config: &Config) -> CommandResult {
+    if session.needs_password(config) && !spec.flags.contains(Flags::NO_AUTH) {
+        return Err(CommandError::line("NOAUTH Authentication required."));
     }
+    let keys = Flags::READONLY | Flags::WRITE | Flags::MAY_REPLICATE;
+    if session.monitor && spec.flags.intersects(keys) {
+        // Redis treats a monitor like a replica, and says so.
+        return Err(CommandError::line(
+            "ERR Replica can't interact with the keyspace",
+        ));
+    }
+    Ok(())
 }
 
 /// Memory and log room, before anything is changed.
@@ -220,6 +229,10 @@ fn run(
             Ok(None)
         }
         Handler::Control(handler) => {
+            if !spec.flags.contains(Flags::FAST) {
+                // What it tells or resets includes the commands before it.
+                batch.tally.flush(&node.statistics);
+            }
             handler(&mut Control {
                 request,
                 session,
@@ -230,15 +243,18 @@ fn run(
             })?;
             Ok(None)
         }
-        Handler::Deferred(handler) => handler(&mut Control {
-            request,
-            session,
-            node,
-            reply: &mut reply,
-            unsent_bytes,
-            now_ms,
-        })
-        .map(Some),
+        Handler::Deferred(handler) => {
+            batch.tally.flush(&node.statistics);
+            handler(&mut Control {
+                request,
+                session,
+                node,
+                reply: &mut reply,
+                unsent_bytes,
+                now_ms,
+            })
+            .map(Some)
+        }
         Handler::Container => Err(CommandError::Arity(spec.name.into())),
     }
 }
@@ -256,7 +272,7 @@ fn run_data<'x>(
     let scope = match (spec.locks, spec.keys.single()) {
         (Locks::All, _) => Scope::All,
         (Locks::Keys, Some(index)) => Scope::Key(request.get(index).unwrap_or_default()),
-        (Locks::Keys, None) => Scope::Keys(&mut keys),
+        (Locks::Keys, None) | (Locks::KeysWithUndo, _) => Scope::Keys(&mut keys),
     };
     let database = session.database;
     let mut moment = batch.moment;
@@ -276,61 +292,20 @@ fn run_data<'x>(
         batch.tally.misses += misses;
     }
     if let Some(offset) = transaction.commit() {
+        batch.tally.changes += 1;
         session.barrier = session.barrier.max(Some(offset));
     }
     Ok(())
 }
 
-/// Counters, histogram and slow log.
-#[inline]
-fn finish(
-    node: &Node,
-    session: &mut Session,
-    command: &Command,
-    request: Request<'_>,
-    batch: &mut Batch,
-) {
-    let now = node.ticks.raw();
-    let nanoseconds = node.ticks.delta_as_nanos(batch.ticks, now);
-    batch.ticks = now;
-    batch
-        .tally
-        .call(&node.statistics, command.index, nanoseconds);
-    if batch.config.latency_tracking {
-        node.statistics
-            .command(command.index)
-            .durations
-            .record(nanoseconds);
-    }
-    let limit = batch.config.slowlog_log_slower_than;
-    let microseconds = nanoseconds / 1000;
-    if limit >= 0
-        && microseconds >= limit as u64
-        && !command.spec.flags.contains(Flags::SKIP_SLOWLOG)
-    {
-        let name = session.client.details.lock().name.clone();
-        let redacted = redact(command.spec, request);
-        let request = redacted.as_ref().map_or(request, OwnedRequest::request);
-        let max = batch.config.slowlog_max_len as usize;
-        node.slow_log.push(
-            request,
-            microseconds,
-            batch.moment.now_ms,
-            &session.client.address,
-            &name,
-            max,
-        );
-    }
-}
-
-/// Answers a command that is not executed.
+/// Answers a request that is not executed with an error.
 fn reject(
     node: &Node,
     session: &mut Session,
     command: Option<&Command>,
     error: &CommandError,
     out: &mut Vec<u8>,
-) {
+) -> Outcome {
     if let Some(command) = command {
         node.statistics
             .command(command.index)
@@ -342,24 +317,11 @@ fn reject(
     if session.end_command() {
         out.truncate(start);
     }
+    Outcome::Replied
 }
 
 fn write_error(node: &Node, resp: RespVersion, error: &CommandError, out: &mut Vec<u8>) {
-    let line = error.to_string();
-    node.statistics.count_error(&line);
-    let mut reply = ReplyWriter::new(out, resp);
-    match error {
-        CommandError::Bytes(line) => reply.error(line),
-        _ => reply.error(line),
-    }
-}
-
-fn show_to_monitors(node: &Node, session: &Session, spec: &CommandSpec, request: Request<'_>) {
-    let redacted = redact(spec, request);
-    let request = redacted.as_ref().map_or(request, OwnedRequest::request);
-    let micros = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |elapsed| elapsed.as_micros() as u64);
-    node.monitors
-        .show(micros, session.database, &session.client.address, request);
+    let line = error.to_line();
+    node.statistics.count_error(&String::from_utf8_lossy(&line));
+    ReplyWriter::new(out, resp).error(line);
 }

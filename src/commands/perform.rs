@@ -14,7 +14,7 @@ pub async fn settle(node: &Node, outcome: Outcome, out: &mut Vec<u8>) -> bool {
     match outcome {
         Outcome::Replied => true,
         Outcome::NoRoom(bytes) => {
-            node.engine.log().until_room(bytes).await;
+            node.engine.log().wait_for_room(bytes).await;
             false
         }
         Outcome::Paused(until_ms) => {
@@ -22,7 +22,7 @@ pub async fn settle(node: &Node, outcome: Outcome, out: &mut Vec<u8>) -> bool {
             false
         }
         Outcome::Deferred(deferred) => {
-            out.extend_from_slice(&deferred.await);
+            out.extend_from_slice(&deferred.wait(node).await);
             true
         }
     }
@@ -40,7 +40,7 @@ pub async fn perform(node: &Arc<Node>, session: &mut Session, request: &OwnedReq
         }
     }
     if let Some(barrier) = session.barrier.take() {
-        node.engine.log().until_acknowledged(barrier).await;
+        node.engine.log().wait_until_acknowledged(barrier).await;
     }
     out
 }

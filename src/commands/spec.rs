@@ -23,8 +23,11 @@ pub enum Handler {
 /// Which partitions a data command locks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Locks {
-    /// Those of its keys.
+    /// Those of its keys. A command over exactly one key makes at most one change.
     Keys,
+    /// Those of its keys, and changes can be taken back until all are made: for a command that makes
+    /// several changes to a single key (`MOVE`, in two databases).
+    KeysWithUndo,
     /// All of them.
     All,
 }
@@ -89,6 +92,8 @@ bitflags! {
         const CONNECTION = 1 << 3;
         /// `@dangerous`, where the flag `ADMIN` does not imply it
         const DANGEROUS = 1 << 4;
+        /// `@admin`, where the flag `ADMIN` does not imply it
+        const ADMIN = 1 << 5;
     }
 }
 

@@ -95,20 +95,7 @@ pub fn by_name(name: &[u8]) -> Option<&'static Command> {
 /// The command of a request, its arity checked.
 #[inline]
 pub fn find(request: Request<'_>) -> Result<&'static Command, CommandError> {
-    let command = by_name(request.name()).filter(|command| !command.spec.name.contains('|'));
-    let Some(command) = command else {
-        return Err(unknown(request));
-    };
-    if !command.spec.subcommands.is_empty() && request.len() >= 2 {
-        return find_subcommand(command, request);
-    }
-    check_arity(command, request)
-}
-
-fn check_arity(
-    command: &'static Command,
-    request: Request<'_>,
-) -> Result<&'static Command, CommandError> {
+    let command = lookup(request)?;
     if command.spec.accepts(request.len()) {
         Ok(command)
     } else {
@@ -116,45 +103,61 @@ fn check_arity(
     }
 }
 
-fn find_subcommand(
-    container: &'static Command,
-    request: Request<'_>,
-) -> Result<&'static Command, CommandError> {
-    let word = request.arg(1);
-    let name = [container.spec.name.as_bytes(), b"|", word].concat();
-    match by_name(&name) {
-        Some(command) => check_arity(command, request),
-        // A command such as COMMAND that does something by itself takes no other words.
-        None => {
-            let word: String = String::from_utf8_lossy(&word[..word.len().min(128)]).into_owned();
-            let container = container.spec.name.to_ascii_uppercase();
-            Err(CommandError::err(format_args!(
-                "unknown subcommand '{word}'. Try {container} HELP."
-            )))
-        }
+/// The command of a request, or its subcommand.
+#[inline]
+pub fn lookup(request: Request<'_>) -> Result<&'static Command, CommandError> {
+    let command = by_name(request.name()).filter(|command| !command.spec.name.contains('|'));
+    let Some(command) = command else {
+        return Err(unknown(request));
+    };
+    if command.spec.subcommands.is_empty() {
+        return Ok(command);
+    }
+    match request.get(1) {
+        Some(word) => find_subcommand(command.spec, word),
+        None => Ok(command),
     }
 }
 
-/// Bytes of a client's words that an error repeats.
+fn find_subcommand(container: &CommandSpec, word: &[u8]) -> Result<&'static Command, CommandError> {
+    let name = [container.name.as_bytes(), b"|", word].concat();
+    // A command such as COMMAND that does something by itself takes no other words.
+    by_name(&name).ok_or_else(|| {
+        let after = format!("'. Try {} HELP.", container.name.to_ascii_uppercase());
+        let word = &word[..word.len().min(QUOTED_BYTES_MAX)];
+        CommandError::quoting("ERR unknown subcommand '", word, &after)
+    })
+}
+
+/// Most bytes of a name that an error quotes, and most of all arguments together.
 const QUOTED_BYTES_MAX: usize = 128;
 
-/// The error Redis answers to a command it does not have: with the first arguments, up to 128 bytes in all.
+/// The error Redis answers to a command it does not have: with the first arguments.
 fn unknown(request: Request<'_>) -> CommandError {
-    let clip = |bytes: &'_ [u8], max: usize| bytes[..bytes.len().min(max)].to_vec();
-    let mut line = b"ERR unknown command '".to_vec();
-    line.extend(clip(request.name(), QUOTED_BYTES_MAX));
-    line.extend(b"', with args beginning with: ");
-    let arguments = line.len();
+    let clip = |bytes: &[u8], max: usize| {
+        let bytes = &bytes[..bytes.len().min(max)];
+        bytes
+            .split(|&byte| byte == 0)
+            .next()
+            .unwrap_or_default()
+            .to_vec()
+    };
+    let mut arguments = Vec::new();
     for argument in request.iter().skip(1) {
-        let quoted = line.len() - arguments;
-        if quoted >= QUOTED_BYTES_MAX {
+        if arguments.len() >= QUOTED_BYTES_MAX {
             break;
         }
-        line.push(b'\'');
-        line.extend(clip(argument, QUOTED_BYTES_MAX - quoted));
-        line.extend(b"' ");
+        let left = QUOTED_BYTES_MAX - arguments.len();
+        arguments.extend([b"'", clip(argument, left).as_slice(), b"' "].concat());
     }
-    CommandError::Bytes(line)
+    let name = clip(request.name(), QUOTED_BYTES_MAX);
+    let parts: [&[u8]; 4] = [
+        b"ERR unknown command '",
+        &name,
+        b"', with args beginning with: ",
+        &arguments,
+    ];
+    CommandError::Bytes(parts.concat())
 }
 
 /// Whether a command does anything when called without a subcommand.

@@ -17,7 +17,6 @@ mod error;
 mod example;
 mod file;
 mod flags;
-mod glob;
 mod kind;
 pub mod logging;
 mod parameter;
@@ -41,6 +40,8 @@ pub use values::{
 };
 
 use parameter::{Change, Entry, entries, lookup};
+
+use crate::glob::{self, Case};
 
 /// What the command line asked for.
 #[derive(Debug)]
@@ -103,7 +104,7 @@ impl Config {
                 .collect();
         }
         entries()
-            .filter(|entry| glob::matches(pattern, entry.name().as_bytes()))
+            .filter(|entry| glob::matches(pattern, entry.name().as_bytes(), Case::Insensitive))
             .map(|entry| (Cow::Borrowed(entry.name()), entry.get(self)))
             .collect()
     }

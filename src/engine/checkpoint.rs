@@ -49,6 +49,10 @@ pub struct CheckpointStatus {
     pub made: u64,
     /// When the last good one was finished, Unix milliseconds; of the start if none was.
     pub last_ms: u64,
+    /// When the running one began, Unix milliseconds.
+    pub began_ms: Option<u64>,
+    /// Size of the last good one's file in bytes, if it was made since the start.
+    pub last_bytes: Option<u64>,
     /// How long the last one took.
     pub last_duration: Option<Duration>,
     /// Why the last one failed, if it did.
@@ -59,14 +63,31 @@ pub struct CheckpointStatus {
     pub log_start: LogOffset,
 }
 
+/// The right to make a checkpoint, which only one can have; dropped, it is free again.
+#[derive(Debug)]
+pub struct CheckpointClaim(Arc<Turn>);
+
+/// Whether a checkpoint is being made, and who waits for its end.
+#[derive(Debug, Default)]
+struct Turn {
+    running: AtomicBool,
+    finished: watch::Sender<u64>,
+}
+
+impl Drop for CheckpointClaim {
+    fn drop(&mut self) {
+        self.0.running.store(false, Ordering::Release);
+        self.0.finished.send_modify(|count| *count += 1);
+    }
+}
+
 /// The running checkpoint and the last one.
 pub struct Checkpoints {
     directory: PathBuf,
     next_id: AtomicU64,
-    running: AtomicBool,
+    turn: Arc<Turn>,
     entries: AtomicU64,
     status: Mutex<CheckpointStatus>,
-    finished: watch::Sender<u64>,
 }
 
 impl Checkpoints {
@@ -74,51 +95,60 @@ impl Checkpoints {
         Checkpoints {
             directory,
             next_id: AtomicU64::new(last_id + 1),
-            running: AtomicBool::new(false),
+            turn: Arc::default(),
             entries: AtomicU64::new(0),
             status: Mutex::new(CheckpointStatus {
                 running: false,
                 made: 0,
                 last_ms: crate::clock::Clock::System.now_ms(),
+                began_ms: None,
+                last_bytes: None,
                 last_duration: None,
                 last_error: None,
                 entries: 0,
                 log_start,
             }),
-            finished: watch::Sender::new(0),
         }
+    }
+
+    /// Takes the right to make a checkpoint.
+    pub fn claim(&self) -> Result<CheckpointClaim, CheckpointError> {
+        if self.turn.running.swap(true, Ordering::AcqRel) {
+            return Err(CheckpointError::UnderWay);
+        }
+        self.entries.store(0, Ordering::Relaxed);
+        self.status.lock().began_ms = Some(crate::clock::Clock::System.now_ms());
+        Ok(CheckpointClaim(self.turn.clone()))
     }
 
     /// What is known.
     pub fn status(&self) -> CheckpointStatus {
         let mut status = self.status.lock().clone();
-        status.running = self.running.load(Ordering::Relaxed);
+        status.running = self.turn.running.load(Ordering::Relaxed);
+        status.began_ms = status.began_ms.filter(|_| status.running);
         status.entries = self.entries.load(Ordering::Relaxed);
         status
     }
 
     /// Changes whenever a checkpoint ends, well or not.
     pub fn finished(&self) -> watch::Receiver<u64> {
-        self.finished.subscribe()
+        self.turn.finished.subscribe()
     }
 }
 
 impl Engine {
     /// Makes a checkpoint on the calling thread, which should be one of its own. Lets the log before it go.
-    pub fn checkpoint(&self) -> Result<(), CheckpointError> {
+    pub fn checkpoint(&self, claim: CheckpointClaim) -> Result<(), CheckpointError> {
         let checkpoints = &self.checkpoints;
-        if checkpoints.running.swap(true, Ordering::AcqRel) {
-            return Err(CheckpointError::UnderWay);
-        }
         let began = Instant::now();
-        checkpoints.entries.store(0, Ordering::Relaxed);
         let result = self
             .write_checkpoint()
             .map_err(|error| Arc::<str>::from(error.to_string()));
         let mut status = checkpoints.status.lock();
         status.last_duration = Some(began.elapsed());
         match &result {
-            Ok(log_start) => {
+            Ok((log_start, bytes)) => {
+                status.last_bytes = Some(*bytes);
                 status.made += 1;
                 status.last_ms = crate::clock::Clock::System.now_ms();
                 status.last_error = None;
@@ -132,12 +162,12 @@ impl Engine {
             }
         }
         drop(status);
-        checkpoints.running.store(false, Ordering::Release);
-        checkpoints.finished.send_modify(|count| *count += 1);
+        drop(claim);
         result.map(drop).map_err(CheckpointError::Failed)
     }
 
-    fn write_checkpoint(&self) -> Result<LogOffset, FileError> {
+    /// Returns where the log had got to when it began, and the size of the file in bytes.
+    fn write_checkpoint(&self) -> Result<(LogOffset, u64), FileError> {
         let id = self.checkpoints.next_id.fetch_add(1, Ordering::Relaxed);
         // Whatever the log holds before this point has been applied: the walk will see it.
         let log_start = self.log.appended();
@@ -156,12 +186,12 @@ impl Engine {
                 path: self.checkpoints.directory.clone(),
                 source,
             })?;
-        writer.finish()?;
+        let (_, bytes) = writer.finish()?;
         Checkpoint::remove_older_than(&self.checkpoints.directory, id)?;
         if let Err(error) = self.log.remove_before(log_start) {
             tracing::warn!(%error, "can't remove old log segments; trying again after the next checkpoint");
         }
-        Ok(log_start)
+        Ok((log_start, bytes))
     }
 
     fn write_partition(

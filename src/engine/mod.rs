@@ -16,7 +16,7 @@ use coterie_protocol::{PartitionId, Partitions};
 use crate::store::{AccessClock, Store};
 use crate::wal::{self, Log};
 
-pub use checkpoint::{CheckpointError, CheckpointStatus, Checkpoints};
+pub use checkpoint::{CheckpointClaim, CheckpointError, CheckpointStatus, Checkpoints};
 pub use eviction::{EvictionPolicy, EvictionSettings, OutOfMemory};
 pub use expiry::ExpiryCycle;
 pub use recovery::{RecoveryError, RecoverySummary};

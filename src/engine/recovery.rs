@@ -148,12 +148,17 @@ fn checkpoint_start(directory: &Path) -> Result<LogOffset, RecoveryError> {
 
 /// Compares the number of partitions that log or checkpoint was made with: two bytes, little-endian.
 fn check_layout(configured: Partitions, created: &[u8]) -> Result<(), RecoveryError> {
-    let created = created.first_chunk().map_or(0, |bytes| u16::from_le_bytes(*bytes));
+    let created = created
+        .first_chunk()
+        .map_or(0, |bytes| u16::from_le_bytes(*bytes));
     let configured = configured.count();
     if created == configured {
         Ok(())
     } else {
-        Err(RecoveryError::Partitions { created, configured })
+        Err(RecoveryError::Partitions {
+            created,
+            configured,
+        })
     }
 }
 

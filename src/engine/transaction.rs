@@ -119,9 +119,25 @@ impl<'a> Transaction<'a> {
     /// The live entry of a key, which counts as used.
     #[inline]
     pub fn get(&mut self, database: DatabaseId, key: &[u8]) -> Option<&Entry> {
+        let touch = self.moment.touch;
+        self.look_up(database, key, touch)
+    }
+
+    /// The live entry of a key, which does not count as used (`OBJECT`, `TTL`).
+    pub fn peek(&mut self, database: DatabaseId, key: &[u8]) -> Option<&Entry> {
+        self.look_up(database, key, false)
+    }
+
+    /// Lets a key count as used, whatever the moment says of reading. Returns whether it is there.
+    pub fn touch(&mut self, database: DatabaseId, key: &[u8]) -> bool {
+        self.look_up(database, key, true).is_some()
+    }
+
+    #[inline]
+    fn look_up(&mut self, database: DatabaseId, key: &[u8], touch: bool) -> Option<&Entry> {
         let index = self.guard(key);
-        let touch = self.moment.touch.then_some(&self.moment.access);
-        let found = self.guards[index].get(database, key, self.moment.now_ms, touch);
+        let clock = touch.then_some(&self.moment.access);
+        let found = self.guards[index].get(database, key, self.moment.now_ms, clock);
         match found {
             Some(_) => self.lookups.0 += 1,
             None => self.lookups.1 += 1,
@@ -143,12 +159,6 @@ impl<'a> Transaction<'a> {
     /// See [`Transaction::count_lookups`].
     pub fn counts_lookups(&self) -> bool {
         self.counts_lookups
-    }
-
-    /// The live entry of a key, which does not count as used (`OBJECT`, `TTL`).
-    pub fn peek(&mut self, database: DatabaseId, key: &[u8]) -> Option<&Entry> {
-        let index = self.guard(key);
-        self.guards[index].get(database, key, self.moment.now_ms, None)
     }
 
     /// Makes sure that the log has room for changes of this many bytes in all. Asked before the first change

@@ -12,7 +12,6 @@ use tokio::time::{Instant, timeout_at};
 
 use super::output::OutputLimit;
 use crate::commands::{Batch, Outcome, execute, prefetch, settle};
-use crate::monitor::Monitor;
 use crate::node::Node;
 use crate::session::{ReplyMode, Session};
 
@@ -243,7 +242,11 @@ impl<S: Stream> Connection<S> {
     /// Sends all replies, once what they tell is safe.
     async fn flush(&mut self) -> Result<(), End> {
         if let Some(barrier) = self.session.barrier.take() {
-            self.node.engine.log().until_acknowledged(barrier).await;
+            self.node
+                .engine
+                .log()
+                .wait_until_acknowledged(barrier)
+                .await;
         }
         if self.output.is_empty() {
             return Ok(());
@@ -310,7 +313,9 @@ impl<S: Stream> Connection<S> {
 
     /// Sends a line for every command on the server, until the client leaves or resets.
     async fn monitor(&mut self) -> Result<(), End> {
-        let mut monitor = Monitor::start(&self.node);
+        let Some(mut monitor) = self.session.monitoring.take() else {
+            return Ok(());
+        };
         while self.session.monitor {
             tokio::select! {
                 line = monitor.next() => {

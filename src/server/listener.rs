@@ -115,13 +115,15 @@ pub async fn accept_tcp(listener: TcpListener, node: Arc<Node>, workers: Arc<Wor
             Ok((stream, peer)) => {
                 match prepare_tcp(stream, &node) {
                     Ok((stream, local)) => {
+                        // Here, so that ids are in the order of arrival.
+                        let id = node.clients.next_id();
                         let node = node.clone();
                         workers.spawn(async move {
                         match TcpStream::from_std(stream) {
                             Ok(stream) => {
                                 let descriptor = stream.as_raw_fd();
                                 let is_local = peer.ip().to_canonical().is_loopback();
-                                serve(stream, node, peer.to_string(), local.to_string(), is_local, descriptor).await;
+                                serve(stream, node, id, peer.to_string(), local.to_string(), is_local, descriptor).await;
                             }
                             Err(error) => tracing::debug!(%error, "connection lost on its way to a worker"),
                         }
@@ -166,11 +168,12 @@ pub async fn accept_unix(
             .and_then(|(stream, _)| stream.into_std())
         {
             Ok(stream) => {
+                let id = node.clients.next_id();
                 let (node, address) = (node.clone(), format!("{path}:0"));
                 workers.spawn(async move {
                     if let Ok(stream) = UnixStream::from_std(stream) {
                         let descriptor = stream.as_raw_fd();
-                        serve(stream, node, address.clone(), address, true, descriptor).await;
+                        serve(stream, node, id, address.clone(), address, true, descriptor).await;
                     }
                 });
             }
@@ -197,6 +200,7 @@ impl Drop for Registered {
 async fn serve<S: Stream>(
     mut stream: S,
     node: Arc<Node>,
+    id: u64,
     address: String,
     local_address: String,
     is_local: bool,
@@ -209,7 +213,6 @@ async fn serve<S: Stream>(
         let _ = stream.write_all(PROTECTED.as_bytes()).await;
         return;
     }
-    let id = node.clients.next_id();
     let client = Arc::new(Client::new(
         id,
         address,

@@ -23,14 +23,24 @@ pub struct LfuSettings {
     pub decay_minutes: u32,
 }
 
+/// The time as the access bits hold it under an LRU policy: seconds modulo 2^24.
+pub fn lru_clock(now_ms: u64) -> u32 {
+    (now_ms / 1000) as u32 & LRU_MASK
+}
+
 impl AccessClock {
     /// A clock for one batch; `lfu` when the policy is an LFU one.
     pub fn new(now_ms: u64, lfu: Option<LfuSettings>) -> Self {
         AccessClock { now_ms, lfu }
     }
 
+    /// Whether the bits count uses (LFU policies) rather than tell the last one.
+    pub fn counts_uses(&self) -> bool {
+        self.lfu.is_some()
+    }
+
     fn seconds(&self) -> u32 {
-        (self.now_ms / 1000) as u32 & LRU_MASK
+        lru_clock(self.now_ms)
     }
 
     fn minutes(&self) -> u32 {

@@ -67,6 +67,25 @@ impl Keyspace {
         self.volatile.len()
     }
 
+    /// Memory of the table of entries, in bytes.
+    pub fn table_bytes(&self) -> usize {
+        self.entries.allocated_bytes()
+    }
+
+    /// Memory of the table of keys with an expiry, in bytes.
+    pub fn volatile_table_bytes(&self) -> usize {
+        self.volatile.allocated_bytes()
+    }
+
+    /// What one key adds to the tables on average, in bytes.
+    pub fn table_share(&self, expires: bool) -> usize {
+        let mut share = self.table_bytes() / self.len().max(1);
+        if expires {
+            share += self.volatile_table_bytes() / self.volatile_len().max(1);
+        }
+        share
+    }
+
     /// Memory of entries and tables, in bytes.
     pub fn allocated_bytes(&self) -> usize {
         self.entry_bytes + self.entries.allocated_bytes() + self.volatile.allocated_bytes()

@@ -199,7 +199,8 @@ impl<T: Hashed> Table<T> {
             due.iter()
                 .take_while(|(at, _)| *at <= last)
                 .for_each(|(_, element)| visit(element));
-            return Some(last + 1);
+            from = last + 1;
+            break;
         }
         (from < end).then_some(from)
     }

@@ -327,28 +327,6 @@ impl Log {
         self.shared.progress.subscribe()
     }
 
-    /// Waits, without blocking the thread, until [`Log::room`] may answer something else than that room
-    /// is being prepared.
-    pub async fn until_room(&self, bytes: usize) {
-        let mut changes = self.room_watch();
-        self.make_room(bytes);
-        changes.mark_unchanged();
-        if self.room(bytes) == Err(NoRoom::Preparing) {
-            // Closed only when the process ends.
-            let _ = changes.changed().await;
-        }
-    }
-
-    /// Waits, without blocking the thread, until the record that ends at `offset` may be acknowledged.
-    pub async fn until_acknowledged(&self, offset: LogOffset) {
-        if self.acknowledged_when(offset) {
-            return;
-        }
-        let mut progress = self.progress_watch();
-        // Closed only when the process ends.
-        let _ = progress.wait_for(|_| self.acknowledged_when(offset)).await;
-    }
-
     /// Changes the durability, for records already waiting too.
     pub fn set_durability(&self, durability: Durability) {
         let mut tail = self.shared.tail.lock();

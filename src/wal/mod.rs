@@ -31,6 +31,7 @@ mod segment;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 pub use error::{NoRoom, OpenError};
 pub use files::{File, Files, SystemFiles};

@@ -82,6 +82,14 @@ impl<'a> Request<'a> {
         self.get(0).unwrap_or_default()
     }
 
+    /// The request that begins at argument `index`: empty if there are not more arguments than that.
+    pub fn skip(&self, index: usize) -> Request<'a> {
+        Request {
+            bytes: self.bytes,
+            spans: self.spans.get(index..).unwrap_or_default(),
+        }
+    }
+
     /// All arguments in order, the command's name first.
     pub fn iter(
         &self,

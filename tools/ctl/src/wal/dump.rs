@@ -81,7 +81,12 @@ fn print(record: &Record<'_>, limit: usize, output: &mut dyn Write) -> Result<()
 fn print_effect(effect: &Effect<'_>, limit: usize, output: &mut dyn Write) -> std::io::Result<()> {
     let text = |bytes| Text(bytes, limit);
     match *effect {
-        Effect::Put { key, value, expire_at, .. } => {
+        Effect::Put {
+            key,
+            value,
+            expire_at,
+            ..
+        } => {
             write!(output, " put {} {}", text(key), text(value))?;
             expire_at.map_or(Ok(()), |at| write!(output, " expire-at={at}"))
         }
@@ -105,7 +110,11 @@ struct Text<'a>(&'a [u8], usize);
 impl std::fmt::Display for Text<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let shown = &self.0[..self.0.len().min(self.1)];
-        let rest = if shown.len() < self.0.len() { "…" } else { "" };
+        let rest = if shown.len() < self.0.len() {
+            "…"
+        } else {
+            ""
+        };
         write!(f, "\"{}\"{rest}", shown.escape_ascii())
     }
 }

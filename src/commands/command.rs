@@ -1,6 +1,0 @@
-//! COMMAND: the command table, told to clients.
-
-use super::spec::CommandSpec;
-
-/// The family's part of the command table.
-pub static COMMANDS: &[CommandSpec] = &[];

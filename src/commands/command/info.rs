@@ -1,0 +1,158 @@
+//! The entry of a command in `COMMAND` and `COMMAND INFO`.
+
+use coterie_protocol::ReplyWriter;
+
+use crate::commands::{Categories, CommandSpec, Flags, KeyFlags, KeySpec, Keys};
+
+/// Flags in the order of Redis. It does not tell `MAY_REPLICATE`.
+const FLAGS: &[(Flags, &str)] = &[
+    (Flags::WRITE, "write"),
+    (Flags::READONLY, "readonly"),
+    (Flags::DENYOOM, "denyoom"),
+    (Flags::ADMIN, "admin"),
+    (Flags::PUBSUB, "pubsub"),
+    (Flags::NOSCRIPT, "noscript"),
+    (Flags::BLOCKING, "blocking"),
+    (Flags::LOADING, "loading"),
+    (Flags::STALE, "stale"),
+    (Flags::SKIP_MONITOR, "skip_monitor"),
+    (Flags::SKIP_SLOWLOG, "skip_slowlog"),
+    (Flags::FAST, "fast"),
+    (Flags::NO_AUTH, "no_auth"),
+    (Flags::NO_ASYNC_LOADING, "no_async_loading"),
+    (Flags::NO_MULTI, "no_multi"),
+    (Flags::MOVABLEKEYS, "movablekeys"),
+    (Flags::NO_MANDATORY_KEYS, "no_mandatory_keys"),
+    (Flags::ALLOW_BUSY, "allow_busy"),
+];
+
+/// Flags of keys, in the order of Redis.
+const KEY_FLAGS: &[(KeyFlags, &str)] = &[
+    (KeyFlags::RO, "RO"),
+    (KeyFlags::RW, "RW"),
+    (KeyFlags::OW, "OW"),
+    (KeyFlags::RM, "RM"),
+    (KeyFlags::ACCESS, "access"),
+    (KeyFlags::UPDATE, "update"),
+    (KeyFlags::INSERT, "insert"),
+    (KeyFlags::DELETE, "delete"),
+    (KeyFlags::NOT_KEY, "not_key"),
+    (KeyFlags::INCOMPLETE, "incomplete"),
+    (KeyFlags::VARIABLE_FLAGS, "variable_flags"),
+];
+
+/// Whether a command is in an ACL category.
+type Membership = fn(&CommandSpec) -> bool;
+
+/// ACL categories in the order of Redis, those included that follow from the flags.
+const CATEGORIES: &[(&str, Membership)] = &[
+    ("keyspace", |spec| {
+        spec.categories.contains(Categories::KEYSPACE)
+    }),
+    ("read", |spec| spec.flags.contains(Flags::READONLY)),
+    ("write", |spec| spec.flags.contains(Flags::WRITE)),
+    ("string", |spec| {
+        spec.categories.contains(Categories::STRING)
+    }),
+    ("bitmap", |spec| {
+        spec.categories.contains(Categories::BITMAP)
+    }),
+    ("pubsub", |spec| spec.flags.contains(Flags::PUBSUB)),
+    ("admin", |spec| spec.flags.contains(Flags::ADMIN)),
+    ("fast", |spec| spec.flags.contains(Flags::FAST)),
+    ("slow", |spec| !spec.flags.contains(Flags::FAST)),
+    ("blocking", |spec| spec.flags.contains(Flags::BLOCKING)),
+    ("dangerous", |spec| {
+        spec.flags.contains(Flags::ADMIN) || spec.categories.contains(Categories::DANGEROUS)
+    }),
+    ("connection", |spec| {
+        spec.categories.contains(Categories::CONNECTION)
+    }),
+];
+
+/// The ACL categories of a command, without `@`.
+pub fn categories(spec: &CommandSpec) -> impl Iterator<Item = &'static str> {
+    let of_spec =
+        move |(name, is_member): &(&'static str, Membership)| is_member(spec).then_some(*name);
+    CATEGORIES.iter().filter_map(of_spec)
+}
+
+/// Writes the entry of a command, with those of its subcommands.
+pub fn write(reply: &mut ReplyWriter<'_>, spec: &CommandSpec) {
+    reply.array(10);
+    reply.bulk(spec.name.as_bytes());
+    reply.integer(spec.arity.into());
+    let names = FLAGS.iter().filter(|(flag, _)| spec.flags.contains(*flag));
+    write_set(reply, names.map(|(_, name)| *name));
+    let (first, last, step) = match spec.keys {
+        Keys::None => (0, 0, 0),
+        Keys::Range { first, last, step } => (first as i64, last as i64, step as i64),
+    };
+    reply.integer(first);
+    reply.integer(last);
+    reply.integer(step);
+    let names: Vec<String> = categories(spec).map(|name| format!("@{name}")).collect();
+    write_set(reply, names.iter().map(String::as_str));
+    reply.set(spec.tips.len());
+    spec.tips.iter().for_each(|tip| reply.bulk(tip.as_bytes()));
+    reply.set(spec.key_specs.len());
+    spec.key_specs
+        .iter()
+        .for_each(|key_spec| write_key_spec(reply, key_spec));
+    if spec.subcommands.is_empty() {
+        reply.set(0);
+    } else {
+        reply.array(spec.subcommands.len());
+        spec.subcommands
+            .iter()
+            .for_each(|subcommand| write(reply, subcommand));
+    }
+}
+
+fn write_key_spec(reply: &mut ReplyWriter<'_>, spec: &KeySpec) {
+    reply.map(if spec.notes.is_empty() { 3 } else { 4 });
+    if !spec.notes.is_empty() {
+        reply.bulk(b"notes");
+        reply.bulk(spec.notes.as_bytes());
+    }
+    reply.bulk(b"flags");
+    write_key_flags(reply, spec.flags);
+    reply.bulk(b"begin_search");
+    write_step(reply, "index", &[("index", spec.index as i64)]);
+    reply.bulk(b"find_keys");
+    let range = [
+        ("lastkey", spec.last as i64),
+        ("keystep", spec.step as i64),
+        ("limit", spec.limit as i64),
+    ];
+    write_step(reply, "range", &range);
+}
+
+/// One of the two steps to the keys of a specification.
+fn write_step(reply: &mut ReplyWriter<'_>, kind: &str, numbers: &[(&str, i64)]) {
+    reply.map(2);
+    reply.bulk(b"type");
+    reply.bulk(kind.as_bytes());
+    reply.bulk(b"spec");
+    reply.map(numbers.len());
+    for &(name, number) in numbers {
+        reply.bulk(name.as_bytes());
+        reply.integer(number);
+    }
+}
+
+/// Writes what a command does with a key.
+pub fn write_key_flags(reply: &mut ReplyWriter<'_>, flags: KeyFlags) {
+    let names = KEY_FLAGS.iter().filter(|(flag, _)| flags.contains(*flag));
+    write_set(reply, names.map(|(_, name)| *name));
+}
+
+fn write_set<'n>(reply: &mut ReplyWriter<'_>, names: impl Iterator<Item = &'n str>) {
+    let mark = reply.begin_set();
+    let mut count = 0;
+    for name in names {
+        reply.simple(name);
+        count += 1;
+    }
+    reply.end_set(mark, count);
+}

@@ -1,6 +1,0 @@
-//! DEBUG: for tests.
-
-use super::spec::CommandSpec;
-
-/// The family's part of the command table.
-pub static COMMANDS: &[CommandSpec] = &[];

@@ -1,0 +1,122 @@
+//! `DEBUG DIGEST` and `DIGEST-VALUE`: checksums of the data, independent of order, memory layout and restarts.
+
+use std::sync::Arc;
+
+use coterie_protocol::{DatabaseId, PartitionId};
+use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
+
+use super::{Outcome, answer};
+use crate::commands::call::Control;
+use crate::engine::Scope;
+use crate::node::Node;
+use crate::store::Entry;
+
+/// Entries hashed under one lock.
+const SLICE_ENTRIES: usize = 64;
+
+/// 160 bits, as wide as Redis'. Digests of different keys are combined by exclusive or.
+#[derive(Clone, Copy, Default)]
+struct Digest {
+    low: u128,
+    high: u32,
+}
+
+impl Digest {
+    fn of(bytes: &Xxh3) -> Self {
+        let low = bytes.digest128();
+        let high = xxh3_64_with_seed(&low.to_le_bytes(), bytes.digest()) as u32;
+        Digest { low, high }
+    }
+
+    fn add(&mut self, other: Digest) {
+        self.low ^= other.low;
+        self.high ^= other.high;
+    }
+
+    fn text(self) -> String {
+        format!("{:032x}{:08x}", self.low, self.high)
+    }
+}
+
+fn add_value(hash: &mut Xxh3, entry: &Entry) {
+    hash.update(&entry.expire_at().unwrap_or(u64::MAX).to_le_bytes());
+    hash.update(entry.value());
+}
+
+fn digest_of_entry(database: DatabaseId, entry: &Entry) -> Digest {
+    let mut hash = Xxh3::new();
+    hash.update(&database.0.to_le_bytes());
+    hash.update(&(entry.key().len() as u64).to_le_bytes());
+    hash.update(entry.key());
+    add_value(&mut hash, entry);
+    Digest::of(&hash)
+}
+
+/// Of every database. Changes made meanwhile are in it or not.
+pub(super) fn digest(call: &mut Control<'_, '_>) -> Outcome {
+    let (node, resp) = (call.node.clone(), call.session.resp);
+    Ok(Box::pin(async move {
+        let mut total = Digest::default();
+        for id in node.engine.store().ids() {
+            add_partition(&node, id, &mut total).await;
+        }
+        answer(resp, |reply| reply.simple(total.text())).await
+    }))
+}
+
+async fn add_partition(node: &Arc<Node>, id: PartitionId, total: &mut Digest) {
+    let now_ms = node.now_ms();
+    let databases = node.engine.store().lock(id).databases();
+    for database in databases {
+        let mut position = Some(0);
+        while let Some(from) = position {
+            position = node
+                .engine
+                .store()
+                .lock(id)
+                .keyspace(database)
+                .and_then(|keyspace| {
+                    keyspace.scan(from, SLICE_ENTRIES, |entry| {
+                        if !entry.is_expired(now_ms) {
+                            total.add(digest_of_entry(database, entry));
+                        }
+                    })
+                });
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Of the values of some keys of the session's database; zeros for a key that is not there.
+pub(super) fn digest_values(call: &mut Control<'_, '_>) -> Outcome {
+    let (node, resp) = (call.node.clone(), call.session.resp);
+    let database = call.session.database;
+    let keys: Vec<Vec<u8>> = call.request.iter().skip(2).map(<[u8]>::to_vec).collect();
+    Ok(Box::pin(async move {
+        let mut digests = Vec::with_capacity(keys.len());
+        for key in &keys {
+            digests.push(digest_of_value(&node, database, key));
+            tokio::task::yield_now().await;
+        }
+        let write = |reply: &mut coterie_protocol::ReplyWriter<'_>| {
+            reply.array(digests.len());
+            digests
+                .iter()
+                .for_each(|digest| reply.simple(digest.text()));
+        };
+        answer(resp, write).await
+    }))
+}
+
+fn digest_of_value(node: &Node, database: DatabaseId, key: &[u8]) -> Digest {
+    let moment = node.moment(&node.config.load());
+    let mut payload = Vec::new();
+    let mut transaction = node.engine.begin(Scope::Key(key), moment, &mut payload);
+    transaction
+        .peek(database, key)
+        .map_or_else(Digest::default, |entry| {
+            let mut hash = Xxh3::new();
+            add_value(&mut hash, entry);
+            Digest::of(&hash)
+        })
+}

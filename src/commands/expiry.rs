@@ -1,6 +1,0 @@
-//! Expiry times of keys.
-
-use super::spec::CommandSpec;
-
-/// The family's part of the command table.
-pub static COMMANDS: &[CommandSpec] = &[];

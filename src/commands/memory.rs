@@ -1,6 +1,0 @@
-//! MEMORY: what keys and the server take.
-
-use super::spec::CommandSpec;
-
-/// The family's part of the command table.
-pub static COMMANDS: &[CommandSpec] = &[];

@@ -1,6 +1,0 @@
-//! Walks over the keyspace: SCAN, KEYS, RANDOMKEY.
-
-use super::spec::CommandSpec;
-
-/// The family's part of the command table.
-pub static COMMANDS: &[CommandSpec] = &[];

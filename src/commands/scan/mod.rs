@@ -1,0 +1,223 @@
+//! Walks over the keyspace: SCAN, KEYS, RANDOMKEY, DBSIZE.
+//!
+//! They lock one partition at a time, for a slice of its keys, and let others run in between. What is there
+//! during the whole walk is seen, exactly once.
+
+mod table;
+mod walk;
+
+use std::sync::Arc;
+
+use coterie_protocol::text::parse_i64;
+use coterie_protocol::{DatabaseId, PartitionId, ReplyWriter};
+
+use super::{CommandError, CommandResult, Control, Deferred};
+use crate::glob::{self, Case};
+use crate::node::Node;
+use crate::store::Entry;
+use walk::{Cursor, Turn, Walk};
+
+pub use table::COMMANDS;
+
+/// Keys visited under one lock.
+const SLICE: usize = 256;
+/// Keys that a `SCAN` without `COUNT` visits.
+const DEFAULT_COUNT: usize = 10;
+/// A `SCAN` looks at this many partitions and slices for each key it was asked for, as Redis does with
+/// buckets…
+const STEPS_PER_KEY: usize = 10;
+/// … and at this many at least: a small or empty database takes one call, or few.
+const STEPS_MIN: usize = 1024;
+/// Random keys that may turn out to be expired before `RANDOMKEY` takes the next best.
+const RANDOM_TRIES: usize = 100;
+
+/// What keys a walk is about.
+struct Filter {
+    /// `None` for every name.
+    pattern: Option<Vec<u8>>,
+    /// No key has the type that was asked for.
+    nothing: bool,
+}
+
+impl Filter {
+    fn new(pattern: &[u8]) -> Self {
+        Filter {
+            pattern: (pattern != b"*").then(|| pattern.to_vec()),
+            nothing: false,
+        }
+    }
+
+    fn accepts(&self, entry: &Entry) -> bool {
+        let matches = |pattern: &Vec<u8>| glob::matches(pattern, entry.key(), Case::Sensitive);
+        !self.nothing && self.pattern.as_ref().is_none_or(matches)
+    }
+}
+
+fn keys(control: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
+    let filter = Filter::new(control.request.arg(1));
+    let mut walk = Walk::new(control, Cursor::START);
+    let resp = control.session.resp;
+    Ok(Box::pin(async move {
+        let mut out = Vec::new();
+        let mut reply = ReplyWriter::new(&mut out, resp);
+        let start = reply.begin_array();
+        let mut found = 0;
+        let mut turn = Turn::begin();
+        while !walk.is_over() {
+            walk.step(SLICE, |entry| {
+                if filter.accepts(entry) {
+                    reply.bulk(entry.key());
+                    found += 1;
+                }
+            });
+            turn.end_if_long().await;
+        }
+        reply.end_array(start, found);
+        out
+    }))
+}
+
+fn scan(control: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
+    let cursor = Cursor::parse(control.request.arg(1))?;
+    let (count, filter) = parse_scan_options(control)?;
+    let mut walk = Walk::new(control, cursor);
+    let resp = control.session.resp;
+    Ok(Box::pin(async move {
+        let mut elements = Vec::new();
+        let mut found = 0;
+        let mut left = count;
+        let mut turn = Turn::begin();
+        for _ in 0..count.saturating_mul(STEPS_PER_KEY).max(STEPS_MIN) {
+            let mut reply = ReplyWriter::new(&mut elements, resp);
+            let visited = walk.step(left.min(SLICE), |entry| {
+                if filter.accepts(entry) {
+                    reply.bulk(entry.key());
+                    found += 1;
+                }
+            });
+            left = left.saturating_sub(visited);
+            if left == 0 || walk.is_over() {
+                break;
+            }
+            turn.end_if_long().await;
+        }
+        let mut out = Vec::with_capacity(elements.len() + 64);
+        let mut reply = ReplyWriter::new(&mut out, resp);
+        reply.array(2);
+        reply.bulk_display(walk.cursor());
+        reply.array(found);
+        reply.raw(&elements);
+        out
+    }))
+}
+
+/// `COUNT`, and what `MATCH` and `TYPE` say.
+fn parse_scan_options(control: &Control<'_, '_>) -> Result<(usize, Filter), CommandError> {
+    let (mut count, mut filter) = (DEFAULT_COUNT, Filter::new(b"*"));
+    let mut words = control.request.iter().skip(2);
+    while let Some(word) = words.next() {
+        let value = words.next().ok_or(CommandError::Syntax)?;
+        if word.eq_ignore_ascii_case(b"count") {
+            let number = parse_i64(value).ok_or(CommandError::NotInteger)?;
+            if number < 1 {
+                return Err(CommandError::Syntax);
+            }
+            count = usize::try_from(number).unwrap_or(usize::MAX);
+        } else if word.eq_ignore_ascii_case(b"match") {
+            filter.pattern = Filter::new(value).pattern;
+        } else if word.eq_ignore_ascii_case(b"type") {
+            filter.nothing = !value.eq_ignore_ascii_case(b"string");
+        } else {
+            return Err(CommandError::Syntax);
+        }
+    }
+    Ok((count, filter))
+}
+
+fn randomkey(control: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
+    let node = control.node.clone();
+    let (database, now_ms) = (control.session.database, control.now_ms);
+    let mut walk = Walk::new(control, Cursor::START);
+    let resp = control.session.resp;
+    Ok(Box::pin(async move {
+        let mut turn = Turn::begin();
+        let mut key = None;
+        for _ in 0..RANDOM_TRIES {
+            match sample(&node, database, now_ms) {
+                Sample::Empty => walk.end(),
+                Sample::Expired => {}
+                Sample::Live(live) => key = Some(live),
+            }
+            if key.is_some() || walk.is_over() {
+                break;
+            }
+            turn.end_if_long().await;
+        }
+        // Nearly all keys are expired, and the cycle that removes them comes later: any live one will do.
+        while key.is_none() && !walk.is_over() {
+            walk.step(SLICE, |entry| key = Some(entry.key().to_vec()));
+            turn.end_if_long().await;
+        }
+        let mut out = Vec::new();
+        let mut reply = ReplyWriter::new(&mut out, resp);
+        match key {
+            Some(key) => reply.bulk(&key),
+            None => reply.null(),
+        }
+        out
+    }))
+}
+
+/// A key taken at random.
+enum Sample {
+    /// There is none.
+    Empty,
+    /// Its time is over, or it has just gone.
+    Expired,
+    /// A good one.
+    Live(Vec<u8>),
+}
+
+/// Chooses a partition by its number of keys, and one of its keys.
+fn sample(node: &Arc<Node>, database: DatabaseId, now_ms: u64) -> Sample {
+    let store = node.engine.store();
+    let sizes: Vec<usize> = store.ids().map(|id| keys_in(node, id, database)).collect();
+    let total: usize = sizes.iter().sum();
+    if total == 0 {
+        return Sample::Empty;
+    }
+    let mut rank = rand::random_range(0..total);
+    let chosen = store.ids().zip(sizes).find(|(_, size)| {
+        let is_here = rank < *size;
+        rank = rank.saturating_sub(*size);
+        is_here
+    });
+    let mut sample = Sample::Expired;
+    if let Some((id, _)) = chosen
+        && let Some(keyspace) = store.lock(id).keyspace(database)
+    {
+        keyspace.sample(rand::random(), 1, false, |entry| {
+            if !entry.is_expired(now_ms) {
+                sample = Sample::Live(entry.key().to_vec());
+            }
+        });
+    }
+    sample
+}
+
+/// Number of keys of a database in one partition.
+fn keys_in(node: &Node, id: PartitionId, database: DatabaseId) -> usize {
+    let partition = node.engine.store().lock(id);
+    partition
+        .keyspace(database)
+        .map_or(0, |keyspace| keyspace.len())
+}
+
+/// Expired keys count until they are removed, as in Redis.
+fn dbsize(control: &mut Control<'_, '_>) -> CommandResult {
+    let (node, database) = (control.node, control.session.database);
+    let ids = node.engine.store().ids();
+    let total: usize = ids.map(|id| keys_in(node, id, database)).sum();
+    control.reply.integer(total as i64);
+    Ok(())
+}

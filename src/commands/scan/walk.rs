@@ -1,0 +1,180 @@
+//! A walk over the keys of one database, partition by partition, that can stop anywhere and be gone on with.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use coterie_protocol::{DatabaseId, PartitionId};
+
+use crate::commands::{CommandError, Control};
+use crate::node::Node;
+use crate::store::{Entry, POSITION_BITS};
+
+/// A walk works this long before others on its thread get their turn.
+const WORK: Duration = Duration::from_micros(300);
+
+/// Where a walk goes on: a partition and a position in it, in one number below 2^53, which every client can
+/// hold. 0 is the start, and the end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Cursor {
+    partition: u64,
+    position: u64,
+}
+
+impl Cursor {
+    /// Where every walk starts.
+    pub const START: Cursor = Cursor {
+        partition: 0,
+        position: 0,
+    };
+
+    /// A cursor as clients send it back. What no walk ever gave is somewhere, or behind the end. Redis reads
+    /// it with C's `strtoul`: a sign may come first, nothing counts as 0, and what follows a zero byte is not
+    /// seen.
+    pub fn parse(text: &[u8]) -> Result<Self, CommandError> {
+        let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
+        let (negative, digits) = match text {
+            [b'-', digits @ ..] => (true, digits),
+            [b'+', digits @ ..] => (false, digits),
+            digits => (false, digits),
+        };
+        let number = digits.iter().try_fold(0u64, |number, byte| {
+            let digit = byte.is_ascii_digit().then(|| byte - b'0')?;
+            number.checked_mul(10)?.checked_add(digit.into())
+        });
+        let is_lone_sign = digits.is_empty() && !text.is_empty();
+        let number = number
+            .filter(|_| !is_lone_sign)
+            .ok_or(CommandError::line("ERR invalid cursor"))?;
+        let number = if negative {
+            number.wrapping_neg()
+        } else {
+            number
+        };
+        Ok(Cursor {
+            partition: number >> POSITION_BITS,
+            position: number & ((1 << POSITION_BITS) - 1),
+        })
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (self.partition << POSITION_BITS | self.position).fmt(f)
+    }
+}
+
+/// See the module.
+pub struct Walk {
+    node: Arc<Node>,
+    database: DatabaseId,
+    now_ms: u64,
+    at: Cursor,
+    is_over: bool,
+}
+
+impl Walk {
+    /// A walk over the session's database from a cursor on.
+    pub fn new(control: &Control<'_, '_>, from: Cursor) -> Self {
+        let partitions = u64::from(control.node.engine.store().layout().count());
+        Walk {
+            node: control.node.clone(),
+            database: control.session.database,
+            now_ms: control.now_ms,
+            at: from,
+            is_over: from.partition >= partitions,
+        }
+    }
+
+    /// Visits about `count` keys of one partition, those of them that are not expired. Returns how many were
+    /// passed, the expired ones included: none if the partition is at its end.
+    pub fn step(&mut self, count: usize, mut visit: impl FnMut(&Entry)) -> usize {
+        let mut passed = 0;
+        if self.is_over {
+            return passed;
+        }
+        let store = self.node.engine.store();
+        let partition = store.lock(PartitionId(self.at.partition as u16));
+        let next = partition.keyspace(self.database).and_then(|keyspace| {
+            keyspace.scan(self.at.position, count, |entry| {
+                passed += 1;
+                if !entry.is_expired(self.now_ms) {
+                    visit(entry);
+                }
+            })
+        });
+        match next {
+            Some(position) => self.at.position = position,
+            None => {
+                self.at.partition += 1;
+                self.at.position = 0;
+                self.is_over = self.at.partition >= u64::from(store.layout().count());
+            }
+        }
+        passed
+    }
+
+    /// Whether everything was visited.
+    pub fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    /// Leaves the rest.
+    pub fn end(&mut self) {
+        self.is_over = true;
+    }
+
+    /// Where to go on.
+    pub fn cursor(&self) -> Cursor {
+        if self.is_over { Cursor::START } else { self.at }
+    }
+}
+
+/// A task's turn on its thread, which it gives up when it has lasted long enough.
+pub struct Turn {
+    since: Instant,
+}
+
+impl Turn {
+    /// A turn that begins now.
+    pub fn begin() -> Self {
+        Turn {
+            since: Instant::now(),
+        }
+    }
+
+    /// Lets others run, if it is time.
+    pub async fn end_if_long(&mut self) {
+        if self.since.elapsed() >= WORK {
+            tokio::task::yield_now().await;
+            self.since = Instant::now();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cursors_come_back() {
+        let cursor = Cursor {
+            partition: 16383,
+            position: (1 << POSITION_BITS) - 1,
+        };
+        let text = cursor.to_string();
+        assert!(text.parse::<u64>().is_ok_and(|number| number < 1 << 53));
+        assert_eq!(Cursor::parse(text.as_bytes()).ok(), Some(cursor));
+    }
+
+    #[test]
+    fn cursors_are_read_as_c_reads_them() {
+        for text in ["", "0", "+0", "-0", "000", "0\0x"] {
+            assert_eq!(Cursor::parse(text.as_bytes()).ok(), Some(Cursor::START));
+        }
+        for text in ["-", "+", " 0", "0 ", "1x", "18446744073709551616"] {
+            assert!(Cursor::parse(text.as_bytes()).is_err(), "{text:?}");
+        }
+        assert!(Cursor::parse(b"-1").is_ok());
+    }
+}
