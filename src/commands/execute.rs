@@ -278,15 +278,14 @@ fn run_data<'x>(
     handler: fn(&mut Call<'_, '_>) -> CommandResult,
 ) -> CommandResult {
     let mut keys = spec.keys.of(request);
-    let scope = match (spec.locks, spec.keys.single()) {
-        (Locks::All, _) => Scope::All,
-        (Locks::Keys, Some(index)) => Scope::Key(request.get(index).unwrap_or_default()),
-        (Locks::Keys, None) | (Locks::KeysWithUndo, _) => Scope::Keys(&mut keys),
+    let scope = match spec.locks {
+        Locks::All => Scope::All,
+        Locks::Keys if keys.len() == 1 => Scope::Key(keys.next().unwrap_or_default()),
+        Locks::Keys | Locks::KeysWithUndo => Scope::Keys(&mut keys),
     };
     let database = session.database;
     let mut moment = batch.moment;
-    // TOUCH is there to count as use.
-    moment.touch = !session.no_touch || spec.name == "touch";
+    moment.touch = !session.no_touch;
     let mut transaction = node.engine.begin(scope, moment, &mut session.payload);
     handler(&mut Call {
         request,
