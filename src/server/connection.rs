@@ -329,6 +329,10 @@ impl<S: Stream> Connection<S> {
                     if self.session.close_after_reply {
                         return Err(End::Closed);
                     }
+                    // It was reset, and began again.
+                    if let Some(next) = self.session.monitoring.take() {
+                        monitor = next;
+                    }
                 }
             }
         }
