@@ -84,22 +84,7 @@ pub fn execute(
     let start = out.len();
     let command = match table::find(request) {
         Ok(command) => command,
-        Err(error) => {
-            session.last_command = match error {
-                CommandError::Arity(Cow::Borrowed(name)) => name,
-                _ => "NULL",
-            };
-            if is_http(request) {
-                tracing::debug!(
-                    address = session.client.address,
-                    "closed: speaks HTTP, not RESP"
-                );
-                session.close_after_reply = true;
-                return Outcome::Replied;
-            }
-            let named = table::by_name(session.last_command.as_bytes());
-            return reject(node, session, named, &error, out);
-        }
+        Err(error) => return refuse(node, session, request, &error, out),
     };
     session.last_command = command.spec.name;
     if let Err(error) = admit(session, command.spec, &batch.config) {
@@ -149,6 +134,30 @@ pub fn execute(
         out.truncate(start);
     }
     outcome
+}
+
+/// Answers a request that is no command, or has the wrong number of arguments for it.
+fn refuse(
+    node: &Node,
+    session: &mut Session,
+    request: Request<'_>,
+    error: &CommandError,
+    out: &mut Vec<u8>,
+) -> Outcome {
+    session.last_command = match error {
+        CommandError::Arity(Cow::Borrowed(name)) => name,
+        _ => "NULL",
+    };
+    if is_http(request) {
+        tracing::debug!(
+            address = session.client.address,
+            "closed: speaks HTTP, not RESP"
+        );
+        session.close_after_reply = true;
+        return Outcome::Replied;
+    }
+    let named = table::by_name(session.last_command.as_bytes());
+    reject(node, session, named, error, out)
 }
 
 /// Whether a request comes from a browser, which some web page may have made send it: `POST / HTTP/1.1`, `Host: …`.
@@ -269,15 +278,14 @@ fn run_data<'x>(
     handler: fn(&mut Call<'_, '_>) -> CommandResult,
 ) -> CommandResult {
     let mut keys = spec.keys.of(request);
-    let scope = match (spec.locks, spec.keys.single()) {
-        (Locks::All, _) => Scope::All,
-        (Locks::Keys, Some(index)) => Scope::Key(request.get(index).unwrap_or_default()),
-        (Locks::Keys, None) | (Locks::KeysWithUndo, _) => Scope::Keys(&mut keys),
+    let scope = match spec.locks {
+        Locks::All => Scope::All,
+        Locks::Keys if keys.len() == 1 => Scope::Key(keys.next().unwrap_or_default()),
+        Locks::Keys | Locks::KeysWithUndo => Scope::Keys(&mut keys),
     };
     let database = session.database;
     let mut moment = batch.moment;
-    // TOUCH is there to count as use.
-    moment.touch = !session.no_touch || spec.name == "touch";
+    moment.touch = !session.no_touch;
     let mut transaction = node.engine.begin(scope, moment, &mut session.payload);
     handler(&mut Call {
         request,

@@ -23,7 +23,7 @@ pub enum Handler {
 /// Which partitions a data command locks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Locks {
-    /// Those of its keys. A command over exactly one key makes at most one change.
+    /// Those of its keys. A command that is called with exactly one key makes at most one change.
     Keys,
     /// Those of its keys, and changes can be taken back until all are made: for a command that makes
     /// several changes to a single key (`MOVE`, in two databases).
@@ -143,7 +143,8 @@ impl Keys {
     }
 
     /// The keys of a request.
-    pub fn of<'a>(self, request: Request<'a>) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    #[inline]
+    pub fn of<'a>(self, request: Request<'a>) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'a> {
         let count = request.len();
         let (first, end, step) = match self {
             Keys::None => (0, 0, 1),

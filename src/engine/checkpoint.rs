@@ -20,10 +20,10 @@ use crate::store::{Entry, Keyspace, Parts};
 use crate::wal::LogOffset;
 use crate::wal::checkpoint::{Checkpoint, CheckpointError as FileError, CheckpointWriter};
 
-/// Entries encoded under one lock: some tens of microseconds.
-const SLICE_ENTRIES: usize = 64;
-/// A block is written when it has grown past this.
-const BLOCK_BYTES: usize = 128 * 1024;
+/// Entries encoded under one lock: some tens of microseconds, unless they are large. Tests take small bites.
+const SLICE_ENTRIES: usize = if cfg!(test) { 2 } else { 64 };
+/// A slice ends, and a block is written, when the block has grown past this.
+const BLOCK_BYTES: usize = if cfg!(test) { 128 } else { 128 * 1024 };
 /// The walk rests this many times as long as it works, so that commands on the same core go on.
 const REST_FACTOR: u32 = 1;
 /// It works this long before it rests.
@@ -139,10 +139,20 @@ impl Checkpoints {
 impl Engine {
     /// Makes a checkpoint on the calling thread, which should be one of its own. Lets the log before it go.
     pub fn checkpoint(&self, claim: CheckpointClaim) -> Result<(), CheckpointError> {
+        let mut pace = Pace::default();
+        self.checkpoint_with(claim, &mut || pace.rest())
+    }
+
+    /// Makes a checkpoint, and calls `rest` between slices, when nothing is locked.
+    pub(super) fn checkpoint_with(
+        &self,
+        claim: CheckpointClaim,
+        rest: &mut dyn FnMut(),
+    ) -> Result<(), CheckpointError> {
         let checkpoints = &self.checkpoints;
         let began = Instant::now();
         let result = self
-            .write_checkpoint()
+            .write_checkpoint(rest)
             .map_err(|error| Arc::<str>::from(error.to_string()));
         let mut status = checkpoints.status.lock();
         status.last_duration = Some(began.elapsed());
@@ -167,20 +177,20 @@ impl Engine {
     }
 
     /// Returns where the log had got to when it began, and the size of the file in bytes.
-    fn write_checkpoint(&self) -> Result<(LogOffset, u64), FileError> {
+    fn write_checkpoint(&self, rest: &mut dyn FnMut()) -> Result<(LogOffset, u64), FileError> {
         let id = self.checkpoints.next_id.fetch_add(1, Ordering::Relaxed);
         // Whatever the log holds before this point has been applied: the walk will see it.
         let log_start = self.log.appended();
         let metadata = self.store.layout().count().to_le_bytes();
         let mut writer =
             CheckpointWriter::create(&self.checkpoints.directory, id, log_start, &metadata)?;
-        let mut pace = Pace::default();
         for partition in self.store.ids() {
-            self.write_partition(partition, &mut writer, &mut pace)?;
+            self.write_partition(partition, &mut writer, rest)?;
         }
-        // A checkpoint ahead of the durable log would leave a hole after a power loss.
+        // The walk saw changes that a power loss may still take from the log: keeping only those of them that
+        // it saw would tear transactions apart.
         self.log
-            .wait_until_durable(log_start)
+            .wait_until_durable(self.log.appended())
             .map_err(|source| FileError::Io {
                 action: "syncing the log before",
                 path: self.checkpoints.directory.clone(),
@@ -198,7 +208,7 @@ impl Engine {
         &self,
         id: PartitionId,
         writer: &mut CheckpointWriter,
-        pace: &mut Pace,
+        rest: &mut dyn FnMut(),
     ) -> Result<(), FileError> {
         let mut block = Vec::new();
         let mut restart = false;
@@ -237,7 +247,7 @@ impl Engine {
                         writer.block(&block)?;
                         block.clear();
                     }
-                    pace.rest();
+                    rest();
                 }
                 if !block.is_empty() {
                     writer.block(&block)?;
@@ -250,13 +260,14 @@ impl Engine {
 
     fn encode_slice(&self, keyspace: &Keyspace, from: u64, block: &mut Vec<u8>) -> Option<u64> {
         let mut entries = 0;
-        let next = keyspace.scan(from, SLICE_ENTRIES, |entry| {
+        let next = keyspace.scan_until(from, |entry| {
             encode_entry(entry, block);
             entries += 1;
+            entries >= SLICE_ENTRIES || block.len() > BLOCK_BYTES
         });
         self.checkpoints
             .entries
-            .fetch_add(entries, Ordering::Relaxed);
+            .fetch_add(entries as u64, Ordering::Relaxed);
         next
     }
 }

@@ -14,7 +14,7 @@ const SLICE: usize = 64;
 #[derive(Default)]
 pub struct ExpiryCycle {
     partition: u16,
-    database: u16,
+    database: u32,
     position: u64,
 }
 
@@ -26,11 +26,11 @@ impl ExpiryCycle {
         let (mut removed, mut spent, mut visited) = (0, 0, 0);
         while spent < budget && visited <= partitions {
             let mut partition = engine.store.lock(PartitionId(self.partition));
-            let databases = partition.databases().count() as u16;
+            let databases = partition.databases().count() as u32;
             spent += 1;
             if self.database < databases {
                 spent += SLICE;
-                let database = DatabaseId(self.database);
+                let database = DatabaseId(self.database as u16);
                 let (some, next) =
                     partition.collect_expired(database, self.position, SLICE, now_ms);
                 removed += some;

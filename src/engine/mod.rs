@@ -6,6 +6,8 @@ mod eviction;
 mod expiry;
 mod reclaimer;
 mod recovery;
+#[cfg(test)]
+mod recovery_tests;
 mod transaction;
 
 use std::path::PathBuf;

@@ -4,6 +4,7 @@
 //! version at which its walk began: everything up to that version is in it, so the log is replayed only from
 //! there, and then an effect is skipped when the entry it would change is at its version or beyond already.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use coterie_protocol::{DatabaseId, PartitionId, Partitions, Version};
@@ -94,9 +95,9 @@ pub struct RecoverySummary {
 
 pub(super) fn open(mut options: EngineOptions) -> Result<(Engine, RecoverySummary), RecoveryError> {
     options.log.directory = options.directory.clone();
-    // The log's lock comes first: nobody else may be changing what is read here.
     let start = checkpoint_start(&options.directory)?;
     let segment_bytes = options.log.segment_bytes;
+    // The log is locked from here on: only now is it certain that nobody else uses the directory.
     let (log, recovery) = Log::open(options.log, start)?;
     let checkpoint = Checkpoint::open_latest(&options.directory)?;
     let store = Store::new(options.partitions, options.databases, log.id() as u64);
@@ -141,9 +142,12 @@ pub(super) fn open(mut options: EngineOptions) -> Result<(Engine, RecoverySummar
     Ok((engine, summary))
 }
 
+/// Where replay has to start. Looks only: another process may be using the directory.
 fn checkpoint_start(directory: &Path) -> Result<LogOffset, RecoveryError> {
-    Ok(Checkpoint::open_latest(directory)?
-        .map_or(LogOffset::ZERO, |checkpoint| checkpoint.log_start()))
+    match Checkpoint::list(directory)?.last() {
+        Some(path) => Ok(Checkpoint::open(path)?.log_start()),
+        None => Ok(LogOffset::ZERO),
+    }
 }
 
 /// Compares the number of partitions that log or checkpoint was made with: two bytes, little-endian.
@@ -201,6 +205,9 @@ fn load(
         Ok(entries)
     })
 }
+
+/// Keys that a record has changed already: its further effects on them are not to be skipped.
+type Changed<'p> = HashSet<(DatabaseId, &'p [u8])>;
 
 struct Loader<'a> {
     store: &'a Store,
@@ -267,22 +274,27 @@ impl<'a> Loader<'a> {
         if record.partition != MANY && !mine(record.partition.index(), self) {
             return Ok(());
         }
-        // Keys this record has changed already: its further effects on them are not to be skipped.
-        let mut changed: Vec<&[u8]> = Vec::new();
-        for effect in Effects::new(record.database, record.payload) {
+        let mut changed = Changed::new();
+        let mut effects = Effects::new(record.database, record.payload);
+        while let Some(effect) = effects.next() {
             let (database, effect) = effect.map_err(|error| fail(error.into()))?;
+            let is_last = effects.consumed() == record.payload.len();
             match effect.key() {
                 Some(key) => {
                     let id = self.store.partition_of(key);
-                    if let Some(Some(loading)) = self.partitions.get_mut(id.index()) {
-                        loading.replay(
-                            record.version,
-                            database,
-                            key,
-                            &effect,
-                            &mut changed,
-                            &self.access,
-                        );
+                    let Some(Some(loading)) = self.partitions.get_mut(id.index()) else {
+                        continue;
+                    };
+                    let is_new = loading.replay(
+                        record.version,
+                        database,
+                        key,
+                        &effect,
+                        &changed,
+                        &self.access,
+                    );
+                    if is_new && !is_last {
+                        changed.insert((database, key));
                     }
                 }
                 None => {
@@ -321,24 +333,26 @@ impl Loading<'_> {
         Ok(entries)
     }
 
-    fn replay<'p>(
+    /// Makes a change to a key unless the checkpoint has it. Returns whether it was made.
+    fn replay(
         &mut self,
         version: Version,
         database: DatabaseId,
-        key: &'p [u8],
-        effect: &Effect<'p>,
-        changed: &mut Vec<&'p [u8]>,
+        key: &[u8],
+        effect: &Effect<'_>,
+        changed: &Changed<'_>,
         access: &AccessClock,
-    ) {
+    ) -> bool {
         if version <= self.start {
-            return;
+            return false;
         }
         let present = self.partition.version_of(database, key);
-        if present.is_some_and(|present| present >= version) && !changed.contains(&key) {
-            return;
+        if present.is_some_and(|present| present >= version) && !changed.contains(&(database, key))
+        {
+            return false;
         }
-        changed.push(key);
         apply(&mut self.partition, database, effect, version, access);
+        true
     }
 
     fn replay_everywhere(
@@ -361,7 +375,6 @@ impl Loading<'_> {
     }
 }
 
-/// Entries of a checkpoint may have raised the partition's clock past the records that are replayed.
 fn apply(
     partition: &mut Partition,
     database: DatabaseId,

@@ -174,6 +174,11 @@ impl Keyspace {
         self.entries.scan(from, count, visit)
     }
 
+    /// Walks in order of position until it is enough; see [`Table::scan_until`].
+    pub fn scan_until(&self, from: u64, visit: impl FnMut(&Entry) -> bool) -> Option<u64> {
+        self.entries.scan_until(from, visit)
+    }
+
     /// Every entry, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter()

@@ -162,7 +162,8 @@ impl Partition {
         Some(entry)
     }
 
-    /// Makes a change. The same effects in the same order give the same state on any node.
+    /// Makes a change. The same effects in the same order give the same state on any node. Their versions rise,
+    /// but for a replay over a checkpoint that has later changes of other keys already.
     pub fn apply(
         &mut self,
         database: DatabaseId,
@@ -170,10 +171,6 @@ impl Partition {
         version: Version,
         access: &AccessClock,
     ) {
-        debug_assert!(
-            version >= self.clock.last(),
-            "versions of a partition never fall"
-        );
         match *effect {
             Effect::Put {
                 key,
@@ -257,7 +254,9 @@ impl Partition {
         self.change(database, |keyspace, garbage| {
             let replaced = keyspace.update(parts.key, hash, |entry| {
                 if entry.value().len() > FREE_IN_BACKGROUND_ABOVE {
-                    let old = std::mem::replace(entry, Entry::new(parts));
+                    let access = entry.access();
+                    let new = Entry::new(&Parts { access, ..*parts });
+                    let old = std::mem::replace(entry, new);
                     garbage.push(Garbage::Entry(old));
                 } else {
                     entry.replace(parts.value, parts.encoding, parts.expire_at);
@@ -287,13 +286,26 @@ impl Partition {
         });
     }
 
-    /// A copy of a key's entry, to be able to put it back; `None` if there is none.
-    pub fn copy_of(&self, database: DatabaseId, key: &[u8]) -> Option<Entry> {
-        let entry = self.keyspace(database)?.find(key, self.hash(key))?;
-        Some(Entry::new(&entry.parts()))
+    /// What the key of a change holds, to be able to put it back; `None` if it is not there. The entry itself
+    /// where the change does not need it and copying it would take long, else a copy.
+    pub fn set_aside(&mut self, database: DatabaseId, effect: &Effect<'_>) -> Option<Entry> {
+        let key = effect.key()?;
+        let hash = self.hash(key);
+        let entry = self.keyspace(database)?.find(key, hash)?;
+        let is_dispensable = match effect {
+            Effect::Delete { .. } => true,
+            Effect::Put { .. } | Effect::PutPadded { .. } => {
+                entry.value().len() > FREE_IN_BACKGROUND_ABOVE
+            }
+            _ => false,
+        };
+        if !is_dispensable {
+            return Some(Entry::new(&entry.parts()));
+        }
+        self.change(database, |keyspace, _| keyspace.remove(key, hash))?
     }
 
-    /// Takes back what was done to a key: `before` is what [`Partition::copy_of`] gave.
+    /// Takes back what was done to a key: `before` is what [`Partition::set_aside`] gave.
     pub fn undo(&mut self, database: DatabaseId, key: &[u8], before: Option<Entry>) {
         let hash = self.hash(key);
         self.change(database, |keyspace, _| {
@@ -343,6 +355,11 @@ impl Partition {
                 keyspace.remove(&key, xxh3_64_with_seed(&key, seed));
             }
         });
+    }
+
+    /// Drops an entry that was set aside and is not needed any more.
+    pub fn discard(&mut self, entry: Entry) {
+        discard(&mut self.garbage, entry);
     }
 
     /// What is to be freed outside the lock.

@@ -175,16 +175,7 @@ impl<T: Hashed> Table<T> {
         let mut left = count;
         let end = 1u64 << POSITION_BITS;
         while from < end {
-            let segment = &self.segments
-                [self.directory[(from >> (POSITION_BITS - self.depth)) as usize] as usize];
-            let shift = POSITION_BITS - segment.depth;
-            let next_segment = (segment.prefix + 1) << shift;
-            let mut due: Vec<(u64, &T)> = segment
-                .elements
-                .iter()
-                .map(|element| (position(element.hash(self.seed)), element))
-                .filter(|(at, _)| *at >= from)
-                .collect();
+            let (mut due, next_segment) = self.due(from);
             if due.len() <= left {
                 left -= due.len();
                 due.iter().for_each(|(_, element)| visit(element));
@@ -203,6 +194,40 @@ impl<T: Hashed> Table<T> {
             break;
         }
         (from < end).then_some(from)
+    }
+
+    /// Visits elements in order of position, from `from` on, until `visit` says that it is enough and every
+    /// element at the last position was visited too. Returns where to go on; `None` at the end.
+    pub fn scan_until(&self, from: u64, mut visit: impl FnMut(&T) -> bool) -> Option<u64> {
+        let mut from = from;
+        let mut is_enough = false;
+        while from < 1 << POSITION_BITS && !is_enough {
+            let (mut due, next_segment) = self.due(from);
+            due.sort_unstable_by_key(|(at, _)| *at);
+            for (at, element) in due {
+                if is_enough && at >= from {
+                    return Some(from);
+                }
+                is_enough |= visit(element);
+                from = at + 1;
+            }
+            from = next_segment;
+        }
+        (from < 1 << POSITION_BITS).then_some(from)
+    }
+
+    /// The elements from a position on that share its segment, with their positions and in no order; and
+    /// where the next segment begins.
+    fn due(&self, from: u64) -> (Vec<(u64, &T)>, u64) {
+        let slot = from >> (POSITION_BITS - self.depth);
+        let segment = &self.segments[self.directory[slot as usize] as usize];
+        let due = segment
+            .elements
+            .iter()
+            .map(|element| (position(element.hash(self.seed)), element))
+            .filter(|(at, _)| *at >= from)
+            .collect();
+        (due, (segment.prefix + 1) << (POSITION_BITS - segment.depth))
     }
 
     /// Visits elements near a random point, for sampling: up to `count` in bucket order, from a segment
@@ -407,14 +432,23 @@ mod tests {
     proptest! {
         /// SCAN's guarantee: whatever is there all the time is visited, and exactly once.
         #[test]
-        fn a_walk_sees_what_stays(stays in 0u64..2000, churn in prop::collection::vec((2000u64..6000, any::<bool>()), 0..3000), count in 1usize..300) {
+        fn a_walk_sees_what_stays(stays in 0u64..2000, churn in prop::collection::vec((2000u64..6000, any::<bool>()), 0..3000), count in 1usize..300, until in any::<bool>()) {
             let mut table = Table::new(1);
             (0..stays).for_each(|n| insert(&mut table, n));
             let mut churn = churn.into_iter();
             let mut seen = Vec::new();
             let mut cursor = Some(0);
             while let Some(from) = cursor {
-                cursor = table.scan(from, count, |e| seen.push(e.0));
+                let before = seen.len();
+                cursor = if until {
+                    table.scan_until(from, |e| {
+                        seen.push(e.0);
+                        seen.len() - before >= count
+                    })
+                } else {
+                    table.scan(from, count, |e| seen.push(e.0))
+                };
+                prop_assert!(seen.len() - before >= count || cursor.is_none());
                 for (n, add) in churn.by_ref().take(count) {
                     if add { insert(&mut table, n) } else { remove(&mut table, n) }
                 }

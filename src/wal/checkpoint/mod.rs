@@ -36,8 +36,8 @@ const BLOCK_HEADER_BYTES: usize = 8;
 const INDEX_ENTRY_BYTES: usize = 16;
 const FOOTER_BYTES: usize = 32;
 
-/// The largest block: 64 MiB. Blocks of up to some MiB are best.
-pub const MAX_BLOCK_BYTES: usize = 64 << 20;
+/// The largest block: 2 GiB, as for a record. Blocks of up to some MiB are best.
+pub const MAX_BLOCK_BYTES: usize = 1 << 31;
 /// The largest metadata: 16 MiB.
 pub const MAX_METADATA_BYTES: usize = 16 << 20;
 
