@@ -88,7 +88,11 @@ pub async fn evict(node: Arc<Node>) {
     loop {
         ticks.tick().await;
         let config = node.config.load_full();
-        let Some(settings) = Node::eviction(&config) else {
+        if config.maxmemory == 0 {
+            continue;
+        }
+        node.note_overhead(memory::allocated_bytes());
+        let Some(settings) = node.eviction(&config) else {
             continue;
         };
         if node.pause.holds(true, node.now_ms()).is_some() {
@@ -97,6 +101,30 @@ pub async fn evict(node: Arc<Node>) {
         while let Ok(count @ 1..) = node.engine.evict(&settings, node.moment(&config)) {
             node.statistics.evicted_keys.fetch_add(count, Relaxed);
             tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Disconnects clients that were silent for longer than `timeout`. Monitors and those that wait are not idle.
+pub async fn close_idle(node: Arc<Node>) {
+    let mut ticks = interval(Duration::from_secs(1));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let timeout_ms = u64::from(node.config.load().timeout) * 1000;
+        if timeout_ms == 0 {
+            continue;
+        }
+        let now_ms = node.now_ms();
+        for client in node.clients.all() {
+            let idle_ms = now_ms.saturating_sub(client.active_ms.load(Relaxed));
+            let details = client.details.lock();
+            let is_exempt = details.monitor || details.blocked;
+            drop(details);
+            if idle_ms > timeout_ms && !is_exempt {
+                tracing::debug!(client = client.id, "closed: idle");
+                node.clients.kill(&client);
+            }
         }
     }
 }

@@ -190,7 +190,7 @@ fn check_resources(
 ) -> CommandResult {
     // A pause of writes keeps the data as it is, evictions included.
     let is_frozen = node.pause.holds(true, batch.moment.now_ms).is_some();
-    if !is_frozen && let Some(settings) = Node::eviction(&batch.config) {
+    if !is_frozen && let Some(settings) = node.eviction(&batch.config) {
         let evicted = node.engine.evict(&settings, batch.moment);
         if let Ok(count) = evicted
             && count > 0
