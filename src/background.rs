@@ -153,7 +153,7 @@ pub async fn evict_clients(node: Arc<Node>) {
     }
 }
 
-/// Makes a checkpoint when the log has grown, or the last one is old.
+/// Makes a checkpoint when the log has grown, the last one is old, or one is scheduled.
 pub async fn checkpoint(node: Arc<Node>) {
     let mut ticks = interval(Duration::from_secs(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -171,11 +171,12 @@ fn is_checkpoint_due(node: &Node) -> bool {
     let status = node.engine.checkpoints().status();
     let grown = node.engine.log_growth();
     let by_size = config.checkpoint_log_size > 0 && grown >= config.checkpoint_log_size;
+    let scheduled = node.checkpoint_scheduled.load(Relaxed);
     let age_ms = node.now_ms().saturating_sub(status.last_ms);
     let by_age = config.checkpoint_interval > 0
         && grown > 0
         && age_ms >= u64::from(config.checkpoint_interval) * 1000;
-    !status.running && (by_size || by_age)
+    !status.running && (by_size || by_age || scheduled)
 }
 
 /// Makes a checkpoint on a thread of its own and waits for it.
@@ -205,6 +206,7 @@ pub fn start_checkpoint(
     node: &Arc<Node>,
 ) -> Result<oneshot::Receiver<Result<(), CheckpointError>>, CheckpointError> {
     let claim = node.engine.checkpoints().claim()?;
+    node.checkpoint_scheduled.store(false, Relaxed);
     let changes = node.statistics.changes.load(Relaxed);
     let (done, result) = oneshot::channel();
     let for_thread = node.clone();

@@ -101,6 +101,8 @@ pub struct Node {
     pub idle_bytes: AtomicUsize,
     /// Whether expired keys are removed before someone asks for them (`DEBUG SET-ACTIVE-EXPIRE`).
     pub active_expire: AtomicBool,
+    /// Another checkpoint is to follow the one under way (`BGREWRITEAOF`).
+    pub checkpoint_scheduled: AtomicBool,
     /// Shutdowns that can still be called off.
     pub shutdowns: Shutdowns,
     /// Held while settings are read and changed, so that no change is lost.
@@ -137,6 +139,7 @@ impl Node {
             peak_bytes: AtomicUsize::new(0),
             idle_bytes: AtomicUsize::new(usize::MAX),
             active_expire: AtomicBool::new(true),
+            checkpoint_scheduled: AtomicBool::new(false),
             shutdowns: Shutdowns::default(),
             config_change: Mutex::new(()),
             config_rewrite: Mutex::new(()),
