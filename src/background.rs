@@ -88,7 +88,11 @@ pub async fn evict(node: Arc<Node>) {
     loop {
         ticks.tick().await;
         let config = node.config.load_full();
-        let Some(settings) = Node::eviction(&config) else {
+        if config.maxmemory == 0 {
+            continue;
+        }
+        node.note_overhead(memory::allocated_bytes());
+        let Some(settings) = node.eviction(&config) else {
             continue;
         };
         if node.pause.holds(true, node.now_ms()).is_some() {
@@ -97,6 +101,30 @@ pub async fn evict(node: Arc<Node>) {
         while let Ok(count @ 1..) = node.engine.evict(&settings, node.moment(&config)) {
             node.statistics.evicted_keys.fetch_add(count, Relaxed);
             tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Disconnects clients that were silent for longer than `timeout`. Monitors and those that wait are not idle.
+pub async fn close_idle(node: Arc<Node>) {
+    let mut ticks = interval(Duration::from_secs(1));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let timeout_ms = u64::from(node.config.load().timeout) * 1000;
+        if timeout_ms == 0 {
+            continue;
+        }
+        let now_ms = node.now_ms();
+        for client in node.clients.all() {
+            let idle_ms = now_ms.saturating_sub(client.active_ms.load(Relaxed));
+            let details = client.details.lock();
+            let is_exempt = details.monitor || details.blocked;
+            drop(details);
+            if idle_ms > timeout_ms && !is_exempt {
+                tracing::debug!(client = client.id, "closed: idle");
+                node.clients.kill(&client);
+            }
         }
     }
 }
@@ -125,7 +153,7 @@ pub async fn evict_clients(node: Arc<Node>) {
     }
 }
 
-/// Makes a checkpoint when the log has grown, or the last one is old.
+/// Makes a checkpoint when the log has grown, the last one is old, or one is scheduled.
 pub async fn checkpoint(node: Arc<Node>) {
     let mut ticks = interval(Duration::from_secs(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -143,11 +171,12 @@ fn is_checkpoint_due(node: &Node) -> bool {
     let status = node.engine.checkpoints().status();
     let grown = node.engine.log_growth();
     let by_size = config.checkpoint_log_size > 0 && grown >= config.checkpoint_log_size;
+    let scheduled = node.checkpoint_scheduled.load(Relaxed);
     let age_ms = node.now_ms().saturating_sub(status.last_ms);
     let by_age = config.checkpoint_interval > 0
         && grown > 0
         && age_ms >= u64::from(config.checkpoint_interval) * 1000;
-    !status.running && (by_size || by_age)
+    !status.running && (by_size || by_age || scheduled)
 }
 
 /// Makes a checkpoint on a thread of its own and waits for it.
@@ -177,6 +206,7 @@ pub fn start_checkpoint(
     node: &Arc<Node>,
 ) -> Result<oneshot::Receiver<Result<(), CheckpointError>>, CheckpointError> {
     let claim = node.engine.checkpoints().claim()?;
+    node.checkpoint_scheduled.store(false, Relaxed);
     let changes = node.statistics.changes.load(Relaxed);
     let (done, result) = oneshot::channel();
     let for_thread = node.clone();

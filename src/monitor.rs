@@ -45,8 +45,13 @@ impl Monitors {
         address: &str,
         arguments: impl Iterator<Item = &'a [u8]>,
     ) {
+        // Port 0 stands for a Unix socket, which Redis marks here and only here.
+        let (unix, address) = match address.strip_suffix(":0") {
+            Some(path) => ("unix:", path),
+            None => ("", address),
+        };
         let mut line = format!(
-            "{}.{:06} [{database} {address}]",
+            "{}.{:06} [{database} {unix}{address}]",
             now_micros / 1_000_000,
             now_micros % 1_000_000
         );

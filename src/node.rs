@@ -101,12 +101,16 @@ pub struct Node {
     pub idle_bytes: AtomicUsize,
     /// Whether expired keys are removed before someone asks for them (`DEBUG SET-ACTIVE-EXPIRE`).
     pub active_expire: AtomicBool,
+    /// Another checkpoint is to follow the one under way (`BGREWRITEAOF`).
+    pub checkpoint_scheduled: AtomicBool,
     /// Shutdowns that can still be called off.
     pub shutdowns: Shutdowns,
     /// Held while settings are read and changed, so that no change is lost.
     config_change: Mutex<()>,
     /// Held while the configuration file is written.
     config_rewrite: Mutex<()>,
+    /// Memory that is not data, in bytes; kept up while `maxmemory` is set.
+    overhead_bytes: AtomicU64,
     log_control: OnceLock<LogControl>,
     phase: watch::Sender<Phase>,
     clock: Clock,
@@ -135,9 +139,11 @@ impl Node {
             peak_bytes: AtomicUsize::new(0),
             idle_bytes: AtomicUsize::new(usize::MAX),
             active_expire: AtomicBool::new(true),
+            checkpoint_scheduled: AtomicBool::new(false),
             shutdowns: Shutdowns::default(),
             config_change: Mutex::new(()),
             config_rewrite: Mutex::new(()),
+            overhead_bytes: AtomicU64::new(0),
             log_control: OnceLock::new(),
             phase: watch::Sender::new(Phase::Running),
             clock,
@@ -171,10 +177,12 @@ impl Node {
         }
     }
 
-    /// The memory limit and how it is kept, if there is one.
-    pub fn eviction(config: &Config) -> Option<EvictionSettings> {
+    /// The memory limit of the data and how it is kept, if there is one: `maxmemory` without what the process
+    /// uses for other things, as of the last look.
+    pub fn eviction(&self, config: &Config) -> Option<EvictionSettings> {
+        let overhead = self.overhead_bytes.load(Ordering::Relaxed);
         (config.maxmemory > 0).then(|| EvictionSettings {
-            limit_bytes: config.maxmemory,
+            limit_bytes: config.maxmemory.saturating_sub(overhead),
             policy: EvictionPolicy::of(config.maxmemory_policy),
             samples: config.maxmemory_samples as usize,
         })
@@ -211,7 +219,15 @@ impl Node {
         if let Some(control) = self.log_control.get() {
             control.set_level(config.loglevel);
         }
+        self.note_overhead(crate::memory::allocated_bytes());
         self.config.store(Arc::new(config));
+    }
+
+    /// Notes what of the allocator's bytes is not data.
+    pub fn note_overhead(&self, allocated_bytes: usize) {
+        let data = self.engine.store().allocated_bytes();
+        let overhead = allocated_bytes.saturating_sub(data) as u64;
+        self.overhead_bytes.store(overhead, Ordering::Relaxed);
     }
 
     /// Asks the node to stop.

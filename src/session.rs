@@ -81,6 +81,7 @@ impl Session {
         self.resp = RespVersion::Resp2;
         self.authenticated = authenticated;
         self.monitor = false;
+        self.monitoring = None;
         self.no_touch = false;
         if self.reply_mode == ReplyMode::Off {
             self.reply_mode = ReplyMode::On;

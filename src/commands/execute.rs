@@ -84,22 +84,7 @@ pub fn execute(
     let start = out.len();
     let command = match table::find(request) {
         Ok(command) => command,
-        Err(error) => {
-            session.last_command = match error {
-                CommandError::Arity(Cow::Borrowed(name)) => name,
-                _ => "NULL",
-            };
-            if is_http(request) {
-                tracing::debug!(
-                    address = session.client.address,
-                    "closed: speaks HTTP, not RESP"
-                );
-                session.close_after_reply = true;
-                return Outcome::Replied;
-            }
-            let named = table::by_name(session.last_command.as_bytes());
-            return reject(node, session, named, &error, out);
-        }
+        Err(error) => return refuse(node, session, request, &error, out),
     };
     session.last_command = command.spec.name;
     if let Err(error) = admit(session, command.spec, &batch.config) {
@@ -151,6 +136,30 @@ pub fn execute(
     outcome
 }
 
+/// Answers a request that is no command, or has the wrong number of arguments for it.
+fn refuse(
+    node: &Node,
+    session: &mut Session,
+    request: Request<'_>,
+    error: &CommandError,
+    out: &mut Vec<u8>,
+) -> Outcome {
+    session.last_command = match error {
+        CommandError::Arity(Cow::Borrowed(name)) => name,
+        _ => "NULL",
+    };
+    if is_http(request) {
+        tracing::debug!(
+            address = session.client.address,
+            "closed: speaks HTTP, not RESP"
+        );
+        session.close_after_reply = true;
+        return Outcome::Replied;
+    }
+    let named = table::by_name(session.last_command.as_bytes());
+    reject(node, session, named, error, out)
+}
+
 /// Whether a request comes from a browser, which some web page may have made send it: `POST / HTTP/1.1`, `Host: …`.
 fn is_http(request: Request<'_>) -> bool {
     let name = request.name();
@@ -181,7 +190,7 @@ fn check_resources(
 ) -> CommandResult {
     // A pause of writes keeps the data as it is, evictions included.
     let is_frozen = node.pause.holds(true, batch.moment.now_ms).is_some();
-    if !is_frozen && let Some(settings) = Node::eviction(&batch.config) {
+    if !is_frozen && let Some(settings) = node.eviction(&batch.config) {
         let evicted = node.engine.evict(&settings, batch.moment);
         if let Ok(count) = evicted
             && count > 0

@@ -20,8 +20,9 @@ pub fn help(reply: &mut ReplyWriter<'_>, container: &str, lines: &[&str]) {
 
 /// The error for a subcommand whose arguments make no sense.
 pub fn wrong_subcommand(container: &str, word: &[u8]) -> CommandError {
-    let word = String::from_utf8_lossy(&word[..word.len().min(128)]);
-    CommandError::err(format_args!(
-        "unknown subcommand or wrong number of arguments for '{word}'. Try {container} HELP."
-    ))
+    CommandError::quoting(
+        "ERR unknown subcommand or wrong number of arguments for '",
+        &word[..word.len().min(128)],
+        &format!("'. Try {container} HELP."),
+    )
 }

@@ -20,7 +20,7 @@ use crate::slowlog::shorten;
 #[inline]
 pub(super) fn finish(
     node: &Node,
-    session: &mut Session,
+    session: &Session,
     command: &Command,
     request: Request<'_>,
     batch: &mut Batch,
@@ -28,7 +28,6 @@ pub(super) fn finish(
     let now = node.ticks.raw();
     let nanoseconds = node.ticks.delta_as_nanos(batch.ticks, now);
     batch.ticks = now;
-    session.last_command = command.spec.name;
     batch
         .tally
         .call(&node.statistics, command.index, nanoseconds);
@@ -126,11 +125,10 @@ impl Pending {
         reply: Deferred,
         command: &'static Command,
         request: Request<'_>,
-        session: &mut Session,
+        session: &Session,
         began: u64,
         withheld: bool,
     ) -> Self {
-        session.last_command = command.spec.name;
         show_to_monitors(node, session, command.spec, request);
         Pending {
             reply,

@@ -173,14 +173,24 @@ impl<'a> Transaction<'a> {
     }
 
     /// Makes a change to a key.
+    #[inline]
     pub fn apply(&mut self, database: DatabaseId, effect: &Effect<'_>) {
-        let Some(key) = effect.key() else {
+        self.apply_all(database, std::slice::from_ref(effect));
+    }
+
+    /// Makes a change to a key that takes several effects: all of them are in the record before the first is made.
+    pub fn apply_all(&mut self, database: DatabaseId, effects: &[Effect<'_>]) {
+        let Some((first, key)) = effects
+            .first()
+            .and_then(|first| Some((first, first.key()?)))
+        else {
             debug_assert!(false, "use apply_everywhere");
             return;
         };
+        debug_assert!(effects.iter().all(|effect| effect.key() == Some(key)));
         let index = self.guard(key);
         if let Some(undo) = &mut self.undo {
-            let before = self.guards[index].set_aside(database, effect);
+            let before = self.guards[index].set_aside(database, first);
             undo.push(Undo {
                 guard: index,
                 database,
@@ -193,13 +203,17 @@ impl<'a> Transaction<'a> {
                 "one change per single-key transaction"
             );
         }
-        self.record(database, effect);
+        for effect in effects {
+            self.record(database, effect);
+        }
         let version = self.version;
         debug_assert!(
             version >= self.guards[index].version(),
             "versions of a partition never fall"
         );
-        self.guards[index].apply(database, effect, version, &self.moment.access);
+        for effect in effects {
+            self.guards[index].apply(database, effect, version, &self.moment.access);
+        }
     }
 
     /// Makes a change to a whole database; the last one of a transaction over every partition.

@@ -33,6 +33,7 @@ pub(super) fn stats(node: &Node) -> Vec<Field> {
         ),
         Field::new("expire_cycle_cpu_milliseconds", Value::count(expiry_ms)),
         count("evicted_keys", &statistics.evicted_keys),
+        count("evicted_clients", &statistics.evicted_clients),
         count("keyspace_hits", &statistics.keyspace_hits),
         count("keyspace_misses", &statistics.keyspace_misses),
         // There is no fork to time.

@@ -3,7 +3,7 @@
 use super::value::{Field, Value};
 use crate::node::Node;
 
-/// The buffers of all connections, as of their last batch of commands.
+/// The buffers of all connections.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Buffers {
     /// Connections.
@@ -26,7 +26,7 @@ impl Buffers {
             let sizes = client.buffers.sizes();
             buffers.clients += 1;
             buffers.blocked += usize::from(client.details.lock().blocked);
-            buffers.total_bytes += sizes.query_capacity + sizes.output_capacity;
+            buffers.total_bytes += sizes.total();
             buffers.max_input_bytes = buffers.max_input_bytes.max(sizes.query_capacity);
             buffers.max_output_bytes = buffers.max_output_bytes.max(sizes.output_bytes);
         }

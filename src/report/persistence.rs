@@ -13,7 +13,7 @@ use crate::wal::LogStatus;
 pub(super) fn persistence(node: &Node) -> Vec<Field> {
     let status = node.engine.checkpoints().status();
     let mut fields = checkpoints(node, &status);
-    fields.extend(rewrites(&status));
+    fields.extend(rewrites(node, &status));
     fields.extend(log(node, &status, &node.engine.log().status()));
     fields
 }
@@ -66,11 +66,12 @@ fn checkpoints(node: &Node, status: &CheckpointStatus) -> Vec<Field> {
     ]
 }
 
-fn rewrites(status: &CheckpointStatus) -> Vec<Field> {
+fn rewrites(node: &Node, status: &CheckpointStatus) -> Vec<Field> {
+    let scheduled = node.checkpoint_scheduled.load(Relaxed);
     vec![
         Field::new("aof_enabled", Value::flag(true)),
         Field::new("aof_rewrite_in_progress", Value::flag(status.running)),
-        Field::new("aof_rewrite_scheduled", Value::flag(false)),
+        Field::new("aof_rewrite_scheduled", Value::flag(scheduled)),
         Field::new("aof_last_rewrite_time_sec", seconds(status.last_duration)),
         Field::new(
             "aof_last_bgrewrite_status",

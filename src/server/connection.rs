@@ -1,8 +1,11 @@
 //! One connection: reads requests, executes them in batches, sends their replies in order.
 
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
@@ -10,7 +13,7 @@ use coterie_protocol::{Limits, ProtocolError, ReplyWriter, Scanner};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::{Instant, timeout_at};
 
-use super::output::OutputLimit;
+use super::output::{Output, over_limit};
 use crate::commands::{Batch, Outcome, execute, prefetch, settle};
 use crate::node::Node;
 use crate::session::{ReplyMode, Session};
@@ -51,8 +54,7 @@ pub struct Connection<S> {
     /// Scans the request after the one that is executed, to bring its data near.
     ahead: Scanner,
     input: BytesMut,
-    output: Vec<u8>,
-    output_limit: OutputLimit,
+    output: Output,
 }
 
 impl<S: Stream> Connection<S> {
@@ -65,8 +67,7 @@ impl<S: Stream> Connection<S> {
             scanner: Scanner::new(),
             ahead: Scanner::new(),
             input: BytesMut::new(),
-            output: Vec::new(),
-            output_limit: OutputLimit::default(),
+            output: Output::default(),
         }
     }
 
@@ -82,7 +83,7 @@ impl<S: Stream> Connection<S> {
             tracing::debug!(client = client.id, address = client.address, %error, "connection ended");
         }
         // What `CLIENT KILL` of the own connection or `QUIT` answered may still have to leave.
-        if !self.output.is_empty() && !self.output_limit.is_stuck() {
+        if self.output.unsent() > 0 {
             let deadline = Instant::now() + Duration::from_secs(1);
             let _ = timeout_at(deadline, self.flush()).await;
         }
@@ -133,7 +134,7 @@ impl<S: Stream> Connection<S> {
     fn show_buffers(&self) {
         let buffers = &self.session.client.buffers;
         buffers.set_query(self.input.len(), self.input.capacity());
-        buffers.set_output(self.output.len(), self.output.capacity());
+        buffers.set_output(self.output.unsent(), self.output.bytes.capacity());
     }
 
     fn execute_batch(&mut self, batch: &mut Batch) -> Progress {
@@ -172,7 +173,7 @@ impl<S: Stream> Connection<S> {
                     &self.node,
                     &mut self.session,
                     request,
-                    &mut self.output,
+                    &mut self.output.bytes,
                     batch,
                 );
                 match outcome {
@@ -196,7 +197,7 @@ impl<S: Stream> Connection<S> {
             if self.session.monitor {
                 return Progress::Flush;
             }
-            if self.output.len() > FLUSH_BYTES {
+            if self.output.unsent() > FLUSH_BYTES {
                 return Progress::Flush;
             }
             if self.input.is_empty() {
@@ -228,14 +229,14 @@ impl<S: Stream> Connection<S> {
         self.node.statistics.protocol_errors.fetch_add(1, Relaxed);
         tracing::debug!(client = self.session.client.id, %error, "protocol error");
         if self.session.reply_mode == ReplyMode::On {
-            ReplyWriter::new(&mut self.output, self.session.resp).protocol_error(error);
+            ReplyWriter::new(&mut self.output.bytes, self.session.resp).protocol_error(error);
         }
     }
 
     /// Waits for what a request needs before it can be executed or answered.
     async fn resume(&mut self, outcome: Outcome) {
         self.session.set_blocked(true);
-        settle(&self.node, outcome, &mut self.output).await;
+        settle(&self.node, outcome, &mut self.output.bytes).await;
         self.session.set_blocked(false);
     }
 
@@ -248,34 +249,22 @@ impl<S: Stream> Connection<S> {
                 .wait_until_acknowledged(barrier)
                 .await;
         }
-        if self.output.is_empty() {
+        let unsent = self.output.unsent();
+        if unsent == 0 {
             return Ok(());
         }
-        let config = self.node.config.load();
-        let limits = config.client_output_buffer_limit.normal;
-        drop(config);
-        self.output_limit
-            .write(&mut self.stream, &self.output, &limits)
-            .await?;
-        self.node
-            .statistics
-            .output_bytes
-            .fetch_add(self.output.len() as u64, Relaxed);
-        self.output.clear();
-        if self.output.capacity() > RETAINED_BYTES {
-            self.output = Vec::new();
-        }
-        self.session
-            .client
-            .buffers
-            .set_output(0, self.output.capacity());
+        let limits = self.node.config.load().client_output_buffer_limit.normal;
+        self.output.send(&mut self.stream, &limits).await?;
+        let sent = unsent - self.output.unsent();
+        self.node.statistics.output_bytes.fetch_add(sent as u64, Relaxed);
+        self.show_buffers();
         Ok(())
     }
 
     /// Reads more input.
     async fn fill(&mut self) -> Result<(), End> {
         let config = self.node.config.load();
-        let (idle_seconds, query_limit) = (config.timeout, config.client_query_buffer_limit);
+        let query_limit = config.client_query_buffer_limit;
         drop(config);
         if self.input.len() as u64 > query_limit {
             self.node.statistics.protocol_errors.fetch_add(1, Relaxed);
@@ -292,14 +281,10 @@ impl<S: Stream> Connection<S> {
         let wanted = self.scanner.wanted().saturating_sub(self.input.len());
         self.input
             .reserve(wanted.clamp(READ_BYTES, self.input.len().max(READ_BYTES)));
-        let read = if idle_seconds == 0 {
+        let read = if self.output.unsent() == 0 {
             self.stream.read_buf(&mut self.input).await?
         } else {
-            let deadline = Instant::now() + Duration::from_secs(idle_seconds.into());
-            match timeout_at(deadline, self.stream.read_buf(&mut self.input)).await {
-                Ok(read) => read?,
-                Err(_) => return Err(End::Closed),
-            }
+            self.read_while_sending().await?
         };
         if read == 0 {
             return Err(End::Closed);
@@ -311,6 +296,30 @@ impl<S: Stream> Connection<S> {
         Ok(())
     }
 
+    /// Reads more input from a client that is behind with reading, going on to send what it has not read.
+    async fn read_while_sending(&mut self) -> Result<usize, End> {
+        let limits = self.node.config.load().client_output_buffer_limit.normal;
+        let deadline = self.output.deadline(&limits);
+        let Connection { stream, output, input, .. } = self;
+        let progress = poll_fn(|context| {
+            let sent = output.poll_send(stream, context);
+            if let Poll::Ready(Err(error)) = sent {
+                return Poll::Ready(Err(error));
+            }
+            let mut read = pin!(stream.read_buf(input));
+            read.as_mut().poll(context)
+        });
+        match deadline {
+            None => Ok(progress.await?),
+            Some(deadline) => match timeout_at(deadline, progress).await {
+                Ok(read) => Ok(read?),
+                Err(_) if output.unsent() as u64 > limits.soft => Err(over_limit("soft").into()),
+                // It has read enough in time.
+                Err(_) => Ok(stream.read_buf(input).await?),
+            },
+        }
+    }
+
     /// Sends a line for every command on the server, until the client leaves or resets.
     async fn monitor(&mut self) -> Result<(), End> {
         let Some(mut monitor) = self.session.monitoring.take() else {
@@ -320,7 +329,7 @@ impl<S: Stream> Connection<S> {
             tokio::select! {
                 line = monitor.next() => {
                     let Some(line) = line else { return Err(End::Closed) };
-                    ReplyWriter::new(&mut self.output, self.session.resp).simple(line.as_bytes());
+                    ReplyWriter::new(&mut self.output.bytes, self.session.resp).simple(line.as_bytes());
                     self.flush().await?;
                 }
                 filled = self.fill() => {
@@ -328,6 +337,10 @@ impl<S: Stream> Connection<S> {
                     self.execute_input().await?;
                     if self.session.close_after_reply {
                         return Err(End::Closed);
+                    }
+                    // It was reset, and began again.
+                    if let Some(next) = self.session.monitoring.take() {
+                        monitor = next;
                     }
                 }
             }

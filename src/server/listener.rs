@@ -1,7 +1,7 @@
 //! Accepts connections and hands them to the workers.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -122,7 +122,7 @@ pub async fn accept_tcp(listener: TcpListener, node: Arc<Node>, workers: Arc<Wor
                         match TcpStream::from_std(stream) {
                             Ok(stream) => {
                                 let descriptor = stream.as_raw_fd();
-                                let is_local = peer.ip().to_canonical().is_loopback();
+                                let is_local = is_own_address(peer.ip());
                                 serve(stream, node, id, peer.to_string(), local.to_string(), is_local, descriptor).await;
                             }
                             Err(error) => tracing::debug!(%error, "connection lost on its way to a worker"),
@@ -138,6 +138,12 @@ pub async fn accept_tcp(listener: TcpListener, node: Arc<Node>, workers: Arc<Wor
             }
         }
     }
+}
+
+/// Whether a peer is this machine, by the two addresses that Redis counts as such.
+fn is_own_address(peer: IpAddr) -> bool {
+    let peer = peer.to_canonical();
+    peer == Ipv4Addr::LOCALHOST || peer == Ipv6Addr::LOCALHOST
 }
 
 fn prepare_tcp(stream: TcpStream, node: &Node) -> io::Result<(std::net::TcpStream, SocketAddr)> {

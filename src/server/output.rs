@@ -1,64 +1,129 @@
-//! Sends replies within `client-output-buffer-limit`.
+//! Replies on their way to one client, within `client-output-buffer-limit`.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncWrite, AsyncWriteExt};
-use tokio::time::{Instant, timeout_at};
+use tokio::io::AsyncWrite;
+use tokio::time::Instant;
 
 use crate::config::OutputBufferLimit;
 
-/// What one connection's output does over time.
+/// A buffer larger than this is given back when it is empty.
+const RETAINED_BYTES: usize = 256 * 1024;
+
+/// Encoded replies, the first of which may have been sent.
+///
+/// Without limits a client that does not read is not executed for: its replies stay within one batch. With
+/// limits its requests are executed, as Redis does, until its unsent replies exceed one.
 #[derive(Default)]
-pub struct OutputLimit {
-    stuck: bool,
+pub struct Output {
+    /// Replies are appended here.
+    pub bytes: Vec<u8>,
+    sent: usize,
+    above_soft_since: Option<Instant>,
 }
 
-impl OutputLimit {
-    /// Sends all bytes, waiting for a slow client no longer than its limits allow. Other connections of the
-    /// thread go on meanwhile, and this client's requests wait: its memory stays bounded by one batch.
-    pub async fn write<S>(
+impl Output {
+    /// Number of bytes not yet sent.
+    pub fn unsent(&self) -> usize {
+        self.bytes.len() - self.sent
+    }
+
+    /// Sends as much as the socket takes. Ready when everything is sent.
+    pub fn poll_send<S: AsyncWrite + Unpin>(
         &mut self,
         stream: &mut S,
-        bytes: &[u8],
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        while self.unsent() > 0 {
+            let rest = &self.bytes[self.sent..];
+            let sent = ready!(Pin::new(&mut *stream).poll_write(context, rest))?;
+            if sent == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.sent += sent;
+        }
+        self.sent = 0;
+        self.above_soft_since = None;
+        self.bytes.clear();
+        if self.bytes.capacity() > RETAINED_BYTES {
+            self.bytes = Vec::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sends everything, or with a limit as much as the socket takes now. Others go on meanwhile.
+    pub async fn send<S: AsyncWrite + Unpin>(
+        &mut self,
+        stream: &mut S,
         limit: &OutputBufferLimit,
-    ) -> io::Result<()>
-    where
-        S: AsyncWrite + Unpin,
-    {
-        let unsent = bytes.len() as u64;
-        self.stuck = true;
-        // What fits the socket's own buffer is sent in any case, as Redis counts only what is left.
-        let sent = if limit.hard > 0 && unsent > limit.hard {
-            stream.write(bytes).await?
-        } else {
-            0
-        };
-        let unsent = unsent - sent as u64;
+    ) -> io::Result<()> {
+        if limit.hard == 0 && limit.soft == 0 {
+            return poll_fn(|context| self.poll_send(stream, context)).await;
+        }
+        let now = poll_fn(|context| Poll::Ready(self.poll_send(stream, context))).await;
+        match now {
+            Poll::Ready(result) => result,
+            Poll::Pending => self.check(limit),
+        }
+    }
+
+    /// Compares what could not be sent with the limits.
+    fn check(&mut self, limit: &OutputBufferLimit) -> io::Result<()> {
+        let unsent = self.unsent() as u64;
         if limit.hard > 0 && unsent > limit.hard {
             return Err(over_limit("hard"));
         }
-        let rest = &bytes[sent..];
-        if limit.soft > 0 && unsent > limit.soft {
-            let deadline = Instant::now() + Duration::from_secs(limit.soft_seconds.into());
-            timeout_at(deadline, stream.write_all(rest))
-                .await
-                .map_err(|_| over_limit("soft"))??;
-        } else {
-            stream.write_all(rest).await?;
+        if limit.soft == 0 || unsent <= limit.soft {
+            self.above_soft_since = None;
+            return Ok(());
         }
-        self.stuck = false;
+        let since = *self.above_soft_since.get_or_insert_with(Instant::now);
+        if since.elapsed() >= Duration::from_secs(limit.soft_seconds.into()) {
+            return Err(over_limit("soft"));
+        }
         Ok(())
     }
 
-    /// Whether the last write did not finish.
-    pub fn is_stuck(&self) -> bool {
-        self.stuck
+    /// When a client that reads nothing any more will have exceeded the soft limit.
+    pub fn deadline(&self, limit: &OutputBufferLimit) -> Option<Instant> {
+        Some(self.above_soft_since? + Duration::from_secs(limit.soft_seconds.into()))
     }
 }
 
-fn over_limit(which: &str) -> io::Error {
+/// The error of a client that is cut off.
+pub fn over_limit(which: &str) -> io::Error {
     io::Error::other(format!(
         "unsent replies exceed the {which} client-output-buffer-limit"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncReadExt;
+
+    #[tokio::test]
+    async fn limits_cut_off_a_client_that_does_not_read() {
+        let (mut server, mut client) = tokio::io::duplex(100);
+        let limit = OutputBufferLimit {
+            hard: 1000,
+            soft: 0,
+            soft_seconds: 0,
+        };
+        let mut output = Output::default();
+        output.bytes.extend([b'x'; 600]);
+        output.send(&mut server, &limit).await.unwrap();
+        assert_eq!(output.unsent(), 500);
+        output.bytes.extend([b'y'; 400]);
+        output.send(&mut server, &limit).await.unwrap();
+        output.bytes.extend([b'z'; 101]);
+        assert!(output.send(&mut server, &limit).await.is_err());
+        let mut read = [0; 100];
+        client.read_exact(&mut read).await.unwrap();
+        assert_eq!(read, [b'x'; 100]);
+    }
 }

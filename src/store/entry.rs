@@ -226,9 +226,9 @@ impl Entry {
         ))
     }
 
-    /// Whether the key is past its expiry.
+    /// Whether the key is past its expiry; in the very millisecond it still lives, as in Redis.
     pub fn is_expired(&self, now_ms: u64) -> bool {
-        self.expire_at().is_some_and(|at| at <= now_ms)
+        self.expire_at().is_some_and(|at| at < now_ms)
     }
 
     /// Memory it takes from the allocator, in bytes.

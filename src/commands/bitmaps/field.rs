@@ -1,6 +1,8 @@
 //! `BITFIELD`: integers of any width at any place in a string.
 //!
-//! The changes of one call are made in a copy of the bytes they reach, and then written as one change of the key.
+//! The operations of one call work on copies of the bytes they may change, which are then written as one change of the key.
+
+use std::ops::Range;
 
 use coterie_protocol::Request;
 use coterie_protocol::text::parse_i64;
@@ -9,6 +11,9 @@ use super::check_offset;
 use crate::commands::{Call, CommandError, CommandResult};
 use crate::effect::{Effect, StringEncoding};
 use crate::store::Entry;
+
+/// Fields with at most this many bytes between them are copied and written together: to log another effect takes as many.
+const JOINED_GAP_BYTES: usize = 32;
 
 /// A type such as `u8` or `i16`.
 #[derive(Clone, Copy, Debug)]
@@ -194,47 +199,79 @@ fn parse(call: &Call<'_, '_>) -> Result<Vec<Operation>, CommandError> {
     Ok(operations)
 }
 
+/// Bytes of a string that operations may change.
+struct Piece {
+    /// Index of the first one.
+    start: usize,
+    bytes: Vec<u8>,
+    /// Whether any of them did change.
+    changed: bool,
+}
+
+impl Piece {
+    fn new(range: Range<usize>, value: &[u8]) -> Piece {
+        let known = value.get(range.start..).unwrap_or_default();
+        let mut bytes = Vec::with_capacity(range.len());
+        bytes.extend_from_slice(&known[..known.len().min(range.len())]);
+        bytes.resize(range.len(), 0);
+        Piece {
+            start: range.start,
+            bytes,
+            changed: false,
+        }
+    }
+
+    fn end(&self) -> usize {
+        self.start + self.bytes.len()
+    }
+}
+
 /// A string as the operations of a call see it.
 struct View<'v> {
     /// What it was before.
     value: &'v [u8],
-    /// Index of the first byte of `window`.
-    start: usize,
-    /// The bytes that the operations may change.
-    window: Vec<u8>,
-    /// Whether any of them did.
-    changed: bool,
+    /// Apart from each other, in order.
+    pieces: Vec<Piece>,
 }
 
 impl<'v> View<'v> {
     fn new(value: &'v [u8], operations: &[Operation]) -> Self {
         let writes = operations.iter().filter(|operation| operation.writes());
-        let fields = || writes.clone().map(Field::of);
-        let start = fields().map(|field| field.start).min().unwrap_or(0);
-        let end = fields().map(|field| field.end).max().unwrap_or(0);
-        let mut window = Vec::with_capacity(end - start);
-        let known = value.get(start..).unwrap_or_default();
-        window.extend_from_slice(&known[..known.len().min(end - start)]);
-        window.resize(end - start, 0);
-        View {
-            value,
-            start,
-            window,
-            changed: false,
-        }
+        let mut fields: Vec<Range<usize>> = writes.map(|write| Field::of(write).bytes).collect();
+        fields.sort_unstable_by_key(|field| field.start);
+        fields.dedup_by(|next, last| {
+            let joined = next.start <= last.end + JOINED_GAP_BYTES;
+            if joined {
+                last.end = last.end.max(next.end);
+            }
+            joined
+        });
+        let pieces = fields
+            .into_iter()
+            .map(|range| Piece::new(range, value))
+            .collect();
+        View { value, pieces }
+    }
+
+    /// Index of the last piece that starts at this byte or before.
+    fn piece(&self, index: usize) -> Option<usize> {
+        self.pieces
+            .partition_point(|piece| piece.start <= index)
+            .checked_sub(1)
     }
 
     /// A byte; beyond the end there are zeros.
     fn byte(&self, index: usize) -> u8 {
-        let changed = index
-            .checked_sub(self.start)
-            .and_then(|index| self.window.get(index));
-        changed.or(self.value.get(index)).copied().unwrap_or(0)
+        let in_piece = self.piece(index).and_then(|piece| {
+            let piece = &self.pieces[piece];
+            piece.bytes.get(index - piece.start)
+        });
+        in_piece.or(self.value.get(index)).copied().unwrap_or(0)
     }
 
     /// The bytes around a field, as one number.
     fn bytes(&self, field: &Field) -> u128 {
-        (field.start..field.end).fold(0, |number, index| {
+        field.bytes.clone().fold(0, |number, index| {
             number << 8 | u128::from(self.byte(index))
         })
     }
@@ -245,24 +282,39 @@ impl<'v> View<'v> {
         operation.kind.wrap(number.cast_signed())
     }
 
+    /// The operation must be among those that the view was made for.
     fn write(&mut self, operation: &Operation, number: i64) {
         let field = Field::of(operation);
         let old = self.bytes(&field);
         let mask = ((1 << operation.kind.bits) - 1) << field.shift;
         let bits = i128::from(number).cast_unsigned() << field.shift;
         let new = old & !mask | bits & mask;
-        self.changed |= new != old;
-        let first = field.start - self.start;
-        let bytes = &mut self.window[first..field.end - self.start];
-        let count = bytes.len();
-        bytes.copy_from_slice(&new.to_be_bytes()[size_of::<u128>() - count..]);
+        let Some(piece) = self.piece(field.bytes.start) else {
+            debug_assert!(false, "every write has its piece");
+            return;
+        };
+        let piece = &mut self.pieces[piece];
+        piece.changed |= new != old;
+        let (first, count) = (field.bytes.start - piece.start, field.bytes.len());
+        let new = &new.to_be_bytes()[size_of::<u128>() - count..];
+        piece.bytes[first..first + count].copy_from_slice(new);
+    }
+
+    /// The pieces to be written. Even if every operation failed, the string reaches to the end of the last one from now on, and is
+    /// an edited one, as `OBJECT ENCODING` tells; `edited` says that it was one before.
+    fn into_changes(self, edited: bool) -> Vec<Piece> {
+        let last = self.pieces.last().map_or(0, Piece::end);
+        let writes_last = !edited || last > self.value.len();
+        self.pieces
+            .into_iter()
+            .filter(|piece| piece.changed || writes_last && piece.end() == last)
+            .collect()
     }
 }
 
 /// Where the bits of an operation are: in which bytes, and how many bits follow them in the last one.
 struct Field {
-    start: usize,
-    end: usize,
+    bytes: Range<usize>,
     shift: u32,
 }
 
@@ -271,8 +323,7 @@ impl Field {
         let end_bit = operation.offset + u64::from(operation.kind.bits);
         let end = end_bit.div_ceil(8);
         Field {
-            start: (operation.offset / 8) as usize,
-            end: end as usize,
+            bytes: (operation.offset / 8) as usize..end as usize,
             shift: (end * 8 - end_bit) as u32,
         }
     }
@@ -315,30 +366,34 @@ fn execute(call: &mut Call<'_, '_>, operations: &[Operation]) -> CommandResult {
             (_, Some(new)) => call.reply.integer(new),
         }
     }
-    if !operations.iter().any(Operation::writes) {
+    let exists = entry.is_some();
+    let edited = entry.is_some_and(|entry| entry.encoding() == StringEncoding::Raw);
+    let pieces = view.into_changes(edited);
+    if pieces.is_empty() {
         return Ok(());
     }
-    // The string grows, and counts as edited, even if every operation failed.
-    let same = entry.is_some_and(|entry| {
-        !view.changed
-            && view.value.len() >= view.start + view.window.len()
-            && entry.encoding() == StringEncoding::Raw
-    });
-    let (exists, offset, bytes) = (entry.is_some(), view.start as u64, view.window);
-    if same {
-        return Ok(());
-    }
-    let bytes_max = Effect::encoded_bytes_max(key.len(), bytes.len());
+    let bytes_max = pieces
+        .iter()
+        .map(|piece| Effect::encoded_bytes_max(key.len(), piece.bytes.len()))
+        .sum();
     call.transaction
         .reserve(bytes_max)
         .map_err(|error| CommandError::NoRoom(error, bytes_max))?;
-    let bytes = &bytes[..];
-    let effect = if exists {
-        Effect::Splice { key, offset, bytes }
-    } else {
-        Effect::PutPadded { key, offset, bytes }
-    };
-    call.transaction.apply(call.database, &effect);
+    // From the last one, so that the string grows once.
+    let effects: Vec<Effect<'_>> = pieces
+        .iter()
+        .rev()
+        .enumerate()
+        .map(|(index, piece)| {
+            let (offset, bytes) = (piece.start as u64, &piece.bytes[..]);
+            if index == 0 && !exists {
+                Effect::PutPadded { key, offset, bytes }
+            } else {
+                Effect::Splice { key, offset, bytes }
+            }
+        })
+        .collect();
+    call.transaction.apply_all(call.database, &effects);
     Ok(())
 }
 
@@ -359,21 +414,28 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_is_read_and_the_rest_stays(
-            value in prop::collection::vec(any::<u8>(), 0..20),
-            offset in 0u64..200,
-            bits in 1u32..=64,
-            number: i64,
+            value in prop::collection::vec(any::<u8>(), 0..80),
+            writes in prop::collection::vec((0u64..2000, 1u32..=64, any::<i64>()), 1..8),
         ) {
-            let write = operation(true, bits, offset, Action::Set(number));
-            let mut view = View::new(&value, std::slice::from_ref(&write));
-            let wrapped = write.kind.wrap(number.into());
-            view.write(&write, wrapped);
-            prop_assert_eq!(view.read(&write), wrapped);
+            let writes: Vec<_> = writes
+                .into_iter()
+                .map(|(offset, bits, number)| operation(true, bits, offset, Action::Set(number)))
+                .collect();
+            let mut view = View::new(&value, &writes);
             let read_bit = |view: &View<'_>, at| view.read(&operation(false, 1, at, Action::Get));
-            let before = View::new(&value, &[]);
-            for at in (0..300).filter(|at| !(offset..offset + u64::from(bits)).contains(at)) {
-                prop_assert_eq!(read_bit(&view, at), read_bit(&before, at));
+            for write in &writes {
+                let before: Vec<_> = (0..2100).map(|at| read_bit(&view, at)).collect();
+                let Action::Set(number) = write.action else { unreachable!() };
+                let number = write.kind.wrap(number.into());
+                view.write(write, number);
+                prop_assert_eq!(view.read(write), number);
+                let inside = write.offset..write.offset + u64::from(write.kind.bits);
+                for at in (0..2100).filter(|at| !inside.contains(at)) {
+                    prop_assert_eq!(read_bit(&view, at), before[at as usize]);
+                }
             }
+            let pieces = &view.pieces;
+            prop_assert!(pieces.windows(2).all(|pair| pair[0].end() + JOINED_GAP_BYTES < pair[1].start));
         }
 
         #[test]

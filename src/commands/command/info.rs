@@ -58,7 +58,9 @@ const CATEGORIES: &[(&str, Membership)] = &[
         spec.categories.contains(Categories::BITMAP)
     }),
     ("pubsub", |spec| spec.flags.contains(Flags::PUBSUB)),
-    ("admin", |spec| spec.flags.contains(Flags::ADMIN)),
+    ("admin", |spec| {
+        spec.flags.contains(Flags::ADMIN) || spec.categories.contains(Categories::ADMIN)
+    }),
     ("fast", |spec| spec.flags.contains(Flags::FAST)),
     ("slow", |spec| !spec.flags.contains(Flags::FAST)),
     ("blocking", |spec| spec.flags.contains(Flags::BLOCKING)),

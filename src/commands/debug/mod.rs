@@ -171,8 +171,7 @@ fn error_reply(resp: RespVersion, text: &str) -> Vec<u8> {
 }
 
 fn error(call: &mut Control<'_, '_>) -> CommandError {
-    let line = String::from_utf8_lossy(call.request.arg(2));
-    CommandError::Line(line.into_owned().into())
+    CommandError::Bytes(call.request.arg(2).to_vec())
 }
 
 fn log(call: &mut Control<'_, '_>) -> Outcome {

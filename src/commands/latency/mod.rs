@@ -52,11 +52,11 @@ fn reset(call: &mut Control<'_, '_>) -> CommandResult {
 
 fn graph(call: &mut Control<'_, '_>) -> CommandResult {
     let name = call.request.arg(2);
-    let shown = String::from_utf8_lossy(name);
-    let event = call.node.latency.event(name).ok_or_else(|| {
-        CommandError::err(format_args!("No samples available for event '{shown}'"))
-    })?;
-    let chart = chart::chart(&shown, &event, call.now_ms / 1000);
+    let event =
+        call.node.latency.event(name).ok_or_else(|| {
+            CommandError::quoting("ERR No samples available for event '", name, "'")
+        })?;
+    let chart = chart::chart(&String::from_utf8_lossy(name), &event, call.now_ms / 1000);
     call.reply.verbatim("txt", chart.as_bytes());
     Ok(())
 }

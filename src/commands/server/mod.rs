@@ -4,6 +4,8 @@ mod picture;
 mod shutdown;
 mod table;
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use coterie_protocol::ReplyWriter;
 use coterie_protocol::text::parse_i64;
 
@@ -46,7 +48,6 @@ fn save(call: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
 }
 
 const SAVE_UNDER_WAY: &str = "ERR Background save already in progress";
-const REWRITE_UNDER_WAY: &str = "ERR Background append only file rewriting already in progress";
 
 fn background_save(call: &mut Control<'_, '_>) -> CommandResult {
     let scheduled = call.request.get(1);
@@ -55,27 +56,27 @@ fn background_save(call: &mut Control<'_, '_>) -> CommandResult {
     {
         return Err(CommandError::Syntax);
     }
-    start(call, "Background saving started", SAVE_UNDER_WAY)
-}
-
-/// A checkpoint lets the log before it go, which is what this command is for.
-fn rewrite_log(call: &mut Control<'_, '_>) -> CommandResult {
-    start(
-        call,
-        "Background append only file rewriting started",
-        REWRITE_UNDER_WAY,
-    )
-}
-
-fn start(
-    call: &mut Control<'_, '_>,
-    started: &'static str,
-    under_way: &'static str,
-) -> CommandResult {
     match start_checkpoint(call.node) {
         // It is made, and its outcome logged, whether or not someone waits.
-        Ok(_) => call.reply.simple(started),
-        Err(CheckpointError::UnderWay) => return Err(CommandError::line(under_way)),
+        Ok(_) => call.reply.simple("Background saving started"),
+        Err(CheckpointError::UnderWay) => return Err(CommandError::line(SAVE_UNDER_WAY)),
+        Err(error) => return Err(CommandError::err(error)),
+    }
+    Ok(())
+}
+
+/// A checkpoint lets the log before it go, which is what this command is for. One that is under way keeps the
+/// log since it began: another follows it.
+fn rewrite_log(call: &mut Control<'_, '_>) -> CommandResult {
+    match start_checkpoint(call.node) {
+        Ok(_) => call
+            .reply
+            .simple("Background append only file rewriting started"),
+        Err(CheckpointError::UnderWay) => {
+            call.node.checkpoint_scheduled.store(true, Relaxed);
+            call.reply
+                .simple("Background append only file rewriting scheduled");
+        }
         Err(error) => return Err(CommandError::err(error)),
     }
     Ok(())

@@ -5,9 +5,10 @@
 //! clear where the length grows by one from the cell to the left. The same bits tell which way Redis would walk
 //! back through its table, so of several longest subsequences the answer is the same one.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use coterie_protocol::text::parse_i64;
 use coterie_protocol::{ReplyWriter, Request};
-use std::sync::atomic::Ordering::Relaxed;
 
 use crate::commands::{CommandError, Control, Deferred};
 use crate::engine::Scope;
@@ -118,6 +119,10 @@ fn copy_values(control: &mut Control<'_, '_>) -> Result<(Vec<u8>, Vec<u8>), Comm
     let statistics = &control.node.statistics;
     statistics.keyspace_hits.fetch_add(hits, Relaxed);
     statistics.keyspace_misses.fetch_add(misses, Relaxed);
+    if lengths.contains(&0) {
+        // Nothing in common, so the other one is not worth a copy.
+        return Ok((Vec::new(), Vec::new()));
+    }
     let mut copy = |key| {
         let entry = transaction.peek(database, key);
         entry.map_or_else(Vec::new, |entry| entry.value().to_vec())
