@@ -13,7 +13,6 @@ const SHARED_INTEGERS: u64 = 10_000;
 const SHARED_REFERENCES: i64 = i32::MAX as i64;
 
 const HELP: &[&str] = &[
-    "OBJECT <subcommand> [<arg> ...]. Subcommands are:",
     "ENCODING <key>",
     "    Tell in which form the value of <key> is held.",
     "FREQ <key>",
@@ -24,8 +23,6 @@ const HELP: &[&str] = &[
     "    is not an LFU one.",
     "REFCOUNT <key>",
     "    Tell how many references there are to the value of <key>.",
-    "HELP",
-    "    Show this text.",
 ];
 
 /// A subcommand about one key.
@@ -122,8 +119,7 @@ pub static COMMANDS: &[CommandSpec] = &[CommandSpec {
 }];
 
 fn help(control: &mut Control<'_, '_>) -> CommandResult {
-    control.reply.array(HELP.len());
-    HELP.iter().for_each(|line| control.reply.simple(line));
+    super::help::help(control.reply, "OBJECT", HELP);
     Ok(())
 }
 

@@ -69,10 +69,7 @@ impl Conditions {
                 b"xx" => &mut conditions.xx,
                 b"gt" => &mut conditions.gt,
                 b"lt" => &mut conditions.lt,
-                _ => {
-                    let word = String::from_utf8_lossy(word);
-                    return Err(CommandError::err(format_args!("Unsupported option {word}")));
-                }
+                _ => return Err(CommandError::quoting("ERR Unsupported option ", word, "")),
             };
             *condition = true;
         }
