@@ -70,8 +70,7 @@ impl Conditions {
                 b"gt" => &mut conditions.gt,
                 b"lt" => &mut conditions.lt,
                 _ => {
-                    let word = String::from_utf8_lossy(word);
-                    return Err(CommandError::err(format_args!("Unsupported option {word}")));
+                    return Err(CommandError::quoting("ERR Unsupported option ", word, ""));
                 }
             };
             *condition = true;
