@@ -182,15 +182,30 @@ fn info(connection: &mut Connection, name: &str) -> Vec<Reply> {
 }
 
 /// A field in a fixed order, without the remarks of key specifications: those are in our own words.
-fn comparable(field: Option<&Reply>) -> Option<String> {
-    const NOTES: &str = "\"notes\", \"";
-    let mut text = field?.clone().sorted().to_string();
-    while let Some(start) = text.find(NOTES) {
-        let remark = start + NOTES.len();
-        let end = text[remark..].find('"').map_or(text.len(), |at| remark + at + 1);
-        text.replace_range(start..end, "remarked");
+fn comparable(field: Option<&Reply>) -> Option<Reply> {
+    field.map(|field| without_remarks(field.clone()).sorted())
+}
+
+fn without_remarks(reply: Reply) -> Reply {
+    let is_notes = |reply: &Reply| *reply == Reply::Bulk(b"notes".to_vec());
+    let each = |items: Vec<Reply>| items.into_iter().map(without_remarks).collect();
+    match reply {
+        Reply::Array(mut items) => {
+            if let Some(at) = items.iter().position(is_notes) {
+                items.remove(at + 1);
+            }
+            Reply::Array(each(items))
+        }
+        Reply::Set(items) => Reply::Set(each(items)),
+        Reply::Map(pairs) => Reply::Map(
+            pairs
+                .into_iter()
+                .filter(|(key, _)| !is_notes(key))
+                .map(|(key, value)| (key, without_remarks(value)))
+                .collect(),
+        ),
+        other => other,
     }
-    Some(text)
 }
 
 fn show(field: Option<&Reply>) -> String {
