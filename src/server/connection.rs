@@ -256,7 +256,10 @@ impl<S: Stream> Connection<S> {
         let limits = self.node.config.load().client_output_buffer_limit.normal;
         self.output.send(&mut self.stream, &limits).await?;
         let sent = unsent - self.output.unsent();
-        self.node.statistics.output_bytes.fetch_add(sent as u64, Relaxed);
+        self.node
+            .statistics
+            .output_bytes
+            .fetch_add(sent as u64, Relaxed);
         self.show_buffers();
         Ok(())
     }
@@ -300,7 +303,12 @@ impl<S: Stream> Connection<S> {
     async fn read_while_sending(&mut self) -> Result<usize, End> {
         let limits = self.node.config.load().client_output_buffer_limit.normal;
         let deadline = self.output.deadline(&limits);
-        let Connection { stream, output, input, .. } = self;
+        let Connection {
+            stream,
+            output,
+            input,
+            ..
+        } = self;
         let progress = poll_fn(|context| {
             let sent = output.poll_send(stream, context);
             if let Poll::Ready(Err(error)) = sent {

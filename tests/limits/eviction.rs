@@ -168,7 +168,8 @@ fn used_keys_stay(policy: &str) {
     for _ in 0..50 {
         read_hot(&mut filled.client);
     }
-    assert_eq!(filled.write(3000, false), None);
+    // Well above the room that was left, whatever buffers are given back meanwhile.
+    assert_eq!(filled.write(6000, false), None);
     let hot = filled.count("kept", 0..HOT) * 100 / HOT;
     let cold = filled.count("kept", HOT..KEPT) * 100 / (KEPT - HOT);
     assert!(

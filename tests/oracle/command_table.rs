@@ -162,7 +162,7 @@ fn compare_info(protocol: Protocol) {
             let (our, their) = (our.get(index), their.get(index));
             if our.is_none()
                 || our.map(Reply::kind) != their.map(Reply::kind)
-                || sorted(our) != sorted(their)
+                || comparable(our) != comparable(their)
             {
                 differences.push(format!(
                     "{name}: {field}\n  oracle:  {}\n  subject: {}",
@@ -181,8 +181,31 @@ fn info(connection: &mut Connection, name: &str) -> Vec<Reply> {
     reply.items().first().map(Reply::items).unwrap_or_default()
 }
 
-fn sorted(field: Option<&Reply>) -> Option<Reply> {
-    field.map(|field| field.clone().sorted())
+/// A field in a fixed order, without the remarks of key specifications: those are in our own words.
+fn comparable(field: Option<&Reply>) -> Option<Reply> {
+    field.map(|field| without_remarks(field.clone()).sorted())
+}
+
+fn without_remarks(reply: Reply) -> Reply {
+    let is_notes = |reply: &Reply| *reply == Reply::Bulk(b"notes".to_vec());
+    let each = |items: Vec<Reply>| items.into_iter().map(without_remarks).collect();
+    match reply {
+        Reply::Array(mut items) => {
+            if let Some(at) = items.iter().position(is_notes) {
+                items.remove(at + 1);
+            }
+            Reply::Array(each(items))
+        }
+        Reply::Set(items) => Reply::Set(each(items)),
+        Reply::Map(pairs) => Reply::Map(
+            pairs
+                .into_iter()
+                .filter(|(key, _)| !is_notes(key))
+                .map(|(key, value)| (key, without_remarks(value)))
+                .collect(),
+        ),
+        other => other,
+    }
 }
 
 fn show(field: Option<&Reply>) -> String {
