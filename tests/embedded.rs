@@ -22,7 +22,10 @@ async fn commands_survive_a_restart() {
 
     let node = start(Durability::Everysec);
     let database = node.database(3);
-    assert_eq!(database.get("k").await.unwrap(), Some(vec![0, 159, 146, 150]));
+    assert_eq!(
+        database.get("k").await.unwrap(),
+        Some(vec![0, 159, 146, 150])
+    );
     assert_eq!(database.increment("n", 1).await.unwrap(), 6);
     node.stop().await.unwrap();
 }

@@ -185,7 +185,8 @@ pub struct Log {
     /// Alive as long as a `Recovery` of this log is.
     readers: Weak<()>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    _lock: DirectoryLock,
+    /// Until the log is closed.
+    lock: Mutex<Option<DirectoryLock>>,
 }
 
 impl Log {
@@ -196,7 +197,7 @@ impl Log {
             shared: shared.clone(),
             readers,
             threads: Mutex::default(),
-            _lock: lock,
+            lock: Mutex::new(Some(lock)),
         };
         let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
             let thread = std::thread::Builder::new()
@@ -445,7 +446,7 @@ impl Log {
         }
     }
 
-    /// Syncs everything and ends the log's threads; idempotent, also done on drop. Nothing may be
+    /// Syncs everything, ends the log's threads and releases the directory; idempotent, also done on drop. Nothing may be
     /// appended afterwards. Does I/O.
     ///
     /// # Errors
@@ -465,6 +466,7 @@ impl Log {
                 .join()
                 .map_err(|_| io::Error::other("a thread of the log panicked"))?;
         }
+        self.lock.lock().take();
         let mut tail = self.shared.tail.lock();
         let reason = tail.stopped.clone().or(tail.failure.clone());
         tail.stopped.get_or_insert("the log is closed".to_owned());
