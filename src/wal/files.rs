@@ -105,10 +105,7 @@ impl File for SystemFile {
     }
 
     fn map(&self, length: usize) -> io::Result<MmapRaw> {
-        let map = MmapOptions::new().len(length).map_raw(&self.0)?;
-        // Not all kernels know it, and it only saves page faults later.
-        let _ = map.advise(Advice::PopulateRead);
-        Ok(map)
+        MmapOptions::new().len(length).map_raw(&self.0)
     }
 
     #[allow(unsafe_code)]

@@ -92,8 +92,11 @@ impl Preparer {
             if tail.stopped.is_some() {
                 return None;
             }
-            if let Some((segment, position, bytes)) = tail.next_to_warm() {
-                MutexGuard::unlocked(&mut tail, || segment.warm(position, bytes));
+            if let Some(stretch) = tail.next_to_warm() {
+                MutexGuard::unlocked(&mut tail, || {
+                    stretch.segment.warm(stretch.ahead);
+                    stretch.segment.release(stretch.behind);
+                });
                 continue;
             }
             if let Some(job) = next_job(&tail, self.shared.segment_bytes) {

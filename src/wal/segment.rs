@@ -13,9 +13,10 @@
 //! | 60..64 | checksum | CRC-32 of bytes 0..60                                    |
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use memmap2::{Advice, MmapRaw};
+use memmap2::{Advice, MmapRaw, UncheckedAdvice};
 
 use super::FORMAT_VERSION;
 use super::files::{File, Files, fill_with_zeros, write_all_at};
@@ -132,11 +133,27 @@ impl Segment {
     }
 
     /// Makes the pages of a range ready for `copy_in`, without changing them.
-    pub(crate) fn warm(&self, position: u32, bytes: u32) {
+    pub(crate) fn warm(&self, range: Range<u32>) {
+        let (start, length) = (range.start as usize, range.len());
         // Kernels before 5.14 don't know it; then `copy_in` is slower.
-        let _ = self
-            .map
-            .advise_range(Advice::PopulateWrite, position as usize, bytes as usize);
+        let _ = self.map.advise_range(Advice::PopulateWrite, start, length);
+    }
+
+    /// Unmaps the whole pages of a range whose records are appended. They stay in the page cache.
+    #[allow(unsafe_code)]
+    pub(crate) fn release(&self, range: Range<u32>) {
+        const PAGE_BYTES: usize = 4096;
+        let start = (range.start as usize).next_multiple_of(PAGE_BYTES);
+        let end = range.end as usize / PAGE_BYTES * PAGE_BYTES;
+        if start >= end {
+            return;
+        }
+        // SAFETY: the map is shared and of a file: unmapped pages keep their contents in the page cache, and
+        // whoever touches them again sees the same bytes. Nobody holds a reference into the map.
+        let _ = unsafe {
+            self.map
+                .unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start)
+        };
     }
 
     /// Copies `bytes` into the page cache at `position`. The caller holds the lock of the log's

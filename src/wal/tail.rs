@@ -6,6 +6,7 @@
 //! while a segment that was rolled into has no file yet, so that appending itself never fails.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -18,14 +19,15 @@ const KEPT_BUFFER_BYTES: usize = 4 << 20;
 
 /// The first and the largest stretch of the map that is touched ahead of appending.
 const WARM_LEAST: u32 = 64 << 10;
-const WARM_MOST: u32 = 4 << 20;
+const WARM_MOST: u32 = 1 << 20;
 
 /// How far ahead the pages of the map are ready to be stored to.
 ///
 /// The first store to a clean page is trapped by the kernel, which takes longer than appending a
 /// page's worth of records. The preparer takes these traps, a stretch ahead of the tail. A touched
 /// page is dirty, and the next sync writes it; so stretches start short and double between syncs:
-/// what is written in vain is about as much as what is appended, at most 4 MiB.
+/// what is written in vain is about as much as what is appended, at most 1 MiB. What is behind the tail is
+/// unmapped at the same time: it would count as memory of the process, although it is the system's cache.
 #[derive(Clone, Copy)]
 struct Warm {
     /// Touched up to here.
@@ -33,6 +35,15 @@ struct Warm {
     /// From this position on, more is to be touched; `u32::MAX` while that is under way.
     trigger: u32,
     step: u32,
+}
+
+/// What is to be done to the map of a segment, around the tail.
+pub(crate) struct Stretch {
+    pub(crate) segment: Arc<Segment>,
+    /// To be touched.
+    pub(crate) ahead: Range<u32>,
+    /// To be unmapped.
+    pub(crate) behind: Range<u32>,
 }
 
 impl Default for Warm {
@@ -255,7 +266,7 @@ impl Tail {
     }
 
     /// What of the current segment's map to touch next; `None` if enough of it is warm.
-    pub(crate) fn next_to_warm(&mut self) -> Option<(Arc<Segment>, u32, u32)> {
+    pub(crate) fn next_to_warm(&mut self) -> Option<Stretch> {
         let file = self
             .file
             .as_ref()
@@ -274,7 +285,13 @@ impl Tail {
             trigger: end - self.warm.step.min(end) / 2,
             step: (self.warm.step * 2).min(WARM_MOST),
         };
-        Some((file, from, end - from))
+        // Whatever is before the last trigger has been appended; a sync in between leaves a little mapped.
+        let behind = self.position.saturating_sub(2 * WARM_MOST)..self.position;
+        Some(Stretch {
+            segment: file,
+            ahead: from..end,
+            behind,
+        })
     }
 
     /// After a sync, the next store to any page is trapped again.
