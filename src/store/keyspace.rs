@@ -207,12 +207,10 @@ impl Keyspace {
 
     fn remove_expired(&mut self, hash: u64, now_ms: u64) -> Option<Entry> {
         let seed = self.seed;
-        let entry = self
-            .entries
-            .remove(hash, |entry| {
-                // The table compares but a few bits of the hash.
-                entry.is_expired(now_ms) && entry.hash(seed) == hash
-            })?;
+        let entry = self.entries.remove(hash, |entry| {
+            // The table compares but a few bits of the hash.
+            entry.is_expired(now_ms) && entry.hash(seed) == hash
+        })?;
         self.entry_bytes -= entry.allocated_bytes();
         self.volatile.remove(hash, |volatile| volatile.0 == hash);
         Some(entry)
