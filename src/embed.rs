@@ -120,6 +120,9 @@ impl Database {
     /// # Errors
     /// The command answered with an error.
     pub async fn command(&self, arguments: &[impl AsRef<[u8]>]) -> Result<Frame, CallError> {
+        if u32::from(self.number.0) >= self.node.engine.store().databases() {
+            return Err(CallError::Command("ERR DB index is out of range".into()));
+        }
         let now_ms = self.node.now_ms();
         let id = self.node.clients.next_id();
         let client = Client::new(

@@ -120,10 +120,11 @@ impl Engine {
                 ..moment
             };
             let mut transaction = self.begin(Scope::Key(&candidate.key), quiet, &mut payload);
-            if transaction
-                .peek(candidate.database, &candidate.key)
-                .is_some()
-            {
+            let found = transaction.peek(candidate.database, &candidate.key);
+            // It may have lost its expiry since it was sampled, or the policy may have changed.
+            if found.is_some_and(|entry| {
+                !settings.policy.volatile_only() || entry.expire_at().is_some()
+            }) {
                 transaction.apply(
                     candidate.database,
                     &Effect::Delete {

@@ -242,12 +242,14 @@ impl<S: Stream> Connection<S> {
 
     /// Sends all replies, once what they tell is safe.
     async fn flush(&mut self) -> Result<(), End> {
-        if let Some(barrier) = self.session.barrier.take() {
+        // Taken down only when it is reached: a connection that is killed while it waits flushes once more.
+        if let Some(barrier) = self.session.barrier {
             self.node
                 .engine
                 .log()
                 .wait_until_acknowledged(barrier)
                 .await;
+            self.session.barrier = None;
         }
         let unsent = self.output.unsent();
         if unsent == 0 {

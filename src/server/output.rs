@@ -67,7 +67,14 @@ impl Output {
         let now = poll_fn(|context| Poll::Ready(self.poll_send(stream, context))).await;
         match now {
             Poll::Ready(result) => result,
-            Poll::Pending => self.check(limit),
+            Poll::Pending => {
+                // A client that is always a little behind never empties the buffer.
+                if self.sent > self.unsent() {
+                    self.bytes.drain(..self.sent);
+                    self.sent = 0;
+                }
+                self.check(limit)
+            }
         }
     }
 
@@ -125,5 +132,24 @@ mod tests {
         let mut read = [0; 100];
         client.read_exact(&mut read).await.unwrap();
         assert_eq!(read, [b'x'; 100]);
+    }
+
+    #[tokio::test]
+    async fn what_was_sent_is_given_back_although_the_client_stays_behind() {
+        let (mut server, mut client) = tokio::io::duplex(100);
+        let limit = OutputBufferLimit {
+            hard: 1000,
+            soft: 0,
+            soft_seconds: 0,
+        };
+        let mut output = Output::default();
+        output.bytes.extend([b'x'; 200]);
+        for _ in 0..1000 {
+            output.bytes.extend([b'x'; 100]);
+            output.send(&mut server, &limit).await.unwrap();
+            client.read_exact(&mut [0; 100]).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        assert!(output.bytes.len() < 2000, "{} bytes", output.bytes.len());
     }
 }

@@ -40,6 +40,7 @@ pub struct Keyspace {
     entries: Table<Entry>,
     volatile: Table<Volatile>,
     entry_bytes: usize,
+    seed: u64,
 }
 
 impl Keyspace {
@@ -49,6 +50,7 @@ impl Keyspace {
             entries: Table::new(seed),
             volatile: Table::new(seed),
             entry_bytes: 0,
+            seed,
         }
     }
 
@@ -204,9 +206,11 @@ impl Keyspace {
     }
 
     fn remove_expired(&mut self, hash: u64, now_ms: u64) -> Option<Entry> {
-        let entry = self
-            .entries
-            .remove(hash, |entry| entry.is_expired(now_ms))?;
+        let seed = self.seed;
+        let entry = self.entries.remove(hash, |entry| {
+            // The table compares but a few bits of the hash.
+            entry.is_expired(now_ms) && entry.hash(seed) == hash
+        })?;
         self.entry_bytes -= entry.allocated_bytes();
         self.volatile.remove(hash, |volatile| volatile.0 == hash);
         Some(entry)

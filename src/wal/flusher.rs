@@ -157,6 +157,10 @@ impl Flusher {
                         return Err(error);
                     }
                     tail.failure = Some(error.to_string());
+                    if !failed {
+                        // Who waits for room is to be refused, not to wait for space.
+                        self.shared.room_changed();
+                    }
                     failed = true;
                     self.shared.flush.wait_for(&mut tail, RETRY_INTERVAL);
                 }
@@ -186,6 +190,8 @@ impl Flusher {
     fn settle(&mut self, batch: Batch) {
         let shared = &self.shared;
         let grew;
+        // `Log::room` may have published already that the buffer is empty, without telling those who wait.
+        let wrote = !batch.chunks.is_empty();
         {
             let mut tail = shared.tail.lock();
             if !tail.is_mapped() {
@@ -206,7 +212,7 @@ impl Flusher {
             grew = tail.publish_room(&shared.marks);
         }
         shared.publish_progress();
-        if grew {
+        if grew || wrote {
             shared.room_changed();
         }
     }

@@ -255,13 +255,23 @@ impl Log {
         if bytes > MAX_PAYLOAD {
             return Err(NoRoom::TooLarge { bytes });
         }
-        let tail = self.shared.tail.lock();
+        let mut tail = self.shared.tail.lock();
         tail.publish_room(&self.shared.marks);
         if (bytes as u64) < self.shared.marks.room() {
             return Ok(());
         }
         match tail.stopped.as_ref().or(tail.failure.as_ref()) {
-            Some(reason) => Err(NoRoom::Failed(reason.clone())),
+            Some(reason) => {
+                let refused = Err(NoRoom::Failed(reason.clone()));
+                // A larger spare is not tried again by itself: whoever is refused has it tried for the next.
+                let wanted = capacity_for(bytes, self.shared.margin);
+                if wanted > self.shared.segment_bytes {
+                    tail.wanted = tail.wanted.max(wanted);
+                    drop(tail);
+                    self.shared.prepare.notify_one();
+                }
+                refused
+            }
             None if tail.stopping => Err(NoRoom::Failed("the log is closed".to_owned())),
             None => Err(NoRoom::Preparing),
         }

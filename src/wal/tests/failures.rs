@@ -286,3 +286,20 @@ fn what_is_still_read_is_not_overwritten() {
     }
     assert_eq!(contents(&recovery), before);
 }
+
+#[test]
+fn a_large_record_refused_for_lack_of_space_is_tried_again_for_the_next() {
+    let directory = tempfile::tempdir().unwrap();
+    let (options, faults) = faulty(directory.path(), Durability::Os);
+    let (log, _) = Log::open(options, START).unwrap();
+    spare_is_ready(&log);
+    faults.no_space.store(true, Ordering::SeqCst);
+    let large = 10 * MIN_SEGMENT_BYTES as usize;
+    log.make_room(large);
+    wait_until("it fails", || {
+        matches!(log.room(large), Err(NoRoom::Failed(_)))
+    });
+    faults.no_space.store(false, Ordering::SeqCst);
+    // A writer that is refused does not ask for room beyond this.
+    wait_until("there is room again", || log.room(large).is_ok());
+}
