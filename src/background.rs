@@ -153,12 +153,19 @@ pub async fn evict_clients(node: Arc<Node>) {
     }
 }
 
+/// How long after a failed checkpoint the next one is tried, so that a full disk is not written to all the time.
+const CHECKPOINT_RETRY: Duration = Duration::from_secs(30);
+
 /// Makes a checkpoint when the log has grown, the last one is old, or one is scheduled.
 pub async fn checkpoint(node: Arc<Node>) {
     let mut ticks = interval(Duration::from_secs(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
+        let has_failed = node.engine.checkpoints().status().last_error.is_some();
+        if has_failed {
+            tokio::time::sleep(CHECKPOINT_RETRY).await;
+        }
         if is_checkpoint_due(&node) {
             // A failure is logged, and told by INFO.
             let _ = make_checkpoint(&node).await;

@@ -126,11 +126,7 @@ pub(super) fn open(mut options: EngineOptions) -> Result<(Engine, RecoverySummar
     };
     // While a recovery lives, old segments are not recycled.
     drop(recovery);
-    let checkpoints = Checkpoints::new(
-        options.directory,
-        log.appended(),
-        checkpoint.map_or(0, |c| c.id()),
-    );
+    let checkpoints = Checkpoints::new(options.directory, start, checkpoint.map_or(0, |c| c.id()));
     let engine = Engine {
         store,
         log: log.into(),
