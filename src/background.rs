@@ -220,6 +220,7 @@ pub fn start_checkpoint(
     std::thread::Builder::new()
         .name("checkpoint".into())
         .spawn(move || {
+            crate::priority::give_way();
             let outcome = for_thread.engine.checkpoint(claim);
             if outcome.is_ok() {
                 for_thread.statistics.changes_saved.store(changes, Relaxed);

@@ -13,6 +13,7 @@ mod memory;
 mod monitor;
 pub mod node;
 mod pause;
+mod priority;
 pub mod rates;
 pub mod report;
 pub mod running;

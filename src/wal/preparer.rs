@@ -74,6 +74,7 @@ impl Preparer {
 
     /// Works until the log is closed or stopped.
     pub(crate) fn run(mut self) {
+        crate::priority::give_way();
         while let Some(job) = self.next() {
             match self.prepare(job) {
                 Ok(()) => self.pause = FIRST_PAUSE,
