@@ -298,3 +298,37 @@ fn counters_go_back_to_zero() {
     assert!(commands.contains("cmdstat_config|resetstat:calls=1,"));
     assert!(!commands.contains("cmdstat_get:") && !commands.contains("errorstat_"));
 }
+
+/// The memory account behind `maxmemory` is kept by allocator size classes, entry by entry; the allocator's own figure
+/// must agree with it.
+#[test]
+fn the_account_of_data_agrees_with_the_allocator() {
+    if !Program::Subject.is_coterie() {
+        eprintln!("not run: the account is Coterie's");
+        return;
+    }
+    let server = Server::subject();
+    let mut c = server.connect();
+    let figures = |c: &mut Connection| {
+        let data = number(c, "used_memory_dataset") as f64;
+        (data, number(c, "used_memory") as f64)
+    };
+    let (data_before, all_before) = figures(&mut c);
+    for batch in 0..100 {
+        let mut command = vec!["MSET".to_owned()];
+        for n in 0..1000 {
+            // Sizes in and above what an entry holds inline.
+            let length = [10, 40, 100, 900, 3000][n % 5];
+            command.extend([format!("key:{batch}:{n}"), "v".repeat(length)]);
+        }
+        assert!(c.call(&command).is_ok());
+    }
+    assert!(c.run("SETRANGE large 5000000 x").integer() > Some(0));
+    let (data, all) = figures(&mut c);
+    let (data, all) = (data - data_before, all - all_before);
+    assert!(data > 80e6, "{data}");
+    assert!(
+        (all / data - 1.0).abs() < 0.05,
+        "the account grew by {data} bytes, the allocator's figure by {all}"
+    );
+}
