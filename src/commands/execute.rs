@@ -11,7 +11,7 @@ use super::error::{CommandError, CommandResult};
 use super::record::{Pending, finish};
 use super::spec::{CommandSpec, Flags, Handler, Locks};
 use super::table::{self, Command};
-use crate::config::Config;
+use crate::config::{Config, Durability};
 use crate::effect::Effect;
 use crate::engine::{Moment, Scope};
 use crate::node::Node;
@@ -299,10 +299,15 @@ fn run_data<'x>(
         batch.tally.hits += hits;
         batch.tally.misses += misses;
     }
-    if let Some(offset) = transaction.commit() {
+    let logged = transaction.commit();
+    if logged.is_some() {
         batch.tally.changes += 1;
-        session.barrier = session.barrier.max(Some(offset));
     }
+    // What was read may be another connection's write that is not on the disk yet. An answer that tells of it
+    // would be wrong after a power loss, so it waits for the same sync.
+    let is_strict = batch.config.durability == Durability::Always;
+    let seen = is_strict.then(|| node.engine.log().appended());
+    session.barrier = session.barrier.max(logged).max(seen);
     Ok(())
 }
 
@@ -332,4 +337,55 @@ fn write_error(node: &Node, resp: RespVersion, error: &CommandError, out: &mut V
     let line = error.to_line();
     node.statistics.count_error(&String::from_utf8_lossy(&line));
     ReplyWriter::new(out, resp).error(line);
+}
+
+#[cfg(test)]
+mod tests {
+    use coterie_protocol::{OwnedRequest, Partitions};
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::engine::{Engine, EngineOptions};
+    use crate::session::Client;
+    use crate::wal;
+
+    fn run(node: &Arc<Node>, session: &mut Session, arguments: &[&str]) -> Vec<u8> {
+        let request = OwnedRequest::new(arguments);
+        let mut out = Vec::new();
+        let mut batch = Batch::begin(node);
+        execute(node, session, request.request(), &mut out, &mut batch);
+        out
+    }
+
+    /// Who reads what is not durable yet waits for it as the writer does.
+    #[test]
+    fn with_always_a_read_waits_for_the_writes_it_saw() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        config.durability = Durability::Always;
+        let mut log = wal::Options::new(directory.path());
+        log.segment_bytes = wal::MIN_SEGMENT_BYTES;
+        log.durability = wal::Durability::Always;
+        let options = EngineOptions {
+            directory: directory.path().to_owned(),
+            databases: 1,
+            partitions: Partitions::default(),
+            threads: 1,
+            log,
+        };
+        let (engine, _) = Engine::open(options).unwrap();
+        let node = Node::new(engine, config, Clock::System);
+        let session = |id| {
+            let client = Client::new(id, "a:1".into(), "b:2".into(), true, -1, 0);
+            Session::new(client.into(), true)
+        };
+        let (mut writer, mut reader) = (session(1), session(2));
+        assert_eq!(run(&node, &mut writer, &["SET", "k", "v"]), b"+OK\r\n");
+        assert_eq!(run(&node, &mut reader, &["GET", "k"]), b"$1\r\nv\r\n");
+        assert!(writer.barrier.is_some() && reader.barrier >= writer.barrier);
+        let mut loser = session(3);
+        assert_eq!(run(&node, &mut loser, &["SETNX", "k", "w"]), b":0\r\n");
+        assert!(loser.barrier >= writer.barrier);
+        node.engine.close().unwrap();
+    }
 }
