@@ -63,8 +63,10 @@ impl Options {
 
 /// `LCS`: copies the strings, and compares them with no lock held.
 pub fn lcs(control: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
+    // As in Redis the keys are looked up first, so that expired ones go even if the options are wrong.
+    let values = copy_values(control);
     let options = Options::parse(control.request)?;
-    let (a, b) = copy_values(control)?;
+    let (a, b) = values?;
     let version = control.session.resp;
     Ok(Box::pin(async move {
         let mut out = Vec::new();
