@@ -287,27 +287,29 @@ fn run_data<'x>(
     let mut moment = batch.moment;
     moment.touch = !session.no_touch;
     let mut transaction = node.engine.begin(scope, moment, &mut session.payload);
-    handler(&mut Call {
+    let handled = handler(&mut Call {
         request,
         transaction: &mut transaction,
         reply,
         database,
         node,
-    })?;
+    });
+    // What was read may be another connection's write that is not on the disk yet. An answer that tells of it, an
+    // error too, would be wrong after a power loss, so it waits for the same sync.
+    if batch.config.durability == Durability::Always && !transaction.has_changes() {
+        session.barrier = session.barrier.max(Some(node.engine.log().appended()));
+    }
+    handled?;
     if spec.flags.contains(Flags::READONLY) || transaction.counts_lookups() {
         let (hits, misses) = transaction.lookups();
         batch.tally.hits += hits;
         batch.tally.misses += misses;
     }
-    let logged = transaction.commit();
-    if logged.is_some() {
+    // A record of its own stands behind everything the command has seen.
+    if let Some(offset) = transaction.commit() {
         batch.tally.changes += 1;
+        session.barrier = session.barrier.max(Some(offset));
     }
-    // What was read may be another connection's write that is not on the disk yet. An answer that tells of it
-    // would be wrong after a power loss, so it waits for the same sync.
-    let is_strict = batch.config.durability == Durability::Always;
-    let seen = is_strict.then(|| node.engine.log().appended());
-    session.barrier = session.barrier.max(logged).max(seen);
     Ok(())
 }
 

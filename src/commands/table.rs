@@ -8,7 +8,7 @@ use hashbrown::HashTable;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::error::CommandError;
-use super::spec::{CommandSpec, Handler};
+use super::spec::CommandSpec;
 use super::{
     bitmaps, client, command, config, connection, debug, expiry, info, keys, latency, memory,
     object, scan, server, slowlog, strings,
@@ -158,9 +158,4 @@ fn unknown(request: Request<'_>) -> CommandError {
         &arguments,
     ];
     CommandError::Bytes(parts.concat())
-}
-
-/// Whether a command does anything when called without a subcommand.
-pub fn is_container_only(spec: &CommandSpec) -> bool {
-    matches!(spec.handler, Handler::Container)
 }

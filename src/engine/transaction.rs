@@ -246,6 +246,11 @@ impl<'a> Transaction<'a> {
         effect.encode(self.payload);
     }
 
+    /// Whether anything was changed so far.
+    pub fn has_changes(&self) -> bool {
+        !self.payload.is_empty()
+    }
+
     /// Visits every locked partition (`FLUSHALL`, eviction).
     pub fn partitions(&self) -> impl Iterator<Item = &PartitionGuard<'a>> {
         self.guards.iter()

@@ -13,7 +13,7 @@ use coterie_protocol::{Limits, ProtocolError, ReplyWriter, Scanner};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::{Instant, timeout_at};
 
-use super::output::{Output, over_limit};
+use super::output::{Output, RETAINED_BYTES, over_limit};
 use crate::commands::{Batch, Outcome, execute, prefetch, settle};
 use crate::node::Node;
 use crate::session::{ReplyMode, Session};
@@ -24,8 +24,6 @@ const READ_BYTES: usize = 16 * 1024;
 const FLUSH_BYTES: usize = 256 * 1024;
 /// Requests executed before other connections of the thread get their turn.
 const BATCH_REQUESTS: usize = 1024;
-/// Buffers larger than this are given back when they are empty.
-const RETAINED_BYTES: usize = 256 * 1024;
 
 /// A byte stream to a client: TCP or a Unix socket.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
@@ -257,20 +255,23 @@ impl<S: Stream> Connection<S> {
         }
         let limits = self.node.config.load().client_output_buffer_limit.normal;
         self.output.send(&mut self.stream, &limits).await?;
-        let sent = unsent - self.output.unsent();
+        self.count_sent(unsent);
+        Ok(())
+    }
+
+    /// Counts what was sent since this many bytes were unsent.
+    fn count_sent(&self, unsent_before: usize) {
+        let sent = unsent_before - self.output.unsent();
         self.node
             .statistics
             .output_bytes
             .fetch_add(sent as u64, Relaxed);
         self.show_buffers();
-        Ok(())
     }
 
     /// Reads more input.
     async fn fill(&mut self) -> Result<(), End> {
-        let config = self.node.config.load();
-        let query_limit = config.client_query_buffer_limit;
-        drop(config);
+        let query_limit = self.node.config.load().client_query_buffer_limit;
         if self.input.len() as u64 > query_limit {
             self.node.statistics.protocol_errors.fetch_add(1, Relaxed);
             tracing::warn!(
@@ -289,7 +290,10 @@ impl<S: Stream> Connection<S> {
         let read = if self.output.unsent() == 0 {
             self.stream.read_buf(&mut self.input).await?
         } else {
-            self.read_while_sending().await?
+            let unsent = self.output.unsent();
+            let read = self.read_while_sending().await?;
+            self.count_sent(unsent);
+            read
         };
         if read == 0 {
             return Err(End::Closed);

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 
 use crate::config::OutputBufferLimit;
 
-/// A buffer larger than this is given back when it is empty.
-const RETAINED_BYTES: usize = 256 * 1024;
+/// A buffer larger than this, in bytes, is given back when it is empty.
+pub const RETAINED_BYTES: usize = 256 * 1024;
 
 /// Encoded replies, the first of which may have been sent.
 ///
