@@ -22,6 +22,7 @@ pub mod session;
 mod slowlog;
 pub mod statistics;
 pub mod store;
+pub mod topology;
 pub mod wal;
 
 pub use embed::{Builder, CallError, Database, Node};

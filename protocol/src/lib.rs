@@ -18,8 +18,8 @@ pub mod version;
 
 pub use error::ProtocolError;
 pub use frame::Frame;
-pub use ids::DatabaseId;
+pub use ids::{Actor, ClusterId, DatabaseId, Epoch, NodeId};
 pub use reply::{Mark, ReplyWriter, RespVersion};
 pub use request::{Limits, OwnedRequest, Request, Scanner};
 pub use slot::{PartitionId, Partitions, Slot};
-pub use version::{HybridClock, Version};
+pub use version::{HybridClock, Stamp, Version};

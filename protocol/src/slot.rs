@@ -3,6 +3,8 @@
 use std::fmt;
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
+
 /// The number of slots in a key space.
 pub const SLOTS: u16 = 16384;
 
@@ -42,7 +44,9 @@ impl fmt::Display for Slot {
 }
 
 /// The number of a partition: a run of consecutive slots that are stored, placed and replicated together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct PartitionId(pub u16);
 
 impl PartitionId {

@@ -5,6 +5,10 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
+use crate::ids::Actor;
+
 /// The number of bits of the counter.
 const COUNTER_BITS: u32 = 16;
 /// The latest time a version can hold: 48 bits of milliseconds, in the year 10889.
@@ -14,7 +18,7 @@ const MAX_MILLIS: u64 = (1 << 48) - 1;
 ///
 /// A later version is a larger one. Its counter carries into the milliseconds: more than 65536 changes in a millisecond run
 /// ahead of the wall clock a little.
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Version(pub u64);
 
 impl Version {
@@ -69,6 +73,36 @@ impl fmt::Debug for Version {
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.millis(), self.counter())
+    }
+}
+
+/// Who changed something, and when: unique for every change in a cluster, and compared by time first.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Stamp {
+    /// When.
+    pub version: Version,
+    /// Who, as a tie-break.
+    pub actor: Actor,
+}
+
+impl Stamp {
+    /// Before everything.
+    pub const ZERO: Stamp = Stamp {
+        version: Version::ZERO,
+        actor: Actor(0),
+    };
+
+    /// The stamp of a change.
+    pub const fn new(version: Version, actor: Actor) -> Stamp {
+        Stamp { version, actor }
+    }
+}
+
+impl fmt::Display for Stamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.version, self.actor)
     }
 }
 

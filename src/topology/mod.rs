@@ -1,0 +1,5 @@
+//! Who owns which partition, by epoch.
+
+mod state;
+
+pub use state::{Member, MemberState, Move, Placement, Policy, Quorum, Step, Topology};

@@ -1,0 +1,142 @@
+//! The state of the topology: a value that changes as a whole, one epoch at a time.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use coterie_protocol::{Actor, ClusterId, DatabaseId, Epoch, NodeId, PartitionId};
+use serde::{Deserialize, Serialize};
+
+/// See the module.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Topology {
+    /// The cluster it is of.
+    pub cluster: ClusterId,
+    /// Its number.
+    pub epoch: Epoch,
+    /// The nodes.
+    pub members: BTreeMap<NodeId, Member>,
+    /// By partition number. Its length is the number of partitions, which never changes.
+    pub placements: Vec<Placement>,
+    /// By database; those that are missing have [`Policy::default`].
+    pub policies: BTreeMap<DatabaseId, Policy>,
+    /// The last actor that was given out.
+    pub last_actor: Actor,
+}
+
+/// A node of the cluster.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Member {
+    /// Where clients connect.
+    pub address: SocketAddr,
+    /// The name clients are told instead of the address, if there is one.
+    pub hostname: Option<String>,
+    /// Where nodes connect: TCP and UDP.
+    pub internal: SocketAddr,
+    /// Replicas of a partition are spread over zones.
+    pub zone: String,
+    /// Its share of the partitions, relative to others. 0 for none.
+    pub weight: u32,
+    /// The tie-break of the versions it gives out.
+    pub actor: Actor,
+    /// See [`MemberState`].
+    pub state: MemberState,
+}
+
+/// What a node's part is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum MemberState {
+    /// It may own partitions.
+    Normal,
+    /// Its partitions move elsewhere; then it can be removed.
+    Draining,
+}
+
+/// Who holds a partition.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Placement {
+    /// Its replicas, the preferred coordinator first. A database with fewer replicas uses the first of them.
+    pub replicas: Vec<NodeId>,
+    /// The change under way.
+    pub change: Option<Move>,
+}
+
+/// A partition on its way to other replicas.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Move {
+    /// Who will hold it, the preferred coordinator first.
+    pub to: Vec<NodeId>,
+    /// How far it is.
+    pub step: Step,
+}
+
+/// The steps of a move; each is an epoch.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub enum Step {
+    /// Agreed; nothing is done yet.
+    Planned,
+    /// Writes go to the old and the new replicas, reads to the old ones. The new ones fetch what there is.
+    WriteBothReadOld,
+    /// The new ones have everything: reads go to them. No way back from here.
+    WriteBothReadNew,
+}
+
+/// How a database is replicated.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Policy {
+    /// N: replicas of each key; fewer while the cluster is smaller.
+    pub replicas: u8,
+    /// W: replicas that hold a write before it is acknowledged.
+    pub write_quorum: Quorum,
+    /// R: replicas that agree before a read is answered.
+    pub read_quorum: Quorum,
+    /// Whether a replica that was away is sent what it missed from the log.
+    pub hinted_handoff: bool,
+    /// Whether a write that is kept for an absent replica counts as acknowledged.
+    pub sloppy_quorum: bool,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Policy {
+            replicas: 3,
+            write_quorum: Quorum::Majority,
+            read_quorum: Quorum::Majority,
+            hinted_handoff: true,
+            sloppy_quorum: false,
+        }
+    }
+}
+
+/// How many replicas.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Quorum {
+    /// More than half.
+    Majority,
+    /// Every one.
+    All,
+    /// This many; all, if there are fewer.
+    Count(u8),
+}
+
+impl Quorum {
+    /// The number, out of this many replicas; at least 1.
+    pub fn of(self, replicas: usize) -> usize {
+        match self {
+            Quorum::Majority => replicas / 2 + 1,
+            Quorum::All => replicas.max(1),
+            Quorum::Count(count) => usize::from(count).clamp(1, replicas.max(1)),
+        }
+    }
+}
+
+impl Topology {
+    /// The policy of a database.
+    pub fn policy(&self, database: DatabaseId) -> Policy {
+        self.policies.get(&database).copied().unwrap_or_default()
+    }
+
+    /// Who holds a partition.
+    pub fn placement(&self, partition: PartitionId) -> &Placement {
+        &self.placements[partition.index()]
+    }
+}
