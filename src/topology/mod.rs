@@ -2,4 +2,6 @@
 
 mod state;
 
-pub use state::{Member, MemberState, Move, Placement, Policy, Quorum, Step, Topology};
+pub use state::{
+    InvalidQuorum, Member, MemberState, Move, Placement, Policy, Quorum, Step, Topology,
+};
