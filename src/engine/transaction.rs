@@ -35,8 +35,10 @@ pub struct Transaction<'a> {
     engine: &'a Engine,
     guards: SmallVec<[PartitionGuard<'a>; 1]>,
     moment: Moment,
-    /// Zero until the first change.
+    /// Of the record and its first effect; zero until the first change.
     version: Version,
+    /// Of the next effect: they are numbered consecutively.
+    next: Version,
     payload: &'a mut Vec<u8>,
     /// Database of the record, and of the last effect in it.
     record_database: DatabaseId,
@@ -76,6 +78,7 @@ impl<'a> Transaction<'a> {
             guards,
             moment,
             version: Version::ZERO,
+            next: Version::ZERO,
             payload,
             record_database: DatabaseId(0),
             last_database: DatabaseId(0),
@@ -203,16 +206,17 @@ impl<'a> Transaction<'a> {
                 "one change per single-key transaction"
             );
         }
-        for effect in effects {
+        let mut version = self.record(database, first);
+        for effect in &effects[1..] {
             self.record(database, effect);
         }
-        let version = self.version;
-        debug_assert!(
-            version >= self.guards[index].version(),
-            "versions of a partition never fall"
-        );
         for effect in effects {
+            debug_assert!(
+                version >= self.guards[index].version(),
+                "versions of a partition never fall"
+            );
             self.guards[index].apply(database, effect, version, &self.moment.access);
+            version = version.successor();
         }
     }
 
@@ -222,14 +226,14 @@ impl<'a> Transaction<'a> {
             self.guards.len(),
             usize::from(self.engine.store.layout().count())
         );
-        self.record(database, effect);
-        let version = self.version;
+        let version = self.record(database, effect);
         for guard in &mut self.guards {
             guard.apply(database, effect, version, &self.moment.access);
         }
     }
 
-    fn record(&mut self, database: DatabaseId, effect: &Effect<'_>) {
+    /// Adds an effect to the record; returns its version.
+    fn record(&mut self, database: DatabaseId, effect: &Effect<'_>) -> Version {
         if self.version == Version::ZERO {
             let now_ms = self.moment.now_ms;
             let next = self
@@ -238,12 +242,16 @@ impl<'a> Transaction<'a> {
                 .map(|guard| guard.clock().next(now_ms))
                 .max();
             self.version = next.unwrap_or(Version::ZERO);
+            self.next = self.version;
             self.record_database = database;
         } else if database != self.last_database {
             encode_database(database, self.payload);
         }
         self.last_database = database;
         effect.encode(self.payload);
+        let version = self.next;
+        self.next = version.successor();
+        version
     }
 
     /// Whether anything was changed so far.
