@@ -4,6 +4,7 @@ mod bitmaps;
 mod call;
 mod client;
 mod command;
+mod conclude;
 mod config;
 mod connection;
 mod debug;
@@ -19,18 +20,23 @@ mod object;
 mod perform;
 mod record;
 mod redaction;
+mod remote;
+mod routing;
 mod scan;
 mod server;
 mod slowlog;
+mod spanning;
 mod spec;
 mod strings;
 pub mod table;
 
 pub use call::{Call, Control, Deferred};
+pub use conclude::conclude;
 pub use error::{CommandError, CommandResult};
 pub use execute::{Batch, Outcome, execute, prefetch};
 pub use perform::{perform, settle};
 pub use record::Pending;
+pub use remote::Executors;
 pub use spec::{
     Argument, Categories, CommandSpec, Docs, Flags, Handler, KeyFlags, KeySpec, Keys, Locks,
 };

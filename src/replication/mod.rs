@@ -112,13 +112,13 @@ impl Replication {
     }
 
     /// Where requests go now, and a guard that keeps that epoch from being over.
-    pub fn enter(&self) -> (Arc<Routes>, EpochGuard) {
+    pub fn enter(&self) -> (Arc<Routes>, Arc<EpochGuard>) {
         loop {
             let routes = self.routes();
             let guard = self.epochs.enter(routes.epoch);
             // Had it changed before it was entered, those who wait for it might have missed it.
             if self.routes.load().epoch == routes.epoch {
-                return (routes, guard);
+                return (routes, Arc::new(guard));
             }
         }
     }

@@ -227,12 +227,15 @@ pub struct ExecuteHead {
     pub read: Option<Quorum>,
     /// How many replicas a write needs; `None` for the database's policy.
     pub write: Option<Quorum>,
+    /// Whether a read asks no other replica, however old the answer.
+    pub local: bool,
     /// The partitions that a walk is to visit, a bit each; empty for one that is about keys.
     pub partitions: Vec<u8>,
 }
 
 const RESP3: u8 = 1;
 const TOUCH: u8 = 2;
+const LOCAL: u8 = 4;
 
 fn level_byte(level: Option<Quorum>) -> u8 {
     match level {
@@ -261,7 +264,8 @@ pub fn execution<'a>(
     out.extend_from_slice(&head.epoch.0.to_le_bytes());
     out.extend_from_slice(&head.database.0.to_le_bytes());
     let resp3 = if head.resp3 { RESP3 } else { 0 };
-    out.push(resp3 | if head.touch { TOUCH } else { 0 });
+    let touch = if head.touch { TOUCH } else { 0 };
+    out.push(resp3 | touch | if head.local { LOCAL } else { 0 });
     out.push(level_byte(head.read));
     out.push(level_byte(head.write));
     put_bytes(&mut out, &head.partitions);
@@ -283,6 +287,7 @@ pub fn read_execution(body: &[u8]) -> Result<(ExecuteHead, Vec<&[u8]>), Malforme
         database,
         resp3: flags & RESP3 != 0,
         touch: flags & TOUCH != 0,
+        local: flags & LOCAL != 0,
         read: byte_level(reader.u8()?),
         write: byte_level(reader.u8()?),
         partitions: reader.bytes()?.to_vec(),
@@ -402,13 +407,14 @@ mod tests {
             database in any::<u16>(),
             resp3 in any::<bool>(),
             touch in any::<bool>(),
+            local in any::<bool>(),
             read in level(),
             write in level(),
             partitions in prop::collection::vec(any::<u8>(), 0..40),
             arguments in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 1..5),
         ) {
             let head = ExecuteHead {
-                epoch: Epoch(epoch), database: DatabaseId(database), resp3, touch, read, write, partitions,
+                epoch: Epoch(epoch), database: DatabaseId(database), resp3, touch, local, read, write, partitions,
             };
             let body = execution(&head, arguments.iter().map(Vec::as_slice));
             let (again, words) = read_execution(&body).unwrap();
