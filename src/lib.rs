@@ -26,6 +26,7 @@ mod slowlog;
 pub mod statistics;
 pub mod store;
 pub mod topology;
+pub mod transport;
 pub mod wal;
 
 pub use embed::{Builder, CallError, Database, Node};

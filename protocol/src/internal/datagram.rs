@@ -8,20 +8,21 @@
 //! | 20 | 20 | sender |
 //! | 40 | 20 | receiver |
 //! | 60 | 8 | number of the life of the sender's process, as told in its handshake |
-//! | 68 | 8 | sequence number: 1, 2, … for each receiver in that life |
-//! | 76 | 16 | first half of the HMAC-SHA256 under the cluster secret of a label and all other bytes |
-//! | 92 | … | payload |
+//! | 68 | 8 | number of the life of the receiver's process, likewise |
+//! | 76 | 8 | sequence number: 1, 2, … for each receiver in that life |
+//! | 84 | 16 | first half of the HMAC-SHA256 under the cluster secret of a label and all other bytes |
+//! | 100 | … | payload |
 //!
-//! A receiver takes datagrams only of the life that the sender introduced in its latest handshake, and
-//! each sequence number of it once ([`ReplayWindow`]). As the handshake itself can't be replayed,
-//! neither can datagrams of an earlier life.
+//! A receiver takes datagrams only of the life that the sender introduced in its latest handshake, only
+//! for its own present life, and each sequence number once ([`ReplayWindow`]). As the handshake itself
+//! can't be replayed, neither can datagrams from or to an earlier life.
 
 use super::{Fields, Secret};
 use crate::{ClusterId, NodeId};
 
 /// Bytes before the payload.
-pub const HEADER: usize = 92;
-const TAG_AT: usize = 76;
+pub const HEADER: usize = 100;
+const TAG_AT: usize = 84;
 const TAG: usize = HEADER - TAG_AT;
 const MAGIC: [u8; 2] = *b"CD";
 const LABEL: &[u8] = b"coterie datagram\0";
@@ -38,7 +39,9 @@ pub struct Header {
     /// Whom it is for.
     pub receiver: NodeId,
     /// Which life of the sender.
-    pub life: u64,
+    pub sender_life: u64,
+    /// Which life of the receiver.
+    pub receiver_life: u64,
     /// The how manieth to this receiver.
     pub sequence: u64,
 }
@@ -62,7 +65,8 @@ pub fn seal(header: &Header, payload: &[u8], secret: &Secret) -> Vec<u8> {
     bytes.extend_from_slice(&header.cluster.0.to_le_bytes());
     bytes.extend_from_slice(&header.sender.0);
     bytes.extend_from_slice(&header.receiver.0);
-    bytes.extend_from_slice(&header.life.to_le_bytes());
+    bytes.extend_from_slice(&header.sender_life.to_le_bytes());
+    bytes.extend_from_slice(&header.receiver_life.to_le_bytes());
     bytes.extend_from_slice(&header.sequence.to_le_bytes());
     let tag = secret.sign(&[LABEL, &bytes, payload]);
     bytes.extend_from_slice(&tag[..TAG]);
@@ -92,7 +96,8 @@ fn header(bytes: &[u8]) -> Option<Header> {
         cluster: ClusterId(fields.u128()?),
         sender: NodeId(fields.array()?),
         receiver: NodeId(fields.array()?),
-        life: fields.u64()?,
+        sender_life: fields.u64()?,
+        receiver_life: fields.u64()?,
         sequence: fields.u64()?,
     })
 }
@@ -173,7 +178,8 @@ mod tests {
                     cluster: ClusterId(cluster),
                     sender: NodeId(sender),
                     receiver: NodeId(receiver),
-                    life,
+                    sender_life,
+                    receiver_life,
                     sequence,
                 },
             )
