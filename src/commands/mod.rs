@@ -3,9 +3,11 @@
 mod bitmaps;
 mod call;
 mod client;
+mod cluster;
 mod command;
 mod config;
 mod connection;
+mod coterie;
 mod debug;
 mod error;
 mod execute;
@@ -25,6 +27,7 @@ mod slowlog;
 mod spec;
 mod strings;
 pub mod table;
+mod wait;
 
 pub use call::{Call, Control, Deferred};
 pub use error::{CommandError, CommandResult};
