@@ -7,13 +7,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use coterie_protocol::{Actor, ClusterId, DatabaseId, Epoch, NodeId};
+use coterie_protocol::{Actor, ClusterId, DatabaseId, Epoch, NodeId, PartitionId, Partitions};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::node::Node;
-use crate::topology::{Member, MemberState, Placement, Policy, Topology};
+use crate::topology::{Member, MemberState, Move, Placement, Policy, Step, Topology};
 use crate::wal::LogOffset;
 
 /// What the port for nodes is above the one for clients, unless `cluster-port` is set.
@@ -128,7 +128,7 @@ pub struct Peer {
 }
 
 /// Whether a member lives.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub enum Liveness {
     /// It answers.
     #[default]
@@ -194,6 +194,24 @@ impl ClusterView {
     pub fn policy(&self, database: DatabaseId) -> Policy {
         let own = self.topology.policies.get(&database);
         own.copied().unwrap_or(self.default_policy)
+    }
+
+    /// The members that hold a partition, in the order to ask them: the topology's, but those that live first. While a
+    /// partition moves, those that reads go to.
+    pub fn replicas(&self, partition: PartitionId) -> Vec<NodeId> {
+        let placement = self.topology.placement(partition);
+        let mut replicas = match &placement.change {
+            Some(Move { to, step }) if *step == Step::WriteBothReadNew => to.clone(),
+            _ => placement.replicas.clone(),
+        };
+        replicas.sort_by_key(|id| self.peer(*id).liveness);
+        replicas
+    }
+
+    /// How the slots are cut into partitions.
+    pub fn partitions(&self) -> Partitions {
+        let count = u16::try_from(self.topology.placements.len()).ok();
+        count.and_then(Partitions::new).unwrap_or_default()
     }
 
     /// Partitions on their way to other replicas.
@@ -268,14 +286,19 @@ pub fn internal_port(config: &Config, port: u16) -> Option<u16> {
     }
 }
 
-/// The first address that a node is bound to.
+/// The address of those a node is bound to that others can use best: the first that is not of this machine only.
 fn bound_ip(bind: &[String]) -> IpAddr {
-    let name = bind.first().map_or("", |name| name.trim_start_matches('-'));
-    match name {
+    let address = |name: &String| match name.trim_start_matches('-') {
         "localhost" => Ipv4Addr::LOCALHOST.into(),
         "::*" => Ipv6Addr::UNSPECIFIED.into(),
         name => name.parse().unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
-    }
+    };
+    let mut addresses = bind.iter().map(address);
+    let Some(first) = addresses.next() else {
+        return Ipv4Addr::UNSPECIFIED.into();
+    };
+    let mut all = std::iter::once(first).chain(addresses);
+    all.find(|ip: &IpAddr| !ip.is_loopback()).unwrap_or(first)
 }
 
 #[cfg(test)]
@@ -288,6 +311,9 @@ mod tests {
         let member = own_member(&config, 7001);
         assert_eq!(member.address, "127.0.0.1:7001".parse().unwrap());
         assert_eq!(member.internal, "127.0.0.1:17001".parse().unwrap());
+        config.bind = vec!["127.0.0.1".into(), "-192.0.2.7".into()];
+        let member = own_member(&config, 7001);
+        assert_eq!(member.address, "192.0.2.7:7001".parse().unwrap());
         config.bind = vec!["*".into()];
         config.cluster_port = 5;
         let member = own_member(&config, 7001);

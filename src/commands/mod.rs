@@ -3,10 +3,12 @@
 mod bitmaps;
 mod call;
 mod client;
+mod cluster;
 mod command;
 mod conclude;
 mod config;
 mod connection;
+mod coterie;
 mod debug;
 mod error;
 mod execute;
@@ -29,6 +31,7 @@ mod spanning;
 mod spec;
 mod strings;
 pub mod table;
+mod wait;
 
 pub use call::{Call, Control, Deferred};
 pub use conclude::conclude;
