@@ -201,7 +201,7 @@ impl ClusterView {
     pub fn replicas(&self, partition: PartitionId) -> Vec<NodeId> {
         let placement = self.topology.placement(partition);
         let mut replicas = match &placement.change {
-            Some(Move { to, step }) if *step == Step::WriteBothReadNew => to.clone(),
+            Some(Move { to, step, .. }) if *step == Step::WriteBothReadNew => to.clone(),
             _ => placement.replicas.clone(),
         };
         replicas.sort_by_key(|id| self.peer(*id).liveness);

@@ -2,6 +2,7 @@
 
 mod background;
 pub mod clock;
+mod cluster;
 pub mod cluster_view;
 pub mod commands;
 pub mod config;

@@ -16,6 +16,7 @@ use crate::engine::{Engine, EvictionPolicy, EvictionSettings, Moment};
 use crate::latency::LatencyMonitor;
 use crate::monitor::Monitors;
 use crate::pause::Pause;
+use crate::replication::Replication;
 use crate::session::Registry;
 use crate::slowlog::SlowLog;
 use crate::statistics::Statistics;
@@ -70,8 +71,10 @@ impl Shutdowns {
 
 /// See the module.
 pub struct Node {
+    /// The quorum path, once the node may have others beside it.
+    pub replication: OnceLock<Arc<Replication>>,
     /// State and log.
-    pub engine: Engine,
+    pub engine: Arc<Engine>,
     /// Settings in force; `CONFIG SET` replaces them.
     pub config: ArcSwap<Config>,
     /// Counters.
@@ -126,7 +129,8 @@ impl Node {
             .map(|_| char::from(b"0123456789abcdef"[rand::random_range(0..16)]))
             .collect();
         Arc::new(Node {
-            engine,
+            replication: OnceLock::new(),
+            engine: engine.into(),
             config: ArcSwap::from_pointee(config),
             statistics: Statistics::new(table::len()),
             clients: Registry::default(),
@@ -152,6 +156,11 @@ impl Node {
             phase: watch::Sender::new(Phase::Running),
             clock,
         })
+    }
+
+    /// The clock it reads.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// Unix milliseconds.
@@ -222,6 +231,9 @@ impl Node {
             .set_durability(crate::running::log_durability(config.durability));
         if let Some(control) = self.log_control.get() {
             control.set_level(config.loglevel);
+        }
+        if let Some(replication) = self.replication.get() {
+            replication.configure(&config);
         }
         self.note_overhead(crate::memory::allocated_bytes());
         self.config.store(Arc::new(config));

@@ -39,7 +39,7 @@ pub async fn conclude(
     let Some(replication) = node.replication.get() else {
         return;
     };
-    let timeout = Duration::from_millis(node.config.load().write_timeout_ms);
+    let timeout = Duration::from_millis(node.config.load().write_timeout_ms.into());
     let deadline = Instant::now() + timeout;
     let mut edits = Vec::new();
     if !outstanding.reads.is_empty() {
@@ -128,7 +128,6 @@ async fn verify(
         session.consistency.read = Some(topology::Quorum::Count(1));
         let reply = Box::pin(perform(node, &mut session, &read.request)).await;
         let names = concerned.iter().map(|key| (key.database, key.key.as_slice()));
-        replication.wait_for_room(&concerned).await;
         if let Some(offset) = replication.engine.append_state(read.partition, names) {
             written.add(quorum, offset);
         }

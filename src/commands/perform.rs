@@ -53,7 +53,7 @@ async fn refresh(node: &Node, keys: &[ReadKey]) -> bool {
     let Some(replication) = node.replication.get() else {
         return true;
     };
-    let timeout = Duration::from_millis(node.config.load().write_timeout_ms);
+    let timeout = Duration::from_millis(node.config.load().write_timeout_ms.into());
     replication
         .verify(keys, Instant::now() + timeout)
         .await

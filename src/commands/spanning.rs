@@ -265,7 +265,7 @@ async fn execute_share(
         .get()
         .map_or(Epoch::default(), |replication| replication.routes().epoch);
     let bits = to_bits(&partitions);
-    let timeout = Duration::from_millis(node.config.load().write_timeout_ms);
+    let timeout = Duration::from_millis(node.config.load().write_timeout_ms.into());
     let answer = forward(&peer, &session, epoch, &bits, request.request());
     let reply = tokio::time::timeout(timeout, answer).await;
     let reply = reply

@@ -37,9 +37,11 @@ pub use epochs::{EpochGuard, Epochs};
 pub use peers::{Peer, Peers};
 pub use read::ReadKey;
 pub use routes::{Route, Routes};
+pub use sync::run as sync_rounds;
 
 use crate::engine::Engine;
-use crate::topology::Topology;
+use crate::config::Config;
+use crate::topology::{Policy, Topology};
 use crate::transport::{CallId, Inbound, Service, Transport};
 use receive::Receivers;
 
@@ -71,6 +73,8 @@ pub struct Replication {
     /// Keys that anti-entropy found different since the start.
     pub repaired_keys: AtomicU64,
     streams: Mutex<Vec<NodeId>>,
+    /// Of databases that the topology has no policy for.
+    default_policy: Policy,
 }
 
 impl Replication {
@@ -80,11 +84,12 @@ impl Replication {
         engine: Arc<Engine>,
         transport: Arc<Transport>,
         topology: Arc<Topology>,
+        default_policy: Policy,
     ) -> Arc<Replication> {
         let peers = Arc::new(Peers::new(own));
         let epoch = topology.epoch;
         let partitions = topology.placements.len();
-        let routes = Routes::new(topology, &peers, None)
+        let routes = Routes::new(topology, default_policy, &peers, None)
             .unwrap_or_else(|| unreachable!("a topology of fewer nodes than a set has bits"));
         Arc::new(Replication {
             waiters: Waiters::new(engine.log().clone(), peers.clone()),
@@ -103,7 +108,16 @@ impl Replication {
             round_interval_ms: AtomicU64::new(10_000),
             repaired_keys: AtomicU64::new(0),
             streams: Mutex::default(),
+            default_policy,
         })
+    }
+
+    /// Takes over settings that can be changed while it runs.
+    pub fn configure(&self, config: &Config) {
+        self.sync_bytes_per_second
+            .store(config.sync_rate, Ordering::Relaxed);
+        let interval_ms = u64::from(config.anti_entropy_interval) * 1000;
+        self.round_interval_ms.store(interval_ms, Ordering::Relaxed);
     }
 
     /// Where requests go now.
@@ -181,7 +195,12 @@ impl Replication {
         if topology.epoch < before.epoch {
             return;
         }
-        let Some(routes) = Routes::new(topology.clone(), &self.peers, Some(&before)) else {
+        let Some(routes) = Routes::new(
+            topology.clone(),
+            self.default_policy,
+            &self.peers,
+            Some(&before),
+        ) else {
             tracing::error!(
                 "too many nodes have come and gone since the start: restart this one to go on"
             );

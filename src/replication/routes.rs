@@ -21,6 +21,7 @@ pub struct Routes {
     pub epoch: Epoch,
     /// The topology it was made from.
     pub topology: Arc<Topology>,
+    default_policy: Policy,
     partitions: Box<[Route]>,
 }
 
@@ -36,7 +37,12 @@ pub struct Route {
 
 impl Routes {
     /// The routes of a topology. `None` if there have been more nodes than this process can tell apart.
-    pub fn new(topology: Arc<Topology>, peers: &Peers, before: Option<&Routes>) -> Option<Routes> {
+    pub fn new(
+        topology: Arc<Topology>,
+        default_policy: Policy,
+        peers: &Peers,
+        before: Option<&Routes>,
+    ) -> Option<Routes> {
         let epoch = topology.epoch;
         let find = |ids: &[NodeId]| -> Option<Replicas> {
             ids.iter().map(|id| peers.get_or_add(*id)).collect()
@@ -63,6 +69,7 @@ impl Routes {
         Some(Routes {
             epoch,
             topology,
+            default_policy,
             partitions: partitions.into(),
         })
     }
@@ -82,7 +89,8 @@ impl Routes {
 
     /// How a database is replicated.
     pub fn policy(&self, database: DatabaseId) -> Policy {
-        self.topology.policy(database)
+        let own = self.topology.policies.get(&database);
+        own.copied().unwrap_or(self.default_policy)
     }
 }
 

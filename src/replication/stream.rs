@@ -99,11 +99,12 @@ impl<'a> Stream<'a> {
         let log = self.replication.engine.log().clone();
         let mut reader = match log.tail(position) {
             Ok(reader) => reader,
-            Err(removed) => {
-                // What is gone from the log is left to anti-entropy.
+            Err(error) => {
+                // What is gone from the log is left to anti-entropy, as is what the peer has of a log that this node
+                // lost the end of.
                 self.peer.set_gap(true);
-                tracing::warn!(peer = %self.peer.id, "it missed more than the log holds: comparing all data");
-                log.tail(removed.oldest).map_err(|_| Ended::Link)?
+                tracing::warn!(peer = %self.peer.id, %error, "it can't follow the log from where it is: comparing all data");
+                log.tail(log.oldest())?
             }
         };
         loop {
@@ -122,7 +123,7 @@ impl<'a> Stream<'a> {
                 self.send_batch(&mut reader, appended).await?;
             } else {
                 tokio::select! {
-                    () = log.wait_for_growth(appended) => {}
+                    _ = log.wait_for_growth(appended) => {}
                     () = changed => {}
                 }
             }

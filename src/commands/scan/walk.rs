@@ -71,6 +71,8 @@ pub struct Walk {
     now_ms: u64,
     at: Cursor,
     is_over: bool,
+    /// The partitions it visits; `None` for all.
+    visited: Option<Arc<[PartitionId]>>,
 }
 
 impl Walk {
@@ -83,7 +85,13 @@ impl Walk {
             now_ms: control.now_ms,
             at: from,
             is_over: from.partition >= partitions,
+            visited: control.session.partitions.clone(),
         }
+    }
+
+    /// The partition it is at; `None` at the end.
+    pub fn partition(&self) -> Option<PartitionId> {
+        (!self.is_over).then_some(PartitionId(self.at.partition as u16))
     }
 
     /// Visits about `count` keys of one partition, those of them that are not expired. Returns how many were
@@ -94,7 +102,12 @@ impl Walk {
             return passed;
         }
         let store = self.node.engine.store();
-        let partition = store.lock(PartitionId(self.at.partition as u16));
+        let id = PartitionId(self.at.partition as u16);
+        if self.visited.as_ref().is_some_and(|visited| !visited.contains(&id)) {
+            self.leave_partition();
+            return passed;
+        }
+        let partition = store.lock(id);
         let next = partition.keyspace(self.database).and_then(|keyspace| {
             keyspace.scan(self.at.position, count, |entry| {
                 passed += 1;
@@ -106,12 +119,18 @@ impl Walk {
         match next {
             Some(position) => self.at.position = position,
             None => {
-                self.at.partition += 1;
-                self.at.position = 0;
-                self.is_over = self.at.partition >= u64::from(store.layout().count());
+                drop(partition);
+                self.leave_partition();
             }
         }
         passed
+    }
+
+    fn leave_partition(&mut self) {
+        let partitions = u64::from(self.node.engine.store().layout().count());
+        self.at.partition += 1;
+        self.at.position = 0;
+        self.is_over = self.at.partition >= partitions;
     }
 
     /// Whether everything was visited.
