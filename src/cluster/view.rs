@@ -43,10 +43,8 @@ impl cluster_view::Cluster for Cluster {
             default_policy: configured_policy(&self.node.config.load()),
             leader: status.as_ref().and_then(|status| status.leader),
             has_quorum: status.is_none_or(|status| status.has_quorum),
-            messages_sent: counters.as_ref().map_or(0, |c| c.frames_sent + c.datagrams_sent),
-            messages_received: counters
-                .as_ref()
-                .map_or(0, |c| c.frames_received + c.datagrams_received),
+            messages_sent: counters.as_ref().map_or(0, |c| c.datagrams_sent),
+            messages_received: counters.as_ref().map_or(0, |c| c.datagrams_received),
             topology,
         }
     }

@@ -404,7 +404,7 @@ fn record_bytes(request: Request<'_>) -> usize {
 fn run(
     node: &Arc<Node>,
     session: &mut Session,
-    spec: &CommandSpec,
+    spec: &'static CommandSpec,
     request: Request<'_>,
     out: &mut Vec<u8>,
     batch: &mut Batch,
@@ -604,10 +604,11 @@ mod tests {
         let (mut writer, mut reader) = (session(1), session(2));
         assert_eq!(run(&node, &mut writer, &["SET", "k", "v"]), b"+OK\r\n");
         assert_eq!(run(&node, &mut reader, &["GET", "k"]), b"$1\r\nv\r\n");
-        assert!(writer.barrier.is_some() && reader.barrier >= writer.barrier);
+        let waits_for = |session: &Session| session.outstanding.barrier.local();
+        assert!(waits_for(&writer).is_some() && waits_for(&reader) >= waits_for(&writer));
         let mut loser = session(3);
         assert_eq!(run(&node, &mut loser, &["SETNX", "k", "w"]), b":0\r\n");
-        assert!(loser.barrier >= writer.barrier);
+        assert!(waits_for(&loser) >= waits_for(&writer));
         node.engine.close().unwrap();
     }
 }

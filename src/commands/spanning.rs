@@ -326,13 +326,14 @@ async fn flush(
     let session = origin.session();
     for &partition in partitions {
         let (routes, guard) = replication.enter();
-        let router = Router {
+        let allowed = Router {
             node,
             replication,
             routes: &routes,
             session: &session,
-        };
-        let quorums = match router.partition_write(partition) {
+        }
+        .partition_write(partition);
+        let quorums = match allowed {
             Ok(quorums) => quorums,
             Err(error) => {
                 ReplyWriter::new(&mut out, origin.resp).error(error.to_line());

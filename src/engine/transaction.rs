@@ -16,6 +16,8 @@ pub enum Scope<'i, 'k> {
     Keys(&'i mut dyn Iterator<Item = &'k [u8]>),
     /// Every partition.
     All,
+    /// One partition as a whole.
+    Partition(PartitionId),
 }
 
 /// State before a change, to take it back.
@@ -71,6 +73,7 @@ impl<'a> Transaction<'a> {
                 ids.dedup();
                 guards.extend(ids.into_iter().map(|id| engine.store.lock(id)));
             }
+            Scope::Partition(id) => guards.push(engine.store.lock(id)),
             Scope::All => guards.extend(engine.store.ids().map(|id| engine.store.lock(id))),
         }
         Transaction {

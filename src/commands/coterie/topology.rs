@@ -109,7 +109,8 @@ fn write_member(view: &ClusterView, id: NodeId, member: &Member, reply: &mut Rep
     reply.bulk(b"state");
     reply.bulk(match member.state {
         MemberState::Normal => b"normal",
-        MemberState::Draining => b"draining",
+        MemberState::Draining => b"draining".as_slice(),
+        MemberState::Replaced(_) => b"replaced",
     });
     reply.bulk(b"liveness");
     reply.bulk(match peer.liveness {
