@@ -1,0 +1,6 @@
+//! Clusters of real processes: what holds while nodes die, freeze, come back, and lose each other.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod network;
