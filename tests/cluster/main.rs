@@ -3,4 +3,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod faults;
+mod intruders;
+mod model;
 mod network;
+mod workload;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::connection::{Connection, Protocol};
-use super::network::{Host, Network};
+use super::network::{Host, Network, Remote};
 use super::reply::Reply;
 use super::server::{Program, free_port, is_port_collision};
 use super::wait::DEADLINE;
@@ -76,6 +76,36 @@ impl Setup {
         let flags = self.node_flags.entry(node).or_default();
         flags.push((name.to_owned(), value.to_owned()));
         self
+    }
+}
+
+/// Where clients of one node connect.
+#[derive(Clone)]
+pub struct Door {
+    address: SocketAddr,
+    remote: Option<Remote>,
+}
+
+impl Door {
+    /// To a server of this host.
+    pub fn local(port: u16) -> Self {
+        Self {
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+            remote: None,
+        }
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// The connection can't be made.
+    pub fn enter(&self) -> io::Result<Connection> {
+        let address = self.address;
+        let open = move || Connection::open_at(address, Protocol::Resp2);
+        match &self.remote {
+            Some(remote) => remote.run(open),
+            None => open(),
+        }
     }
 }
 
@@ -156,6 +186,12 @@ impl Cluster {
 
     /// As [`add`](Self::add), without waiting for an answer.
     pub fn spawn_new(&mut self) -> usize {
+        let index = self.new_node();
+        self.spawn(index, Self::first);
+        index
+    }
+
+    fn new_node(&mut self) -> usize {
         let index = self.nodes.len();
         let host = self.network.as_ref().map(Network::add_host);
         let address = host
@@ -171,8 +207,20 @@ impl Cluster {
         if self.nodes[index].host.is_none() {
             self.choose_ports(index);
         }
-        self.spawn(index, Self::first);
         index
+    }
+
+    /// A node that isn't started yet, with a copy of the directory of another, which must not run.
+    pub fn prepare_copy(&mut self, of: usize) -> usize {
+        assert!(!self.is_running(of), "a running node changes its directory");
+        let index = self.new_node();
+        copy_directory(&self.dir(of), &self.dir(index)).expect("the copy");
+        index
+    }
+
+    /// Starts a node that was only prepared.
+    pub fn spawn_prepared(&mut self, index: usize) {
+        self.spawn(index, Self::first);
     }
 
     fn choose_ports(&mut self, index: usize) {
@@ -326,6 +374,15 @@ impl Cluster {
         run_on(self.nodes[index].host.as_ref(), job)
     }
 
+    /// Makes clients of a node, on its host, also in other threads.
+    pub fn door(&self, index: usize) -> Door {
+        let node = &self.nodes[index];
+        Door {
+            address: node.address,
+            remote: node.host.as_ref().map(Host::remote),
+        }
+    }
+
     /// A client of a node, on its host.
     pub fn client(&self, index: usize) -> Connection {
         match self.try_client(index) {
@@ -339,8 +396,7 @@ impl Cluster {
     /// # Errors
     /// The connection can't be made.
     pub fn try_client(&self, index: usize) -> io::Result<Connection> {
-        let address = self.address(index);
-        self.run_beside(index, move || Connection::open_at(address, Protocol::Resp2))
+        self.door(index).enter()
     }
 
     /// Kills a node as a power switch would (SIGKILL).
@@ -611,4 +667,18 @@ fn free_cluster_port(not: u16) -> u16 {
             return port;
         }
     }
+}
+
+fn copy_directory(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_directory(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
 }

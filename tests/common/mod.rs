@@ -14,7 +14,7 @@ mod resp3;
 mod server;
 mod wait;
 
-pub use cluster::{Cluster, Link, Setup};
+pub use cluster::{Cluster, Door, Link, Setup};
 pub use connection::{Connection, Protocol};
 pub use network::{Host, Network, Path};
 pub use quoting::{encode_command, escape, glob_match, split_line};

@@ -166,14 +166,21 @@ type Job = Box<dyn FnOnce() + Send>;
 
 /// One host: a thread in a network namespace, in which others have their sockets and processes made.
 pub struct Host {
-    address: Ipv4Addr,
-    jobs: Option<mpsc::Sender<Job>>,
+    remote: Remote,
     thread: Option<JoinHandle<()>>,
+}
+
+/// Runs jobs on a host, as long as there is one.
+#[derive(Clone)]
+pub struct Remote {
+    address: Ipv4Addr,
+    /// `None` ends the host.
+    jobs: mpsc::Sender<Option<Job>>,
 }
 
 impl Host {
     fn start(address: Ipv4Addr) -> io::Result<(Self, File)> {
-        let (jobs, todo) = mpsc::channel::<Job>();
+        let (jobs, todo) = mpsc::channel::<Option<Job>>();
         let (made, device) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name(format!("host-{address}"))
@@ -183,7 +190,7 @@ impl Host {
                 if made.send(device).is_err() || failed {
                     return;
                 }
-                for job in todo {
+                while let Ok(Some(job)) = todo.recv() {
                     job();
                 }
             })?;
@@ -191,32 +198,42 @@ impl Host {
             .recv()
             .map_err(|_| io::Error::other("the thread ended"))??;
         let host = Self {
-            address,
-            jobs: Some(jobs),
+            remote: Remote { address, jobs },
             thread: Some(thread),
         };
         Ok((host, device))
     }
 
     pub fn address(&self) -> Ipv4Addr {
-        self.address
+        self.remote.address
     }
 
-    /// Runs `job` on this host: sockets it makes and processes it starts belong to the host.
+    /// For other threads.
+    pub fn remote(&self) -> Remote {
+        self.remote.clone()
+    }
+
+    /// See [`Remote::run`].
+    pub fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
+        self.remote.run(job)
+    }
+}
+
+impl Remote {
+    /// Runs `job` on the host: sockets it makes and processes it starts belong to the host.
     pub fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
         let (done, result) = mpsc::channel();
-        let jobs = self.jobs.as_ref().expect("until it is dropped");
-        jobs.send(Box::new(move || {
+        let job: Job = Box::new(move || {
             let _ = done.send(job());
-        }))
-        .expect("the host's thread runs");
+        });
+        self.jobs.send(Some(job)).expect("the host's thread runs");
         result.recv().expect("the job doesn't panic")
     }
 }
 
 impl Drop for Host {
     fn drop(&mut self) {
-        self.jobs = None;
+        let _ = self.remote.jobs.send(None);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
