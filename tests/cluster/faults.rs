@@ -275,7 +275,7 @@ cases! {
 
     two_of_five_are_cut_off: case(5, Link::Network, vec![
         Cut(vec![0, 1, 2], vec![3, 4]),
-        Progress(vec![]),
+        Progress(vec![0, 1, 2]),
         Heal,
         Progress(vec![0, 1, 2, 3, 4]),
     ]);
@@ -311,6 +311,7 @@ cases! {
     two_of_five_are_killed: case(5, Link::Loopback, vec![
         Kill(1),
         Kill(3),
+            Progress(vec![0, 2, 4]),
         Restart(1),
         Restart(3),
         Progress(vec![0, 1, 2, 3, 4]),
