@@ -4,6 +4,7 @@
 mod common;
 
 mod faults;
+mod guarantees;
 mod intruders;
 mod model;
 mod network;

@@ -6,6 +6,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -126,7 +127,12 @@ pub struct Cluster {
     // After the nodes: hosts go before their network.
     network: Option<Network>,
     temporary: TempDir,
+    // Last: until all is gone.
+    _turn: MutexGuard<'static, ()>,
 }
+
+/// One cluster at a time: several nodes want the whole machine, and must not be taken for dead.
+static TURN: Mutex<()> = Mutex::new(());
 
 impl Cluster {
     /// Starts a cluster and waits until it is complete and nothing moves any more.
@@ -140,9 +146,11 @@ impl Cluster {
         cluster
     }
 
-    /// A cluster without nodes.
+    /// A cluster without nodes. Waits until no other test has one; there must be none in the same test.
     pub fn empty(setup: Setup) -> Self {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         Self {
+            _turn: turn,
             network: (setup.link == Link::Network).then(|| Network::new(setup.seed)),
             nodes: Vec::new(),
             temporary: tempfile::tempdir().expect("a temporary directory"),
@@ -387,7 +395,7 @@ impl Cluster {
     pub fn client(&self, index: usize) -> Connection {
         match self.try_client(index) {
             Ok(client) => client,
-            Err(e) => panic!("no connection to node {index}: {e}\n{}", self.logs()),
+            Err(e) => panic!("no connection to node {index}: {e}"),
         }
     }
 
@@ -478,7 +486,8 @@ impl Cluster {
         Some(value.to_owned())
     }
 
-    /// Waits until every running node knows `members` nodes, finds the cluster in order, and no partition moves.
+    /// Waits until every running node knows `members` nodes, all of them alive, finds the cluster in order, and no
+    /// partition moves.
     pub fn wait_until_settled(&self, members: usize) {
         let members = members.to_string();
         for index in self.running() {
@@ -492,18 +501,56 @@ impl Cluster {
                     other => Err(format!("node {index}: {field} is {other:?}, not {wanted}")),
                 });
             }
+            self.eventually(|| match self.nodes_of(index) {
+                Some(nodes) if !nodes.contains("fail") => Ok(()),
+                other => Err(format!("node {index} thinks that some are down: {other:?}")),
+            });
         }
     }
 
-    /// Polls `check` until it succeeds; panics with its last error and all logs when that takes too long.
+    /// Waits until every other running node takes this one for down.
+    pub fn wait_until_seen_down(&self, down: usize) {
+        for index in self.running().into_iter().filter(|&at| at != down) {
+            self.eventually(|| match self.sees_down(index, down) {
+                Some(true) => Ok(()),
+                _ => Err(format!("node {index} thinks that node {down} is up")),
+            });
+        }
+    }
+
+    /// Whether a node takes another for down; `None` if it doesn't say.
+    pub fn sees_down(&self, index: usize, other: usize) -> Option<bool> {
+        let nodes = self.nodes_of(index)?;
+        let line = self.line_of(&nodes, other)?;
+        // Not `fail?`, which is a suspicion.
+        let flags = line.split(' ').nth(2)?;
+        Some(flags.split(',').any(|flag| flag == "fail"))
+    }
+
+    /// The id of a node, dead or alive, as another knows it.
+    pub fn id_of(&self, node: usize, through: usize) -> String {
+        let nodes = self.nodes_of(through).expect("it answers");
+        let line = self.line_of(&nodes, node);
+        let line = line.unwrap_or_else(|| panic!("node {node} isn't in CLUSTER NODES:\n{nodes}"));
+        line.split(' ').next().unwrap_or_default().to_owned()
+    }
+
+    fn nodes_of(&self, index: usize) -> Option<String> {
+        let mut client = self.try_client(index).ok()?;
+        let reply = client.try_call(&["CLUSTER", "NODES"]).ok()?;
+        Some(String::from_utf8_lossy(reply.bytes()?).into_owned())
+    }
+
+    fn line_of<'a>(&self, nodes: &'a str, node: usize) -> Option<&'a str> {
+        let address = format!(" {}@", self.address(node));
+        nodes.lines().find(|line| line.contains(&address))
+    }
+
+    /// Polls `check` until it succeeds; panics with its last error when that takes too long.
     pub fn eventually(&self, mut check: impl FnMut() -> Result<(), String>) {
         let started = Instant::now();
         while let Err(why) = check() {
-            assert!(
-                started.elapsed() < DEADLINE,
-                "gave up waiting: {why}\n{}",
-                self.logs()
-            );
+            assert!(started.elapsed() < DEADLINE, "gave up waiting: {why}");
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -587,11 +634,10 @@ impl Cluster {
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(
             output.status.success(),
-            "coterie-ctl {}: {}\n{text}{}\n{}",
+            "coterie-ctl {}: {}\n{text}{}",
             words.join(" "),
             output.status,
-            String::from_utf8_lossy(&output.stderr),
-            self.logs()
+            String::from_utf8_lossy(&output.stderr)
         );
         text
     }

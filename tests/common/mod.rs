@@ -16,7 +16,7 @@ mod wait;
 
 pub use cluster::{Cluster, Door, Link, Setup};
 pub use connection::{Connection, Protocol};
-pub use network::{Host, Network, Path};
+pub use network::{Datagram, Host, Network, Path};
 pub use quoting::{encode_command, escape, glob_match, split_line};
 pub use reply::Reply;
 pub use server::{Options, Program, Server};

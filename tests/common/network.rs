@@ -13,6 +13,7 @@ use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
@@ -29,6 +30,8 @@ use rustix::thread::{UnshareFlags, unshare_unsafe};
 const MTU: usize = 9000;
 /// What a path holds back at most; more is lost, as in a router.
 const HELD_BACK: usize = 32 << 20;
+/// As many datagrams are recorded at most.
+const RECORDED: usize = 10_000;
 /// How far behind a throttled path may be before it loses packets.
 const LONGEST_QUEUE: Duration = Duration::from_secs(1);
 
@@ -59,7 +62,17 @@ pub struct Network {
 struct Shared {
     paths: Mutex<Paths>,
     devices: Mutex<Vec<Arc<File>>>,
-    stop: std::sync::atomic::AtomicBool,
+    /// Datagrams seen while recording.
+    recorded: Mutex<Option<Vec<Datagram>>>,
+    stop: AtomicBool,
+}
+
+/// A recorded UDP packet, headers included.
+#[derive(Clone)]
+pub struct Datagram {
+    pub from: usize,
+    pub to: usize,
+    packet: Vec<u8>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -128,6 +141,26 @@ impl Network {
         lock(&self.shared.paths).clear();
     }
 
+    /// Records UDP packets from now on; returns those recorded so far.
+    pub fn record(&self) -> Vec<Datagram> {
+        lock(&self.shared.recorded)
+            .replace(Vec::new())
+            .unwrap_or_default()
+    }
+
+    /// How many packets were recorded from one host to another.
+    pub fn recorded(&self, from: usize, to: usize) -> usize {
+        let recorded = lock(&self.shared.recorded);
+        let recorded = recorded.iter().flatten();
+        recorded.filter(|d| (d.from, d.to) == (from, to)).count()
+    }
+
+    /// Delivers a packet once more, whatever is set about its path.
+    pub fn replay(&self, datagram: &Datagram) {
+        let device = lock(&self.shared.devices)[datagram.to].clone();
+        deliver(&device, &datagram.packet);
+    }
+
     fn wake(&self) {
         // The pipe holds more than is ever written to it.
         let _ = (&self.wake).write_all(&[0]);
@@ -136,9 +169,7 @@ impl Network {
 
 impl Drop for Network {
     fn drop(&mut self) {
-        self.shared
-            .stop
-            .store(true, std::sync::atomic::Ordering::SeqCst);
+        self.shared.stop.store(true, Ordering::SeqCst);
         self.wake();
         if let Some(switch) = self.switch.take() {
             let _ = switch.join();
@@ -324,7 +355,7 @@ impl Switch {
         loop {
             let devices = lock(&self.shared.devices).clone();
             let ready = self.wait(&devices);
-            if self.shared.stop.load(std::sync::atomic::Ordering::SeqCst) {
+            if self.shared.stop.load(Ordering::SeqCst) {
                 return;
             }
             for from in ready {
@@ -384,6 +415,14 @@ impl Switch {
     }
 
     fn forward(&mut self, from: usize, to: usize, packet: &[u8], devices: &[Arc<File>]) {
+        const UDP: u8 = 17;
+        if packet[9] == UDP
+            && let Some(recorded) = &mut *lock(&self.shared.recorded)
+            && recorded.len() < RECORDED
+        {
+            let packet = packet.to_vec();
+            recorded.push(Datagram { from, to, packet });
+        }
         let path = lock(&self.shared.paths).get(&(from, to)).copied();
         let Some(path) = path else {
             deliver(&devices[to], packet);
