@@ -10,8 +10,8 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::error::CommandError;
 use super::spec::CommandSpec;
 use super::{
-    bitmaps, client, command, config, connection, debug, expiry, info, keys, latency, memory,
-    object, scan, server, slowlog, strings,
+    bitmaps, client, command, config, connection, debug, expiry, hashes, info, keys, latency,
+    memory, object, scan, server, slowlog, strings,
 };
 
 /// The families.
@@ -23,6 +23,7 @@ static FAMILIES: &[&[CommandSpec]] = &[
     connection::COMMANDS,
     debug::COMMANDS,
     expiry::COMMANDS,
+    hashes::COMMANDS,
     info::COMMANDS,
     keys::COMMANDS,
     latency::COMMANDS,
