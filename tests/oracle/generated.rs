@@ -120,6 +120,10 @@ fn agree(
     (their, their_bytes): (&Reply, &[u8]),
 ) -> bool {
     let is = |name: &str| command[0] == name.as_bytes();
+    if is("HRANDFIELD") && command.len() == 2 {
+        // Any one field.
+        return our.kind() == their.kind();
+    }
     // Fields of a hash have no order.
     let has_pairs = command
         .iter()

@@ -113,10 +113,10 @@ pub fn hvals(call: &mut Call<'_, '_>) -> CommandResult {
     list(call, |(_, value)| value)
 }
 
-fn list(
-    call: &mut Call<'_, '_>,
-    part: for<'a> fn((&'a [u8], &'a [u8])) -> &'a [u8],
-) -> CommandResult {
+/// Chooses between a field and its value.
+type Part = for<'a> fn((&'a [u8], &'a [u8])) -> &'a [u8];
+
+fn list(call: &mut Call<'_, '_>, part: Part) -> CommandResult {
     let entry = call.transaction.get(call.database, call.request.arg(1));
     let hash = hash_of(entry)?;
     call.reply.array(hash.map_or(0, HashValue::len));
