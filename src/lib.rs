@@ -2,6 +2,7 @@
 
 mod background;
 pub mod clock;
+pub mod cluster_view;
 pub mod commands;
 pub mod config;
 pub mod effect;

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
+use crate::cluster_view::Cluster;
 use crate::commands::table;
 use crate::config::logging::LogControl;
 use crate::config::{Config, RewriteError};
@@ -111,6 +112,8 @@ pub struct Node {
     config_rewrite: Mutex<()>,
     /// Memory that is not data, in bytes; kept up while `maxmemory` is set.
     overhead_bytes: AtomicU64,
+    /// The cluster it is part of, from when that is known.
+    pub cluster: OnceLock<Arc<dyn Cluster>>,
     log_control: OnceLock<LogControl>,
     phase: watch::Sender<Phase>,
     clock: Clock,
@@ -144,6 +147,7 @@ impl Node {
             config_change: Mutex::new(()),
             config_rewrite: Mutex::new(()),
             overhead_bytes: AtomicU64::new(0),
+            cluster: OnceLock::new(),
             log_control: OnceLock::new(),
             phase: watch::Sender::new(Phase::Running),
             clock,

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use crate::config::Config;
 use crate::monitor::Monitor;
+use crate::topology::Quorum;
 use crate::wal::LogOffset;
 
 /// Whether replies are sent (`CLIENT REPLY`).
@@ -51,8 +52,23 @@ pub struct Session {
     pub close_after_reply: bool,
     /// Where the log must be durable before the replies so far may leave.
     pub barrier: Option<LogOffset>,
+    /// The end of the last record that one of its writes made (`WAIT`).
+    pub last_write: Option<LogOffset>,
+    /// How many replicas its requests wait for, where that is not the database's policy.
+    pub consistency: Consistency,
     /// Scratch space for a transaction's effects.
     pub payload: Vec<u8>,
+}
+
+/// What a connection chose for itself (`COTERIE.CONSISTENCY`, `READONLY`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Consistency {
+    /// Replicas that agree before a read is answered, where that is not the policy's.
+    pub read: Option<Quorum>,
+    /// Replicas that hold a write before it is acknowledged, where that is not the policy's.
+    pub write: Option<Quorum>,
+    /// Reads are answered from this node's own data if it has any, however old (`READONLY`).
+    pub local_reads: bool,
 }
 
 impl Session {
@@ -70,6 +86,8 @@ impl Session {
             monitoring: None,
             close_after_reply: false,
             barrier: None,
+            last_write: None,
+            consistency: Consistency::default(),
             payload: Vec::new(),
         }
     }
@@ -83,6 +101,7 @@ impl Session {
         self.monitor = false;
         self.monitoring = None;
         self.no_touch = false;
+        self.consistency = Consistency::default();
         if self.reply_mode == ReplyMode::Off {
             self.reply_mode = ReplyMode::On;
         }

@@ -72,7 +72,7 @@ impl CommandError {
     }
 
     /// An error with this whole line, its code included.
-    pub fn line(line: &'static str) -> Self {
+    pub const fn line(line: &'static str) -> Self {
         CommandError::Line(Cow::Borrowed(line))
     }
 }

@@ -309,6 +309,7 @@ fn run_data<'x>(
     if let Some(offset) = transaction.commit() {
         batch.tally.changes += 1;
         session.barrier = session.barrier.max(Some(offset));
+        session.last_write = Some(offset);
     }
     Ok(())
 }
