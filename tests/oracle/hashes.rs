@@ -146,3 +146,19 @@ fn hashes_survive_the_end_of_the_process() {
         assert_eq!(connection.run(read), before, "{read}");
     }
 }
+
+/// Redis would go on until its memory is full.
+#[test]
+fn a_short_request_for_a_huge_reply_is_refused() {
+    let server = Server::start(Options::new(Program::Subject).flag("proto-max-bulk-len", "1mb"));
+    let mut connection = server.connect();
+    fill(&mut connection, 10);
+    for count in ["-9223372036854775807", "-174763", "-140000"] {
+        let reply = connection.run(&format!("HRANDFIELD h {count}"));
+        assert!(reply.is_error("ERR the reply would be longer"), "{reply}");
+    }
+    assert_eq!(
+        connection.run("HRANDFIELD h -100000").items().len(),
+        100_000
+    );
+}

@@ -15,6 +15,9 @@ const LISTED_MAX: usize = 512;
 /// A hash is sampled when it has this many times the fields that are asked for.
 const SAMPLED_SHARE: usize = 3;
 
+/// Length of an empty bulk string in a reply.
+const ELEMENT_BYTES_MIN: u64 = 6;
+
 /// A field and its value.
 type Pair<'h> = (Cow<'h, [u8]>, Cow<'h, [u8]>);
 
@@ -46,18 +49,23 @@ pub fn hrandfield(call: &mut Call<'_, '_>) -> CommandResult {
         chosen.into_iter().for_each(|pair| answer.write(pair));
         return Ok(());
     }
+    // A number of a few digits must not fill the memory.
+    if wanted as u64 > limit / ELEMENT_BYTES_MIN {
+        return Err(too_long());
+    }
     let urn = Urn::new(hash, wanted);
     answer.begin(wanted);
     for pair in (0..wanted).map_while(|_| urn.draw()) {
         answer.write(pair);
-        // A number of a few digits must not fill the memory.
         if answer.reply.len() as u64 > limit {
-            return Err(CommandError::line(
-                "ERR the reply would be longer than proto-max-bulk-len",
-            ));
+            return Err(too_long());
         }
     }
     Ok(())
+}
+
+fn too_long() -> CommandError {
+    CommandError::line("ERR the reply would be longer than proto-max-bulk-len")
 }
 
 /// What follows the key, if anything does.
