@@ -10,7 +10,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::error::CommandError;
 use super::spec::CommandSpec;
 use super::{
-    bitmaps, client, cluster, command, config, connection, coterie, debug, expiry, info, keys,
+    bitmaps, client, cluster, command, config, connection, coterie, debug, expiry, hashes, info, keys,
     latency, memory, object, scan, server, slowlog, strings, wait,
 };
 
@@ -25,6 +25,7 @@ static FAMILIES: &[&[CommandSpec]] = &[
     coterie::COMMANDS,
     debug::COMMANDS,
     expiry::COMMANDS,
+    hashes::COMMANDS,
     info::COMMANDS,
     keys::COMMANDS,
     latency::COMMANDS,

@@ -135,6 +135,12 @@ parameters! {
         databases: u32 = "16", integer(1, 65_536), AtStart;
         /// Number of partitions the keys are divided into. Fixed when the data directory is created.
         partitions: u16 = "256", Kind::PowerOfTwo { max: 16_384 }, AtStart;
+        /// Number of fields up to which OBJECT ENCODING tells that a hash is a listpack, and HSCAN returns it at once.
+        hash_max_listpack_entries: u64 = "512", integer(0, i64::MAX), Live,
+            Alias { name: "hash-max-ziplist-entries", spellings: &[] };
+        /// Length of the longest field or value, in bytes, up to which a hash is a listpack.
+        hash_max_listpack_value: u64 = "64", memory(0, LARGEST), Live,
+            Alias { name: "hash-max-ziplist-value", spellings: &[] };
     }
     "Durability" {
         /// Directory of the log and the checkpoints; created if it does not exist.

@@ -14,6 +14,7 @@ use super::call::{Control, Deferred};
 use super::error::CommandError;
 use super::help::{help, wrong_subcommand};
 use super::spec::{CommandSpec, Docs, Flags, Handler};
+use super::value::encoding_name;
 use crate::background::make_checkpoint_in_turn;
 use crate::config::DebugCommand;
 use crate::engine::Scope;
@@ -110,18 +111,31 @@ fn object(call: &mut Control<'_, '_>) -> Outcome {
     let entry = transaction
         .peek(database, key)
         .ok_or(CommandError::NoSuchKey)?;
-    let value = entry.value();
-    // As the log has it: the length in groups of seven bits, then the bytes.
-    let serialized = value.len().max(1).ilog2() as usize / 7 + 1 + value.len();
+    let address: *const u8 = match entry.hash() {
+        None => entry.value().as_ptr(),
+        Some(hash) => std::ptr::from_ref(hash).cast(),
+    };
+    let serialized: usize = match entry.hash() {
+        None => serialized_length(entry.value()),
+        Some(hash) => hash
+            .iter()
+            .map(|(field, value)| serialized_length(field) + serialized_length(value))
+            .sum(),
+    };
     let text = format!(
         "Value at:{:p} refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}",
-        value.as_ptr(),
-        entry.encoding().name(),
+        address,
+        encoding_name(entry, &call.node.config.load()),
         serialized,
         entry.access(),
         moment.access.idle_seconds(entry.access()),
     );
     Ok(answer(call.session.resp, |reply| reply.simple(text)))
+}
+
+/// As the log has it: the length in groups of seven bits, then the bytes.
+fn serialized_length(bytes: &[u8]) -> usize {
+    bytes.len().max(1).ilog2() as usize / 7 + 1 + bytes.len()
 }
 
 fn set_active_expire(call: &mut Control<'_, '_>) -> Outcome {

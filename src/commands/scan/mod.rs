@@ -11,6 +11,7 @@ use std::sync::Arc;
 use coterie_protocol::text::parse_i64;
 use coterie_protocol::{DatabaseId, OwnedRequest, PartitionId, ReplyWriter, RespVersion};
 
+use super::value::kind_name;
 use super::{CommandError, Control, Deferred, spanning};
 use crate::glob::{self, Case};
 use crate::node::Node;
@@ -18,6 +19,7 @@ use crate::store::Entry;
 use walk::{Cursor, Turn, Walk};
 
 pub use table::COMMANDS;
+pub use walk::parse_cursor;
 
 /// Keys visited under one lock.
 const SLICE: usize = 256;
@@ -35,21 +37,22 @@ const RANDOM_TRIES: usize = 100;
 struct Filter {
     /// `None` for every name.
     pattern: Option<Vec<u8>>,
-    /// No key has the type that was asked for.
-    nothing: bool,
+    /// `None` for every type.
+    kind: Option<Vec<u8>>,
 }
 
 impl Filter {
     fn new(pattern: &[u8]) -> Self {
         Filter {
             pattern: (pattern != b"*").then(|| pattern.to_vec()),
-            nothing: false,
+            kind: None,
         }
     }
 
     fn accepts(&self, entry: &Entry) -> bool {
         let matches = |pattern: &Vec<u8>| glob::matches(pattern, entry.key(), Case::Sensitive);
-        !self.nothing && self.pattern.as_ref().is_none_or(matches)
+        let is_kind = |kind: &Vec<u8>| kind.eq_ignore_ascii_case(kind_name(entry).as_bytes());
+        self.kind.as_ref().is_none_or(is_kind) && self.pattern.as_ref().is_none_or(matches)
     }
 }
 
@@ -138,7 +141,7 @@ fn parse_scan_options(control: &Control<'_, '_>) -> Result<(usize, Filter), Comm
         } else if word.eq_ignore_ascii_case(b"match") {
             filter.pattern = Filter::new(value).pattern;
         } else if word.eq_ignore_ascii_case(b"type") {
-            filter.nothing = !value.eq_ignore_ascii_case(b"string");
+            filter.kind = Some(value.to_vec());
         } else {
             return Err(CommandError::Syntax);
         }

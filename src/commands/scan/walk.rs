@@ -28,34 +28,38 @@ impl Cursor {
         position: 0,
     };
 
-    /// A cursor as clients send it back. What no walk ever gave is somewhere, or behind the end. Redis reads
-    /// it with C's `strtoul`: a sign may come first, nothing counts as 0, and what follows a zero byte is not
-    /// seen.
+    /// A cursor as clients send it back. What no walk ever gave is somewhere, or behind the end.
     pub fn parse(text: &[u8]) -> Result<Self, CommandError> {
-        let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
-        let (negative, digits) = match text {
-            [b'-', digits @ ..] => (true, digits),
-            [b'+', digits @ ..] => (false, digits),
-            digits => (false, digits),
-        };
-        let number = digits.iter().try_fold(0u64, |number, byte| {
-            let digit = byte.is_ascii_digit().then(|| byte - b'0')?;
-            number.checked_mul(10)?.checked_add(digit.into())
-        });
-        let is_lone_sign = digits.is_empty() && !text.is_empty();
-        let number = number
-            .filter(|_| !is_lone_sign)
-            .ok_or(CommandError::line("ERR invalid cursor"))?;
-        let number = if negative {
-            number.wrapping_neg()
-        } else {
-            number
-        };
+        let number = parse_cursor(text)?;
         Ok(Cursor {
             partition: number >> POSITION_BITS,
             position: number & ((1 << POSITION_BITS) - 1),
         })
     }
+}
+
+/// The number of a cursor. Redis reads it with C's `strtoul`: a sign may come first, nothing counts as 0, and what
+/// follows a zero byte is not seen.
+pub fn parse_cursor(text: &[u8]) -> Result<u64, CommandError> {
+    let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
+    let (negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        digits => (false, digits),
+    };
+    let number = digits.iter().try_fold(0u64, |number, byte| {
+        let digit = byte.is_ascii_digit().then(|| byte - b'0')?;
+        number.checked_mul(10)?.checked_add(digit.into())
+    });
+    let is_lone_sign = digits.is_empty() && !text.is_empty();
+    let number = number
+        .filter(|_| !is_lone_sign)
+        .ok_or(CommandError::line("ERR invalid cursor"))?;
+    Ok(if negative {
+        number.wrapping_neg()
+    } else {
+        number
+    })
 }
 
 impl fmt::Display for Cursor {
