@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use coterie_protocol::NodeId;
 use coterie_protocol::internal::datagram::{self, HEADER, Header, ReplayWindow};
 use parking_lot::Mutex;
-use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use super::Shared;
 use super::error::DatagramError;
@@ -17,8 +18,8 @@ use super::traffic::Counts;
 
 /// What is known of the peers from their handshakes.
 pub(super) struct Datagrams {
-    /// Does not block.
-    socket: UdpSocket,
+    /// Does not block. Given back when the transport stops.
+    socket: ArcSwapOption<UdpSocket>,
     peers: Mutex<HashMap<NodeId, Introduced>>,
 }
 
@@ -33,7 +34,7 @@ struct Introduced {
 impl Datagrams {
     pub(super) fn new(socket: UdpSocket) -> Datagrams {
         Datagrams {
-            socket,
+            socket: ArcSwapOption::from_pointee(socket),
             peers: Mutex::default(),
         }
     }
@@ -55,6 +56,11 @@ impl Datagrams {
                 peers.insert(peer.who.node, introduced);
             }
         }
+    }
+
+    /// Gives the port back.
+    pub(super) fn close(&self) {
+        self.socket.store(None);
     }
 
     /// A node that is no peer any more.
@@ -91,7 +97,8 @@ impl Datagrams {
             return Err(DatagramError::Unknown);
         }
         let bytes = datagram::seal(&header, payload, &shared.options.key());
-        self.socket.send_to(&bytes, address)?;
+        let socket = self.socket.load_full().ok_or(DatagramError::Stopped)?;
+        socket.send_to(&bytes, address)?;
         Counts::one(&shared.counts.datagrams_sent);
         let counter = &shared.counts.datagram_bytes_sent;
         counter.fetch_add(bytes.len() as u64, Relaxed);

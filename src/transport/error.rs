@@ -47,6 +47,9 @@ pub enum DatagramError {
     /// Larger than the limit of datagrams.
     #[error("the datagram is larger than the limit")]
     TooLarge,
+    /// The transport is stopped.
+    #[error("the transport is stopped")]
+    Stopped,
     /// The socket did not take it.
     #[error(transparent)]
     Io(#[from] io::Error),

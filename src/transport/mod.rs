@@ -395,6 +395,7 @@ fn run(
         let _ = tokio::time::timeout(FLUSH, flushed).await;
     });
     drop(runtime);
+    shared.datagrams.close();
     stopped.send_replace(true);
 }
 
