@@ -199,7 +199,7 @@ fn what_goes_wrong_is_said() {
     let nobody = ctl(nobody_at, &["cluster", "status"]);
     assert_eq!(nobody.status.code(), Some(1));
     assert!(
-        text(&nobody).contains(&format!("127.0.0.1:{port}: ")),
+        text(&nobody).contains(&format!("127.0.0.1:{nobody_at}: ")),
         "{}",
         text(&nobody)
     );
