@@ -1,5 +1,8 @@
 //! What commands know of the cluster, and what they ask of it.
 
+#[cfg(test)]
+pub mod made_up;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

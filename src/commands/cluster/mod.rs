@@ -8,6 +8,8 @@ mod ranges;
 mod refusal;
 mod summary;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use coterie_protocol::{NodeId, Slot};
 

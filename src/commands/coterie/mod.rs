@@ -4,6 +4,8 @@ mod consistency;
 mod node;
 mod policy;
 mod table;
+#[cfg(test)]
+mod tests;
 mod topology;
 
 use coterie_protocol::{ReplyWriter, RespVersion};
