@@ -269,6 +269,7 @@ impl Begin {
         topology.run_moves(Arc::new(Plane(replication.clone())));
         tokio::spawn(follow(replication.clone(), topology.clone()));
         tokio::spawn(follow_log(replication.clone()));
+        tokio::spawn(replication::watch_silence(replication.clone()));
         tokio::spawn(replication::sync_rounds(
             replication.clone(),
             node.clock().clone(),
@@ -432,7 +433,9 @@ async fn introduce(own: NodeId, topology: TopologyHandle, description: Descripti
                 tracing::info!(%epoch, "the cluster knows this node's new description");
                 return;
             }
-            Err(error) => tracing::warn!(%error, "the cluster does not know this node's new description yet"),
+            Err(error) => {
+                tracing::warn!(%error, "the cluster does not know this node's new description yet")
+            }
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
     }

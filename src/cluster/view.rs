@@ -49,12 +49,17 @@ impl cluster_view::Cluster for Cluster {
         }
     }
 
-    fn propose(&self, proposal: Proposal) -> Answer<Result<coterie_protocol::Epoch, ProposalError>> {
+    fn propose(
+        &self,
+        proposal: Proposal,
+    ) -> Answer<Result<coterie_protocol::Epoch, ProposalError>> {
         let topology = self.topology.get().cloned();
         let runtime = self.transport.get().map(|transport| transport.runtime());
         Box::pin(async move {
             let (Some(topology), Some(runtime)) = (topology, runtime) else {
-                return Err(ProposalError::Unavailable("the node is not in a cluster".into()));
+                return Err(ProposalError::Unavailable(
+                    "the node is not in a cluster".into(),
+                ));
             };
             let change = match proposal {
                 Proposal::SetPolicy(database, policy) => Change::SetPolicy { database, policy },
@@ -86,8 +91,8 @@ impl cluster_view::Cluster for Cluster {
         let replication = self.replication.get().cloned();
         // Replicas acknowledge as durable as this node's own settings say; whether theirs are on disk is known with
         // `always` only.
-        let knows = safety == Safety::Stored
-            || self.node.config.load().durability == Durability::Always;
+        let knows =
+            safety == Safety::Stored || self.node.config.load().durability == Durability::Always;
         Box::pin(async move {
             let Some(replication) = replication else {
                 return 0;

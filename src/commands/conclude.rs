@@ -127,7 +127,9 @@ async fn verify(
         let mut session = origin.session();
         session.consistency.read = Some(topology::Quorum::Count(1));
         let reply = Box::pin(perform(node, &mut session, &read.request)).await;
-        let names = concerned.iter().map(|key| (key.database, key.key.as_slice()));
+        let names = concerned
+            .iter()
+            .map(|key| (key.database, key.key.as_slice()));
         if let Some(offset) = replication.engine.append_state(read.partition, names) {
             written.add(quorum, offset);
         }

@@ -248,8 +248,7 @@ fn execute_elsewhere(
     match way {
         Way::Forward(partition, peer) => {
             let spec = command.spec;
-            let repeatable =
-                !spec.flags.intersects(Flags::WRITE) || is_plain(spec.name, request);
+            let repeatable = !spec.flags.intersects(Flags::WRITE) || is_plain(spec.name, request);
             let epoch = batch
                 .routes
                 .as_ref()
@@ -271,12 +270,10 @@ fn execute_elsewhere(
             }
             Outcome::Replied
         }
-        Way::Parts | Way::Here(..) => {
-            match spanning::parts(node, session, command.spec, request) {
-                Ok(reply) => defer(node, session, command, request, batch, reply),
-                Err(error) => reject(node, session, Some(command), &error, out),
-            }
-        }
+        Way::Parts | Way::Here(..) => match spanning::parts(node, session, command.spec, request) {
+            Ok(reply) => defer(node, session, command, request, batch, reply),
+            Err(error) => reject(node, session, Some(command), &error, out),
+        },
     }
 }
 
@@ -415,7 +412,12 @@ fn run(
     let now_ms = batch.moment.now_ms;
     match spec.handler {
         Handler::Data(handler) => {
-            let data = Data { spec, request, handler, here };
+            let data = Data {
+                spec,
+                request,
+                handler,
+                here,
+            };
             run_data(node, session, &data, &mut reply, batch)?;
             Ok(None)
         }

@@ -195,9 +195,9 @@ impl Router<'_> {
     fn moved(&self, slot: Slot, peer: &Peer) -> CommandError {
         let member = self.routes.topology.members.get(&peer.id);
         match member {
-            Some(member) => CommandError::Bytes(
-                format!("MOVED {slot} {}", member.address).into_bytes(),
-            ),
+            Some(member) => {
+                CommandError::Bytes(format!("MOVED {slot} {}", member.address).into_bytes())
+            }
             None => MOVING,
         }
     }
@@ -215,10 +215,7 @@ fn is_divisible(name: &str) -> bool {
 /// it twice is as good as once.
 pub fn is_plain(name: &str, request: Request<'_>) -> bool {
     match name {
-        "set" => request
-            .iter()
-            .skip(3)
-            .all(|option| !is_conditional(option)),
+        "set" => request.iter().skip(3).all(|option| !is_conditional(option)),
         "setex" | "psetex" | "mset" | "del" | "unlink" | "hset" | "hmset" | "hdel" | "flushall"
         | "flushdb" => true,
         _ => false,

@@ -268,10 +268,7 @@ async fn execute_share(
     let timeout = Duration::from_millis(node.config.load().write_timeout_ms.into());
     let answer = forward(&peer, &session, epoch, &bits, request.request());
     let reply = tokio::time::timeout(timeout, answer).await;
-    let reply = reply
-        .ok()
-        .and_then(Result::ok)
-        .map(|reply| reply.to_vec());
+    let reply = reply.ok().and_then(Result::ok).map(|reply| reply.to_vec());
     (partitions, reply)
 }
 
@@ -301,9 +298,8 @@ pub fn from_bits(bits: &[u8], count: u16) -> Vec<PartitionId> {
 
 /// `FLUSHALL [ASYNC|SYNC]`, and likewise `FLUSHDB`.
 fn check_flush(request: Request<'_>) -> CommandResult {
-    let is_mode = |word: &[u8]| {
-        word.eq_ignore_ascii_case(b"async") || word.eq_ignore_ascii_case(b"sync")
-    };
+    let is_mode =
+        |word: &[u8]| word.eq_ignore_ascii_case(b"async") || word.eq_ignore_ascii_case(b"sync");
     match request.len() {
         1 => Ok(()),
         2 if is_mode(request.arg(1)) => Ok(()),

@@ -10,8 +10,8 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::error::CommandError;
 use super::spec::CommandSpec;
 use super::{
-    bitmaps, client, cluster, command, config, connection, coterie, debug, expiry, hashes, info, keys,
-    latency, memory, object, scan, server, slowlog, strings, wait,
+    bitmaps, client, cluster, command, config, connection, coterie, debug, expiry, hashes, info,
+    keys, latency, memory, object, scan, server, slowlog, strings, wait,
 };
 
 /// The families.

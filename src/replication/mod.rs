@@ -37,10 +37,10 @@ pub use epochs::{EpochGuard, Epochs};
 pub use peers::{Peer, Peers};
 pub use read::ReadKey;
 pub use routes::{Route, Routes};
-pub use sync::run as sync_rounds;
+pub use sync::{run as sync_rounds, watch_silence};
 
-use crate::engine::Engine;
 use crate::config::Config;
+use crate::engine::Engine;
 use crate::topology::{Policy, Topology};
 use crate::transport::{CallId, Inbound, Service, Transport};
 use receive::Receivers;
@@ -167,6 +167,15 @@ impl Replication {
         self.behind[partition.index()].store(mark, Ordering::Release);
     }
 
+    /// This node may miss what a peer writes.
+    fn set_behind_with(&self, peer: &Peer) {
+        for (partition, route) in self.routes().partitions() {
+            if route.all_holders() & peer.bit() != 0 {
+                self.set_behind(partition);
+            }
+        }
+    }
+
     /// It agrees with a quorum, and was not set behind again since the mark.
     fn caught_up(&self, partition: PartitionId, mark: u64) {
         let _ = self.behind[partition.index()].compare_exchange(
@@ -249,12 +258,7 @@ impl Replication {
         peer.set_link(self.transport.link(id));
         peer.notify();
         if !up {
-            // It may write while this node can't hear of it.
-            for (partition, route) in self.routes().partitions() {
-                if route.all_holders() & peer.bit() != 0 {
-                    self.set_behind(partition);
-                }
-            }
+            self.set_behind_with(&peer);
         }
         // Who counts as live has changed.
         self.waiters.marks_moved();

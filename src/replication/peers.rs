@@ -118,6 +118,11 @@ impl Peer {
                 .is_some_and(|link| link.is_up() && link.is_responsive())
     }
 
+    /// Whether it is connected, even if it has not been heard from for a moment.
+    pub fn is_connected(&self) -> bool {
+        self.index == 0 || self.link.load().as_ref().is_some_and(|link| link.is_up())
+    }
+
     /// How far it has followed this node's log.
     pub fn acknowledged(&self) -> LogOffset {
         LogOffset::from_u64(self.acknowledged.load(Ordering::Acquire))
@@ -230,12 +235,12 @@ impl Peers {
         Some(peer)
     }
 
-    /// Those of a set that are live.
-    pub fn live(&self, set: NodeSet) -> NodeSet {
+    /// Those of a set that are connected.
+    pub fn connected(&self, set: NodeSet) -> NodeSet {
         self.all
             .load()
             .iter()
-            .filter(|peer| peer.bit() & set != 0 && peer.is_live())
+            .filter(|peer| peer.bit() & set != 0 && peer.is_connected())
             .fold(0, |live, peer| live | peer.bit())
     }
 }

@@ -69,22 +69,20 @@ async fn run(replication: Arc<Replication>, mut messages: mpsc::Receiver<Message
                 let offset = replication.engine.received(Actor(actor));
                 from.reply(call, &offset.to_u64().to_le_bytes());
             }
-            Message::Records(from, body) if !refused => {
-                match take_in(&replication, &body).await {
-                    Ok(acknowledgement) => {
-                        from.push(Service::Acknowledge, &acknowledgement);
-                    }
-                    Err(Refused::Fenced(epoch)) => {
-                        refused = true;
-                        from.push(Service::Records, &epoch.0.to_le_bytes());
-                    }
-                    Err(Refused::Malformed) => {
-                        tracing::error!(peer = %from.node(), "disconnected: it sent records that can't be read");
-                        refused = true;
-                        from.close();
-                    }
+            Message::Records(from, body) if !refused => match take_in(&replication, &body).await {
+                Ok(acknowledgement) => {
+                    from.push(Service::Acknowledge, &acknowledgement);
                 }
-            }
+                Err(Refused::Fenced(epoch)) => {
+                    refused = true;
+                    from.push(Service::Records, &epoch.0.to_le_bytes());
+                }
+                Err(Refused::Malformed) => {
+                    tracing::error!(peer = %from.node(), "disconnected: it sent records that can't be read");
+                    refused = true;
+                    from.close();
+                }
+            },
             Message::Records(..) => {}
         }
     }

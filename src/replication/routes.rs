@@ -157,13 +157,16 @@ impl Route {
         quorum(self.readers(policy), level)
     }
 
-    /// The first replica that is live: it coordinates read-modify-writes.
+    /// The first replica that is live: it coordinates read-modify-writes. If none was heard from for a moment, one that
+    /// is connected at least.
     pub fn first_live(&self, policy: &Policy) -> Option<&Arc<Peer>> {
-        self.readers(policy).iter().find(|peer| peer.is_live())
+        let readers = self.readers(policy);
+        let live = readers.iter().find(|peer| peer.is_live());
+        live.or_else(|| readers.iter().find(|peer| peer.is_connected()))
     }
 }
 
-/// Whether enough of a quorum's nodes are live.
+/// Whether enough of a quorum's nodes are connected. One that is only slow makes nobody fail.
 pub fn is_available(quorum: &Quorum, peers: &Peers) -> bool {
-    peers.live(quorum.members).count_ones() >= u32::from(quorum.need)
+    peers.connected(quorum.members).count_ones() >= u32::from(quorum.need)
 }

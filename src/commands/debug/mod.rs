@@ -8,7 +8,8 @@ use std::future::ready;
 use std::time::Duration;
 
 use coterie_protocol::text::{parse_f64, parse_i64};
-use coterie_protocol::{ReplyWriter, RespVersion};
+use coterie_protocol::{PartitionId, ReplyWriter, RespVersion};
+use xxhash_rust::xxh3::Xxh3;
 
 use super::call::{Control, Deferred};
 use super::error::CommandError;
@@ -67,6 +68,7 @@ fn debug(call: &mut Control<'_, '_>) -> Outcome {
         (b"reload", 2..) => reload(call),
         (b"protocol", 3) => protocol::protocol(call),
         (b"error", 3) => Err(error(call)),
+        (b"cluster-digest", 2 | 3) => cluster_digest(call),
         (b"log", 3) => log(call),
         (b"populate", 3..=5) => populate::populate(call),
         (b"panic", 2) => panic!("DEBUG PANIC was called"),
@@ -98,6 +100,27 @@ fn sleep(call: &mut Control<'_, '_>) -> Outcome {
         tokio::time::sleep(duration.min(SLEEP_MAX)).await;
         reply.await
     }))
+}
+
+fn cluster_digest(call: &mut Control<'_, '_>) -> Outcome {
+    let store = call.node.engine.store();
+    let count = store.layout().count();
+    let asked = match call.request.get(2) {
+        None => 0..count,
+        Some(number) => parse_i64(number)
+            .and_then(|number| u16::try_from(number).ok())
+            .filter(|number| *number < count)
+            .map(|number| number..number + 1)
+            .ok_or(CommandError::NotInteger)?,
+    };
+    let mut digest = Xxh3::new();
+    for number in asked {
+        for bucket in store.lock(PartitionId(number)).tree() {
+            digest.update(&bucket.to_le_bytes());
+        }
+    }
+    let text = format!("{:016x}", digest.digest());
+    Ok(answer(call.session.resp, |reply| reply.bulk(text.as_bytes())))
 }
 
 fn object(call: &mut Control<'_, '_>) -> Outcome {
@@ -199,6 +222,8 @@ fn write_help(reply: &mut ReplyWriter<'_>) {
         reply,
         "DEBUG",
         &[
+            "CLUSTER-DIGEST [<partition>]",
+            "    A checksum of what this node replicates, or of one partition: the same on its replicas.",
             "DIGEST",
             "    A checksum of all keys and values, the same after a restart.",
             "DIGEST-VALUE <key> [<key> ...]",

@@ -76,18 +76,23 @@ pub fn hmget(call: &mut Call<'_, '_>) -> CommandResult {
 pub fn hdel(call: &mut Call<'_, '_>) -> CommandResult {
     let request = call.request;
     let key = request.arg(1);
-    let mut effects = Vec::new();
-    if let Some(hash) = hash(call)? {
-        let mut seen = HashSet::new();
-        let fields = request.iter().skip(2);
-        let found = fields.filter(|field| hash.get(field).is_some() && seen.insert(*field));
-        effects.extend(found.map(|field| Effect::HashDelete { key, field }));
+    let is_replicated = call.transaction.is_replicated();
+    let (mut effects, mut found) = (Vec::new(), 0);
+    let hash = hash(call)?;
+    let mut seen = HashSet::new();
+    for field in request.iter().skip(2).filter(|field| seen.insert(*field)) {
+        let is_here = hash.is_some_and(|hash| hash.get(field).is_some());
+        found += i64::from(is_here);
+        // What is not here may be on another replica, which this one has not heard of yet.
+        if is_here || is_replicated {
+            effects.push(Effect::HashDelete { key, field });
+        }
     }
     if !effects.is_empty() {
         call.reserve(&effects, 0)?;
         call.transaction.apply_all(call.database, &effects);
     }
-    call.reply.integer(effects.len() as i64);
+    call.reply.integer(found);
     Ok(())
 }
 

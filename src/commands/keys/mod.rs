@@ -17,11 +17,13 @@ pub use table::COMMANDS;
 fn del(call: &mut Call<'_, '_>) -> CommandResult {
     let mut deleted = 0;
     for key in call.request.iter().skip(1) {
-        if call.transaction.peek(call.database, key).is_some() {
+        let is_here = call.transaction.peek(call.database, key).is_some();
+        // What is not here may be on another replica, which this one has not heard of yet.
+        if is_here || call.transaction.is_replicated() {
             call.transaction
                 .apply(call.database, &Effect::Delete { key });
-            deleted += 1;
         }
+        deleted += i64::from(is_here);
     }
     call.reply.integer(deleted);
     Ok(())

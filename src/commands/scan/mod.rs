@@ -269,9 +269,7 @@ fn dbsize(control: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
 
 /// Has the command executed by nodes that together hold every partition, if this is one of several nodes and it was
 /// not asked by another.
-fn spread(
-    control: &Control<'_, '_>,
-) -> Option<impl Future<Output = Vec<Vec<u8>>> + Send + use<>> {
+fn spread(control: &Control<'_, '_>) -> Option<impl Future<Output = Vec<Vec<u8>>> + Send + use<>> {
     let replication = control.node.replication.get()?;
     if !replication.is_clustered() || control.session.partitions.is_some() {
         return None;

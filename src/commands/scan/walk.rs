@@ -107,7 +107,11 @@ impl Walk {
         }
         let store = self.node.engine.store();
         let id = PartitionId(self.at.partition as u16);
-        if self.visited.as_ref().is_some_and(|visited| !visited.contains(&id)) {
+        if self
+            .visited
+            .as_ref()
+            .is_some_and(|visited| !visited.contains(&id))
+        {
             self.leave_partition();
             return passed;
         }

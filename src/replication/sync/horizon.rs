@@ -8,9 +8,9 @@ use tokio::time::Instant;
 
 use super::message::{Answer, Request};
 use super::{Replication, SyncError};
+use crate::replication::Quorum;
 use crate::replication::barrier::Barrier;
 use crate::replication::peers::{OWN, Peer};
-use crate::replication::Quorum;
 
 /// How long replicas may take to have what a node coordinated.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);

@@ -18,7 +18,7 @@ use super::peers::{OWN, Peer};
 use crate::transport::{CallError, Service};
 use message::{Answer, Request};
 
-pub use rounds::run;
+pub use rounds::{run, watch_silence};
 
 /// How long a replica may take to answer one request.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -152,9 +152,7 @@ impl Replication {
             Request::Leaves { partition } => {
                 Answer::Leaves(self.engine.store().lock(partition).tree().to_vec())
             }
-            Request::Keys { partition, buckets } => {
-                Answer::Keys(self.keys_of(partition, &buckets))
-            }
+            Request::Keys { partition, buckets } => Answer::Keys(self.keys_of(partition, &buckets)),
             Request::Exchange {
                 partition,
                 states,

@@ -37,6 +37,23 @@ pub async fn run(replication: Arc<Replication>, clock: Clock) {
     }
 }
 
+/// How often it is looked at who has fallen silent.
+const SILENCE_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Notes when a peer falls silent: from then on it may write while this node can't hear of it.
+pub async fn watch_silence(replication: Arc<Replication>) {
+    let mut live: HashMap<usize, bool> = HashMap::new();
+    loop {
+        for peer in replication.peers.all().iter().skip(1) {
+            let is_live = peer.is_live();
+            if live.insert(peer.index, is_live) == Some(true) && !is_live {
+                replication.set_behind_with(peer);
+            }
+        }
+        tokio::time::sleep(SILENCE_INTERVAL).await;
+    }
+}
+
 impl Replication {
     /// Partitions this node replicates and may have missed writes of, with the mark that says so.
     fn partitions_behind(&self) -> HashMap<PartitionId, u64> {
@@ -119,7 +136,8 @@ impl Replication {
                 if summary.keys > 0 {
                     tracing::debug!(peer = %peer.id, %partition, keys = summary.keys, bytes = summary.bytes, "replicas differed");
                 }
-                self.repaired_keys.fetch_add(summary.settled, Ordering::Relaxed);
+                self.repaired_keys
+                    .fetch_add(summary.settled, Ordering::Relaxed);
             }
         }
         Ok(partitions.to_vec())
@@ -152,7 +170,9 @@ impl Replication {
         routes
             .partitions()
             .filter(|(_, route)| route.is_settled() && route.first().is_some_and(|p| p.index == 0))
-            .filter(|(_, route)| self.peers.live(route.all_holders()) == route.all_holders())
+            .filter(|(_, route)| {
+                self.peers.connected(route.all_holders()) == route.all_holders()
+            })
             .map(|(partition, _)| partition)
             .filter(|partition| self.engine.store().lock(*partition).tombstones() > 0)
             .collect()
