@@ -1,7 +1,9 @@
 //! The state of the topology: a value that changes as a whole, one epoch at a time.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
+use std::str::FromStr;
 
 use coterie_protocol::{Actor, ClusterId, DatabaseId, Epoch, NodeId, PartitionId};
 use serde::{Deserialize, Serialize};
@@ -49,6 +51,8 @@ pub enum MemberState {
     Normal,
     /// Its partitions move elsewhere; then it can be removed.
     Draining,
+    /// Likewise, and this node takes its places.
+    Replaced(NodeId),
 }
 
 /// Who holds a partition.
@@ -67,6 +71,8 @@ pub struct Move {
     pub to: Vec<NodeId>,
     /// How far it is.
     pub step: Step,
+    /// The epoch that the step began with.
+    pub since: Epoch,
 }
 
 /// The steps of a move; each is an epoch.
@@ -118,6 +124,38 @@ pub enum Quorum {
     Count(u8),
 }
 
+impl fmt::Display for Quorum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Quorum::Majority => f.write_str("majority"),
+            Quorum::All => f.write_str("all"),
+            Quorum::Count(count) => count.fmt(f),
+        }
+    }
+}
+
+/// A text that names no quorum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a quorum is one, majority, all or a number from 1 to 255")]
+pub struct InvalidQuorum;
+
+impl FromStr for Quorum {
+    type Err = InvalidQuorum;
+
+    /// `majority`, `all`, `one` or a number, in any case.
+    fn from_str(text: &str) -> Result<Self, InvalidQuorum> {
+        match text.to_ascii_lowercase().as_str() {
+            "majority" => Ok(Quorum::Majority),
+            "all" => Ok(Quorum::All),
+            "one" => Ok(Quorum::Count(1)),
+            number => match number.parse() {
+                Ok(0) | Err(_) => Err(InvalidQuorum),
+                Ok(count) => Ok(Quorum::Count(count)),
+            },
+        }
+    }
+}
+
 impl Quorum {
     /// The number, out of this many replicas; at least 1.
     pub fn of(self, replicas: usize) -> usize {
@@ -130,6 +168,23 @@ impl Quorum {
 }
 
 impl Topology {
+    /// Before there is a cluster.
+    pub fn empty() -> Topology {
+        Topology {
+            cluster: ClusterId::default(),
+            epoch: Epoch::default(),
+            members: BTreeMap::new(),
+            placements: Vec::new(),
+            policies: BTreeMap::new(),
+            last_actor: Actor::default(),
+        }
+    }
+
+    /// Whether it is of a cluster.
+    pub fn is_founded(&self) -> bool {
+        self.epoch > Epoch::default()
+    }
+
     /// The policy of a database.
     pub fn policy(&self, database: DatabaseId) -> Policy {
         self.policies.get(&database).copied().unwrap_or_default()
