@@ -2,6 +2,8 @@
 
 mod background;
 pub mod clock;
+mod cluster;
+pub mod cluster_view;
 pub mod commands;
 pub mod config;
 pub mod effect;
@@ -12,9 +14,11 @@ pub mod latency;
 mod memory;
 mod monitor;
 pub mod node;
+pub mod outstanding;
 mod pause;
 mod priority;
 pub mod rates;
+pub mod replication;
 pub mod report;
 pub mod running;
 pub mod server;
@@ -23,6 +27,7 @@ mod slowlog;
 pub mod statistics;
 pub mod store;
 pub mod topology;
+pub mod transport;
 pub mod wal;
 
 pub use embed::{Builder, CallError, Database, Node};

@@ -1,5 +1,5 @@
-//! What Coterie's server, clients and tools must agree on: RESP requests and replies, slots,
-//! versions and identifiers.
+//! What Coterie's server, clients and tools must agree on: RESP requests and replies, what nodes
+//! say to each other, slots, versions and identifiers.
 //!
 //! Everything here is a plain value or a plain state machine: no I/O, no clock, no async. Replies,
 //! limits and error texts are those of Redis 7.0.
@@ -10,6 +10,7 @@
 pub mod error;
 pub mod frame;
 pub mod ids;
+pub mod internal;
 pub mod reply;
 pub mod request;
 pub mod slot;

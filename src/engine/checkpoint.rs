@@ -1,8 +1,8 @@
 //! Checkpoints: all entries in a file, taken in slices while writes go on, so that the log before can go.
 //!
 //! # A block
-//! Database `u16`, then entries: version `u64`, access bits `u32`, and the entry as an encoded
-//! [`Effect::Put`]; all numbers little-endian.
+//! Database `u16`, then entries: version `u64`, access bits `u32`, length `u32`, and so many bytes of the
+//! effects that make the entry; all numbers little-endian.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use tokio::sync::watch;
 
 use super::Engine;
 use super::recovery::Problem;
-use crate::effect::{Effect, Effects};
-use crate::store::{Entry, Keyspace, Parts};
+use crate::effect::MalformedEffect;
+use crate::store::{Entry, Keyspace};
 use crate::wal::LogOffset;
 use crate::wal::checkpoint::{Checkpoint, CheckpointError as FileError, CheckpointWriter};
 
@@ -275,26 +275,25 @@ impl Engine {
 fn encode_entry(entry: &Entry, block: &mut Vec<u8>) {
     block.extend_from_slice(&entry.version().to_bits().to_le_bytes());
     block.extend_from_slice(&entry.access().to_le_bytes());
-    let Parts {
-        key,
-        value,
-        encoding,
-        expire_at,
-        ..
-    } = entry.parts();
-    Effect::Put {
-        key,
-        value,
-        encoding,
-        expire_at,
-    }
-    .encode(block);
+    let length_at = block.len();
+    block.extend_from_slice(&[0; 4]);
+    entry.encode(block);
+    let length = (block.len() - length_at - 4) as u32;
+    block[length_at..length_at + 4].copy_from_slice(&length.to_le_bytes());
+}
+
+/// What a block tells of one key.
+pub(super) struct Saved<'a> {
+    pub database: DatabaseId,
+    pub version: Version,
+    pub access: u32,
+    pub effects: &'a [u8],
 }
 
 /// Reads a block; returns how many entries it holds.
 pub(super) fn decode_block(
     block: &[u8],
-    mut restore: impl FnMut(DatabaseId, &Parts<'_>),
+    mut restore: impl FnMut(Saved<'_>) -> Result<(), MalformedEffect>,
 ) -> Result<u64, Problem> {
     let (database, mut rest) = block.split_first_chunk::<2>().ok_or(Problem::Block)?;
     let database = DatabaseId(u16::from_le_bytes(*database));
@@ -302,34 +301,17 @@ pub(super) fn decode_block(
     while !rest.is_empty() {
         let (version, tail) = rest.split_first_chunk::<8>().ok_or(Problem::Block)?;
         let (access, tail) = tail.split_first_chunk::<4>().ok_or(Problem::Block)?;
-        let mut effects = Effects::new(database, tail);
-        let Some((
-            _,
-            Effect::Put {
-                key,
-                value,
-                encoding,
-                expire_at,
-            },
-        )) = effects.next().transpose()?
-        else {
-            return Err(Problem::Block);
-        };
-        let version = Version::from_bits(u64::from_le_bytes(*version));
-        let access = u32::from_le_bytes(*access);
-        restore(
+        let (length, tail) = tail.split_first_chunk::<4>().ok_or(Problem::Block)?;
+        let length = u32::from_le_bytes(*length) as usize;
+        let (effects, tail) = tail.split_at_checked(length).ok_or(Problem::Block)?;
+        restore(Saved {
             database,
-            &Parts {
-                key,
-                value,
-                encoding,
-                expire_at,
-                version,
-                access,
-            },
-        );
+            version: Version::from_bits(u64::from_le_bytes(*version)),
+            access: u32::from_le_bytes(*access),
+            effects,
+        })?;
         entries += 1;
-        rest = &tail[effects.consumed()..];
+        rest = tail;
     }
     Ok(entries)
 }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use coterie_protocol::{PartitionId, Partitions};
 
 use crate::store::{AccessClock, Store};
-use crate::wal::{self, Log};
+use crate::wal::{self, Log, LogOffset};
 
 pub use checkpoint::{CheckpointClaim, CheckpointError, CheckpointStatus, Checkpoints};
 pub use eviction::{EvictionPolicy, EvictionSettings, OutOfMemory};
@@ -106,6 +106,14 @@ impl Engine {
         let segments = u64::from(now.segment().saturating_sub(then.segment().max(1)));
         (segments * u64::from(self.segment_bytes) + u64::from(now.position()))
             .saturating_sub(u64::from(then.position()))
+    }
+
+    /// About where the log was this many bytes ago.
+    pub fn log_back(&self, bytes: u64) -> LogOffset {
+        let now = self.log.appended();
+        let segments = bytes.div_ceil(u64::from(self.segment_bytes));
+        let segments = u32::try_from(segments).unwrap_or(u32::MAX);
+        LogOffset::new(now.segment().saturating_sub(segments), now.position())
     }
 
     /// Checkpoints: the running one, the last one, and how to start one.

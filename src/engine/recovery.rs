@@ -4,16 +4,15 @@
 //! version at which its walk began: everything up to that version is in it, so the log is replayed only from
 //! there, and then an effect is skipped when the entry it would change is at its version or beyond already.
 
-use std::collections::HashSet;
 use std::path::Path;
 
-use coterie_protocol::{DatabaseId, PartitionId, Partitions, Version};
+use coterie_protocol::{Actor, DatabaseId, PartitionId, Partitions, Stamp, Version};
 
-use super::checkpoint::{Checkpoints, decode_block};
+use super::checkpoint::{Checkpoints, Saved, decode_block};
 use super::eviction::Pool;
 use super::reclaimer::Reclaimer;
 use super::{EFFECTS, Engine, EngineOptions, LAYOUT, MANY};
-use crate::effect::{Effect, Effects, MalformedEffect};
+use crate::effect::{Effect, MalformedEffect, Stamped};
 use crate::store::{AccessClock, Partition, PartitionGuard, Store};
 use crate::wal::checkpoint::{Checkpoint, CheckpointError};
 use crate::wal::{Log, LogOffset, OpenError, Record, RecordHeader, Recovery};
@@ -202,9 +201,6 @@ fn load(
     })
 }
 
-/// Keys that a record has changed already: its further effects on them are not to be skipped.
-type Changed<'p> = HashSet<(DatabaseId, &'p [u8])>;
-
 struct Loader<'a> {
     store: &'a Store,
     /// By partition; `None` for those of other threads.
@@ -270,32 +266,20 @@ impl<'a> Loader<'a> {
         if record.partition != MANY && !mine(record.partition.index(), self) {
             return Ok(());
         }
-        let mut changed = Changed::new();
-        let mut effects = Effects::new(record.database, record.payload);
-        while let Some(effect) = effects.next() {
-            let (database, effect) = effect.map_err(|error| fail(error.into()))?;
-            let is_last = effects.consumed() == record.payload.len();
+        let stamp = Stamp::new(record.version, Actor::default());
+        for effect in Stamped::new(record.database, stamp, record.payload) {
+            let (database, effect, Stamp { version, .. }) =
+                effect.map_err(|error| fail(error.into()))?;
             match effect.key() {
                 Some(key) => {
                     let id = self.store.partition_of(key);
-                    let Some(Some(loading)) = self.partitions.get_mut(id.index()) else {
-                        continue;
-                    };
-                    let is_new = loading.replay(
-                        record.version,
-                        database,
-                        key,
-                        &effect,
-                        &changed,
-                        &self.access,
-                    );
-                    if is_new && !is_last {
-                        changed.insert((database, key));
+                    if let Some(Some(loading)) = self.partitions.get_mut(id.index()) {
+                        loading.replay(version, database, key, &effect, &self.access);
                     }
                 }
                 None => {
                     for loading in self.partitions.iter_mut().flatten() {
-                        loading.replay_everywhere(record.version, database, &effect, &self.access);
+                        loading.replay_everywhere(version, database, &effect, &self.access);
                     }
                 }
             }
@@ -313,8 +297,15 @@ impl Loading<'_> {
         let id = self.partition.id();
         let mut entries = 0;
         for block in checkpoint.blocks(id) {
-            let count = decode_block(block?, |database, parts| {
-                self.partition.restore(database, parts, access)
+            let count = decode_block(block?, |saved| {
+                let Saved {
+                    database,
+                    version,
+                    effects,
+                    ..
+                } = saved;
+                self.partition
+                    .restore(database, effects, version, saved.access, access)
             })
             .map_err(|problem| RecoveryError::Block {
                 partition: id,
@@ -329,26 +320,22 @@ impl Loading<'_> {
         Ok(entries)
     }
 
-    /// Makes a change to a key unless the checkpoint has it. Returns whether it was made.
+    /// Makes a change to a key unless the checkpoint has it.
     fn replay(
         &mut self,
         version: Version,
         database: DatabaseId,
         key: &[u8],
         effect: &Effect<'_>,
-        changed: &Changed<'_>,
         access: &AccessClock,
-    ) -> bool {
+    ) {
         if version <= self.start {
-            return false;
+            return;
         }
         let present = self.partition.version_of(database, key);
-        if present.is_some_and(|present| present >= version) && !changed.contains(&(database, key))
-        {
-            return false;
+        if present.is_none_or(|present| present < version) {
+            apply(&mut self.partition, database, effect, version, access);
         }
-        apply(&mut self.partition, database, effect, version, access);
-        true
     }
 
     fn replay_everywhere(

@@ -16,6 +16,8 @@ pub enum Scope<'i, 'k> {
     Keys(&'i mut dyn Iterator<Item = &'k [u8]>),
     /// Every partition.
     All,
+    /// One partition as a whole.
+    Partition(PartitionId),
 }
 
 /// State before a change, to take it back.
@@ -35,8 +37,10 @@ pub struct Transaction<'a> {
     engine: &'a Engine,
     guards: SmallVec<[PartitionGuard<'a>; 1]>,
     moment: Moment,
-    /// Zero until the first change.
+    /// Of the record and its first effect; zero until the first change.
     version: Version,
+    /// Of the next effect: they are numbered consecutively.
+    next: Version,
     payload: &'a mut Vec<u8>,
     /// Database of the record, and of the last effect in it.
     record_database: DatabaseId,
@@ -69,6 +73,7 @@ impl<'a> Transaction<'a> {
                 ids.dedup();
                 guards.extend(ids.into_iter().map(|id| engine.store.lock(id)));
             }
+            Scope::Partition(id) => guards.push(engine.store.lock(id)),
             Scope::All => guards.extend(engine.store.ids().map(|id| engine.store.lock(id))),
         }
         Transaction {
@@ -76,6 +81,7 @@ impl<'a> Transaction<'a> {
             guards,
             moment,
             version: Version::ZERO,
+            next: Version::ZERO,
             payload,
             record_database: DatabaseId(0),
             last_database: DatabaseId(0),
@@ -203,16 +209,17 @@ impl<'a> Transaction<'a> {
                 "one change per single-key transaction"
             );
         }
-        for effect in effects {
+        let mut version = self.record(database, first);
+        for effect in &effects[1..] {
             self.record(database, effect);
         }
-        let version = self.version;
-        debug_assert!(
-            version >= self.guards[index].version(),
-            "versions of a partition never fall"
-        );
         for effect in effects {
+            debug_assert!(
+                version >= self.guards[index].version(),
+                "versions of a partition never fall"
+            );
             self.guards[index].apply(database, effect, version, &self.moment.access);
+            version = version.successor();
         }
     }
 
@@ -222,14 +229,14 @@ impl<'a> Transaction<'a> {
             self.guards.len(),
             usize::from(self.engine.store.layout().count())
         );
-        self.record(database, effect);
-        let version = self.version;
+        let version = self.record(database, effect);
         for guard in &mut self.guards {
             guard.apply(database, effect, version, &self.moment.access);
         }
     }
 
-    fn record(&mut self, database: DatabaseId, effect: &Effect<'_>) {
+    /// Adds an effect to the record; returns its version.
+    fn record(&mut self, database: DatabaseId, effect: &Effect<'_>) -> Version {
         if self.version == Version::ZERO {
             let now_ms = self.moment.now_ms;
             let next = self
@@ -238,12 +245,16 @@ impl<'a> Transaction<'a> {
                 .map(|guard| guard.clock().next(now_ms))
                 .max();
             self.version = next.unwrap_or(Version::ZERO);
+            self.next = self.version;
             self.record_database = database;
         } else if database != self.last_database {
             encode_database(database, self.payload);
         }
         self.last_database = database;
         effect.encode(self.payload);
+        let version = self.next;
+        self.next = version.successor();
+        version
     }
 
     /// Whether anything was changed so far.

@@ -2,6 +2,7 @@
 
 pub mod access;
 mod entry;
+mod hash;
 mod keyspace;
 mod partition;
 mod size_class;
@@ -13,7 +14,8 @@ use coterie_protocol::{DatabaseId, PartitionId, Partitions, Slot};
 use parking_lot::{Mutex, MutexGuard};
 
 pub use access::AccessClock;
-pub use entry::{Entry, Parts};
+pub use entry::{Entry, Kind, Parts};
+pub use hash::HashValue;
 pub use keyspace::Keyspace;
 pub use partition::{Garbage, Partition};
 pub use table::{POSITION_BITS, position};

@@ -4,16 +4,14 @@ use coterie_protocol::{DatabaseId, HybridClock, PartitionId, Version};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::access::AccessClock;
-use super::entry::{Entry, Parts};
+use super::entry::{Entry, Kind, Parts};
+use super::hash::HashValue;
 use super::keyspace::{Keyspace, Lookup};
-use crate::effect::{Effect, StringEncoding};
-
-/// Values larger than this are freed by the reclaimer, not under the partition's lock.
-const FREE_IN_BACKGROUND_ABOVE: usize = 64 * 1024;
+use crate::effect::{Effect, Effects, MalformedEffect, StringEncoding};
 
 /// What is no longer reachable and takes long to free.
 pub enum Garbage {
-    /// A key with a large value.
+    /// A key with a large value, or a hash of many fields.
     Entry(Entry),
     /// All keys of a database.
     Keyspace(Box<Keyspace>),
@@ -207,6 +205,17 @@ impl Partition {
                     entry.splice(offset as usize, bytes)
                 });
             }
+            Effect::HashSet { key, field, value } => {
+                self.remove_expired(database, key, version);
+                self.hash_set(database, key, (field, value), version, access);
+            }
+            Effect::HashDelete { key, field } => {
+                self.remove_expired(database, key, version);
+                self.hash_delete(database, key, field, version);
+            }
+            Effect::Count { .. } | Effect::HashCount { .. } => {
+                debug_assert!(false, "counted only in replicated partitions");
+            }
             Effect::ExpireAt { key, at } => {
                 self.update(database, key, version, |entry| entry.set_expire_at(at));
             }
@@ -243,17 +252,90 @@ impl Partition {
         }
     }
 
-    fn put(&mut self, database: DatabaseId, parts: &Parts<'_>, access: &AccessClock) {
-        let hash = self.hash(parts.key);
+    fn make_keyspace(&mut self, database: DatabaseId) {
         self.make_database(database);
         let slot = &mut self.databases[database.index()];
         if slot.is_none() {
             let keyspace = slot.insert(Box::new(Keyspace::new(self.seed)));
             self.allocated_bytes += keyspace.allocated_bytes();
         }
+    }
+
+    /// Removes the key if its time is over at this version. A removal by expiry is not logged, so a replay may
+    /// find what was gone when the change was made.
+    fn remove_expired(&mut self, database: DatabaseId, key: &[u8], version: Version) {
+        let hash = self.hash(key);
+        self.change(database, |keyspace, garbage| {
+            let found = keyspace.find(key, hash);
+            if found.is_some_and(|entry| entry.is_expired(version.millis()))
+                && let Some(entry) = keyspace.remove(key, hash)
+            {
+                discard(garbage, entry);
+            }
+        });
+    }
+
+    fn hash_set(
+        &mut self,
+        database: DatabaseId,
+        key: &[u8],
+        (field, value): (&[u8], &[u8]),
+        version: Version,
+        access: &AccessClock,
+    ) {
+        let (hash, seed) = (self.hash(key), self.seed);
+        self.make_keyspace(database);
+        self.change(database, |keyspace, _| {
+            let found = keyspace.update(key, hash, |entry| {
+                if entry.hash().is_none() {
+                    entry.set_hash(HashValue::new(seed));
+                }
+                if let Some(fields) = entry.hash_mut() {
+                    fields.set(field, value);
+                }
+                entry.set_version(version);
+                Keyspace::touch(entry, access);
+            });
+            if found.is_none() {
+                let mut fields = HashValue::new(seed);
+                fields.set(field, value);
+                let parts = Parts {
+                    key,
+                    value: &[],
+                    encoding: StringEncoding::Raw,
+                    expire_at: None,
+                    version,
+                    access: access.initial(),
+                };
+                keyspace.insert(hash, Entry::new_hash(&parts, fields));
+            }
+        });
+    }
+
+    fn hash_delete(&mut self, database: DatabaseId, key: &[u8], field: &[u8], version: Version) {
+        let hash = self.hash(key);
+        self.change(database, |keyspace, _| {
+            let is_empty = keyspace.update(key, hash, |entry| {
+                let Some(fields) = entry.hash_mut() else {
+                    return false;
+                };
+                fields.remove(field);
+                let is_empty = fields.is_empty();
+                entry.set_version(version);
+                is_empty
+            });
+            if is_empty == Some(true) {
+                keyspace.remove(key, hash);
+            }
+        });
+    }
+
+    fn put(&mut self, database: DatabaseId, parts: &Parts<'_>, access: &AccessClock) {
+        let hash = self.hash(parts.key);
+        self.make_keyspace(database);
         self.change(database, |keyspace, garbage| {
             let replaced = keyspace.update(parts.key, hash, |entry| {
-                if entry.value().len() > FREE_IN_BACKGROUND_ABOVE {
+                if entry.is_costly_to_free() {
                     let access = entry.access();
                     let new = Entry::new(&Parts { access, ..*parts });
                     let old = std::mem::replace(entry, new);
@@ -295,12 +377,12 @@ impl Partition {
         let is_dispensable = match effect {
             Effect::Delete { .. } => true,
             Effect::Put { .. } | Effect::PutPadded { .. } => {
-                entry.value().len() > FREE_IN_BACKGROUND_ABOVE
+                entry.is_costly_to_free() || entry.kind() != Kind::String
             }
             _ => false,
         };
         if !is_dispensable {
-            return Some(Entry::new(&entry.parts()));
+            return Some(entry.duplicate());
         }
         self.change(database, |keyspace, _| keyspace.remove(key, hash))?
     }
@@ -316,10 +398,28 @@ impl Partition {
         });
     }
 
-    /// Puts back an entry as a checkpoint holds it.
-    pub fn restore(&mut self, database: DatabaseId, parts: &Parts<'_>, access: &AccessClock) {
-        self.put(database, parts, access);
-        self.clock.observe(parts.version);
+    /// Puts back a key as a checkpoint holds it: the effects that make it.
+    pub fn restore(
+        &mut self,
+        database: DatabaseId,
+        effects: &[u8],
+        version: Version,
+        access: u32,
+        clock: &AccessClock,
+    ) -> Result<(), MalformedEffect> {
+        for effect in Effects::new(database, effects) {
+            let (database, effect) = effect?;
+            match effect {
+                Effect::HashSet { key, field, value } => {
+                    self.hash_set(database, key, (field, value), version, clock);
+                }
+                _ => self.apply(database, &effect, version, clock),
+            }
+            let key = effect.key().ok_or(MalformedEffect { at: 0 })?;
+            self.update(database, key, version, |entry| entry.set_access(access));
+        }
+        self.clock.observe(version);
+        Ok(())
     }
 
     /// Removes keys that expired; see [`Keyspace::collect_expired`].
@@ -358,7 +458,7 @@ impl Partition {
 }
 
 fn discard(garbage: &mut Vec<Garbage>, entry: Entry) {
-    if entry.value().len() > FREE_IN_BACKGROUND_ABOVE {
+    if entry.is_costly_to_free() {
         garbage.push(Garbage::Entry(entry));
     }
 }

@@ -5,6 +5,7 @@ mod common;
 
 mod command_table;
 mod generated;
+mod hashes;
 mod info;
 mod intended;
 mod mutated;

@@ -2,8 +2,8 @@
 
 use coterie_protocol::text::parse_i64;
 
-use super::long_double;
-use crate::commands::{Call, CommandError, CommandResult};
+use crate::commands::value::string_of;
+use crate::commands::{Call, CommandError, CommandResult, long_double};
 use crate::effect::{Effect, StringEncoding};
 
 /// `INCR`
@@ -33,7 +33,7 @@ pub fn decrby(call: &mut Call<'_, '_>) -> CommandResult {
 
 fn add(call: &mut Call<'_, '_>, increment: i64) -> CommandResult {
     let key = call.request.arg(1);
-    let (old, expire_at) = match call.transaction.get(call.database, key) {
+    let (old, expire_at) = match string_of(call.transaction.get(call.database, key))? {
         Some(entry) => {
             let number = parse_i64(entry.value()).ok_or(CommandError::NotInteger)?;
             (number, entry.expire_at())
@@ -58,7 +58,7 @@ fn add(call: &mut Call<'_, '_>, increment: i64) -> CommandResult {
 /// `INCRBYFLOAT`
 pub fn incrbyfloat(call: &mut Call<'_, '_>) -> CommandResult {
     let key = call.request.arg(1);
-    let (old, expire_at) = match call.transaction.get(call.database, key) {
+    let (old, expire_at) = match string_of(call.transaction.get(call.database, key))? {
         Some(entry) => (
             long_double::parse(entry.value()).ok_or(CommandError::NotFloat)?,
             entry.expire_at(),
