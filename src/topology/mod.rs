@@ -22,3 +22,6 @@ pub use plane::{BoxFuture, DataPlane, SyncSummary};
 pub use state::{
     InvalidQuorum, Member, MemberState, Move, Placement, Policy, Quorum, Step, Topology,
 };
+
+#[cfg(test)]
+mod tests;
