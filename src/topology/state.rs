@@ -51,6 +51,8 @@ pub enum MemberState {
     Normal,
     /// Its partitions move elsewhere; then it can be removed.
     Draining,
+    /// Likewise, and this node takes its places.
+    Replaced(NodeId),
 }
 
 /// Who holds a partition.
@@ -69,6 +71,8 @@ pub struct Move {
     pub to: Vec<NodeId>,
     /// How far it is.
     pub step: Step,
+    /// The epoch that the step began with.
+    pub since: Epoch,
 }
 
 /// The steps of a move; each is an epoch.
@@ -164,6 +168,23 @@ impl Quorum {
 }
 
 impl Topology {
+    /// Before there is a cluster.
+    pub fn empty() -> Topology {
+        Topology {
+            cluster: ClusterId::default(),
+            epoch: Epoch::default(),
+            members: BTreeMap::new(),
+            placements: Vec::new(),
+            policies: BTreeMap::new(),
+            last_actor: Actor::default(),
+        }
+    }
+
+    /// Whether it is of a cluster.
+    pub fn is_founded(&self) -> bool {
+        self.epoch > Epoch::default()
+    }
+
     /// The policy of a database.
     pub fn policy(&self, database: DatabaseId) -> Policy {
         self.policies.get(&database).copied().unwrap_or_default()

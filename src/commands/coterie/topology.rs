@@ -110,6 +110,7 @@ fn write_member(view: &ClusterView, id: NodeId, member: &Member, reply: &mut Rep
     reply.bulk(match member.state {
         MemberState::Normal => b"normal",
         MemberState::Draining => b"draining",
+        MemberState::Replaced(_) => b"replaced",
     });
     reply.bulk(b"liveness");
     reply.bulk(match peer.liveness {

@@ -1,0 +1,83 @@
+//! Which partitions should move, and which have the most to wait for.
+
+use coterie_protocol::{NodeId, PartitionId};
+
+use super::assignment::{Candidate, Present, assign};
+use super::state::{MemberState, Topology};
+
+/// How far the moves are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Progress {
+    /// Partitions on their way.
+    pub moving: usize,
+    /// Partitions that wait for others.
+    pub waiting: usize,
+}
+
+impl Topology {
+    /// The plans that are missing or outdated: partitions that do not move yet, with the replicas they should get.
+    /// Those that already are where they should be take an outdated plan back.
+    pub fn plan(&self) -> Vec<(PartitionId, Vec<NodeId>)> {
+        let present: Vec<Present> = (self.placements.iter())
+            .map(
+                |placement| match (&placement.change, placement.under_way()) {
+                    (_, Some(change)) => self.present(&change.to, &[]),
+                    (Some(change), None) => self.present(&placement.replicas, &change.to),
+                    (None, None) => self.present(&placement.replicas, &[]),
+                },
+            )
+            .collect();
+        let targets = assign(&self.candidates(), &present, self.wanted_replicas());
+        let mut plans = Vec::new();
+        for (index, target) in targets.into_iter().enumerate() {
+            let placement = &self.placements[index];
+            let meant = match &placement.change {
+                Some(change) => &change.to,
+                None => &placement.replicas,
+            };
+            if placement.under_way().is_none() && *meant != target {
+                plans.push((PartitionId(index as u16), target));
+            }
+        }
+        plans
+    }
+
+    /// How far the moves are.
+    pub fn progress(&self) -> Progress {
+        let changing = self
+            .placements
+            .iter()
+            .filter(|p| p.change.is_some())
+            .count();
+        let moving = self.placements.iter().filter(|p| p.under_way().is_some());
+        let moving = moving.count();
+        Progress {
+            moving,
+            waiting: changing - moving,
+        }
+    }
+
+    fn candidates(&self) -> Vec<Candidate> {
+        let normal = |state| state == MemberState::Normal;
+        (self.members.iter())
+            .filter(|(_, member)| normal(member.state))
+            .map(|(&node, member)| Candidate {
+                node,
+                zone: member.zone.clone(),
+                weight: member.weight,
+            })
+            .collect()
+    }
+
+    /// A placement in which nodes that are replaced count as those that take their places.
+    fn present(&self, replicas: &[NodeId], planned: &[NodeId]) -> Present {
+        let place = |&node: &NodeId| match self.members.get(&node).map(|member| member.state) {
+            Some(MemberState::Replaced(by)) if !replicas.contains(&by) => by,
+            _ => node,
+        };
+        Present {
+            replicas: replicas.iter().map(place).collect(),
+            planned: planned.to_vec(),
+        }
+    }
+}
