@@ -202,7 +202,9 @@ impl ClusterView {
     /// The members that hold a partition, in the order to ask them: the topology's, but those that live first. While a
     /// partition moves, those that reads go to.
     pub fn replicas(&self, partition: PartitionId) -> Vec<NodeId> {
-        let placement = self.topology.placement(partition);
+        let Some(placement) = self.topology.placements.get(partition.index()) else {
+            return Vec::new();
+        };
         let mut replicas = match &placement.change {
             Some(Move { to, step, .. }) if *step == Step::WriteBothReadNew => to.clone(),
             _ => placement.replicas.clone(),

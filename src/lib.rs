@@ -11,6 +11,7 @@ mod embed;
 pub mod engine;
 pub mod glob;
 pub mod latency;
+pub mod membership;
 mod memory;
 mod monitor;
 pub mod node;

@@ -21,6 +21,7 @@
 //! | 13 | `Count` | base, total (8 bytes), key |
 //! | 14 | `HashCount` | base, total (8 bytes), key, field |
 //! | 15 | sets the stamp of the effect that follows; those after it count on from there | stamp |
+//! | 16 | `Lapsed` | time, key |
 //!
 //! A stamp is the version in 8 little-endian bytes and the actor as a varint.
 
@@ -97,6 +98,11 @@ impl Effect<'_> {
                 out.extend_from_slice(&total.to_le_bytes());
                 put_bytes(out, key);
                 put_bytes(out, field);
+            }
+            Effect::Lapsed { key, at } => {
+                out.push(16);
+                out.extend_from_slice(&at.to_le_bytes());
+                put_bytes(out, key);
             }
             Effect::Clear => out.push(7),
             Effect::Swap { with } => {
@@ -240,6 +246,10 @@ impl<'a> Effects<'a> {
                     self.stamp = self.stamp()?;
                     continue;
                 }
+                16 => Effect::Lapsed {
+                    at: self.fixed()?,
+                    key: self.bytes()?,
+                },
                 _ => return None,
             };
             self.stamp.version = self.stamp.version.successor();

@@ -142,6 +142,14 @@ pub enum Effect<'a> {
         /// The sum.
         total: i64,
     },
+    /// A `Put` of which only the time is left that it was to expire at: its value was dropped since. Only in the
+    /// state of a key that one replica sends another.
+    Lapsed {
+        /// The key.
+        key: &'a [u8],
+        /// When it expired.
+        at: u64,
+    },
     /// The key is gone.
     Delete {
         /// The key.
@@ -176,6 +184,7 @@ impl<'a> Effect<'a> {
             | Effect::HashDelete { key, .. }
             | Effect::Count { key, .. }
             | Effect::HashCount { key, .. }
+            | Effect::Lapsed { key, .. }
             | Effect::Delete { key } => Some(key),
             Effect::Clear | Effect::Swap { .. } => None,
         }

@@ -16,6 +16,7 @@ enum Owned {
     HashDelete(Vec<u8>, Vec<u8>),
     Count(Vec<u8>, Stamp, i64),
     HashCount(Vec<u8>, Vec<u8>, Stamp, i64),
+    Lapsed(Vec<u8>, u64),
     Clear,
     Swap(u16),
 }
@@ -54,6 +55,7 @@ impl Owned {
                 base: *base,
                 total: *total,
             },
+            Owned::Lapsed(key, at) => Effect::Lapsed { key, at: *at },
             Owned::Clear => Effect::Clear,
             Owned::Swap(with) => Effect::Swap {
                 with: DatabaseId(*with),
@@ -81,6 +83,7 @@ fn effect() -> impl Strategy<Value = Owned> {
         (bytes(), stamp(), any::<i64>()).prop_map(|(k, b, t)| Owned::Count(k, b, t)),
         (bytes(), bytes(), stamp(), any::<i64>())
             .prop_map(|(k, f, b, t)| Owned::HashCount(k, f, b, t)),
+        (bytes(), any::<u64>()).prop_map(|(k, at)| Owned::Lapsed(k, at)),
         Just(Owned::Clear),
         any::<u16>().prop_map(Owned::Swap),
     ]

@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 
 use super::{Engine, Moment};
 use crate::effect::{Effect, encode_database};
-use crate::store::{Entry, PartitionGuard};
+use crate::store::{Aside, Entry, PartitionGuard};
 use crate::wal::{LogOffset, NoRoom, RecordHeader};
 
 /// What a transaction locks.
@@ -25,7 +25,7 @@ struct Undo {
     guard: usize,
     database: DatabaseId,
     key: Vec<u8>,
-    before: Option<Entry>,
+    before: Aside,
 }
 
 /// Locked partitions, what was changed in them, and the record that tells so.
@@ -271,9 +271,7 @@ impl<'a> Transaction<'a> {
     /// nothing was changed.
     pub fn commit(mut self) -> Option<LogOffset> {
         for change in self.undo.take().into_iter().flatten() {
-            if let Some(entry) = change.before {
-                self.guards[change.guard].discard(entry);
-            }
+            self.guards[change.guard].discard(change.before);
         }
         self.append()
     }

@@ -9,6 +9,8 @@
 //! | 12.. | key length: 1 byte, or 4 when the flag `WIDE` is set |
 //! | +2 | length of an inline value |
 //! | +8 | expiry, Unix milliseconds, only with the flag `EXPIRES` |
+//! | +2 | actor of the last change, only with the flag `ACTOR` |
+//! | +8 | pointer to the metadata of a replicated key, only with the flag `METADATA` |
 //! | … | the key |
 //! | … | the value inline; with the flag `BOXED` a pointer to a growable buffer, and to an object with the encoding `OBJECT` |
 //!
@@ -23,9 +25,10 @@ mod tests;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 
-use coterie_protocol::Version;
+use coterie_protocol::{Actor, Stamp, Version};
 
 use super::hash::HashValue;
+use super::metadata::Metadata;
 use super::size_class::size_class;
 use crate::effect::{Effect, StringEncoding};
 
@@ -43,6 +46,8 @@ const OBJECT: u8 = 0b11;
 const EXPIRES: u8 = 1 << 2;
 const WIDE: u8 = 1 << 3;
 const BOXED: u8 = 1 << 4;
+const ACTOR: u8 = 1 << 5;
+const METADATA: u8 = 1 << 6;
 
 const ACCESS_AT: usize = 8;
 const FLAGS_AT: usize = 11;
@@ -74,6 +79,17 @@ enum Tail<'a> {
     Hash(Box<HashValue>),
 }
 
+impl Tail<'_> {
+    /// That of a text, which is copied where it is not inline.
+    fn of(text: &[u8]) -> Tail<'_> {
+        if text.len() > INLINE_VALUE_BYTES_MAX {
+            Tail::Buffer(Box::new(text.to_vec()))
+        } else {
+            Tail::Inline(text)
+        }
+    }
+}
+
 /// What a new entry is made of.
 pub struct Parts<'a> {
     /// The key; shorter than 4 GiB, as every request is.
@@ -86,6 +102,8 @@ pub struct Parts<'a> {
     pub expire_at: Option<u64>,
     /// Version of the change that makes it.
     pub version: Version,
+    /// Who makes it; 0 in a database that is not replicated.
+    pub actor: Actor,
     /// 24 bits of LRU or LFU state.
     pub access: u32,
 }
@@ -94,6 +112,8 @@ pub struct Parts<'a> {
 struct Fields {
     value_length_at: usize,
     expiry_at: usize,
+    actor_at: usize,
+    metadata_at: usize,
     key_at: usize,
     key_length: usize,
 }
@@ -102,10 +122,14 @@ impl Fields {
     fn new(flags: u8, key_length: usize) -> Self {
         let value_length_at = KEY_LENGTH_AT + if flags & WIDE != 0 { 4 } else { 1 };
         let expiry_at = value_length_at + 2;
-        let key_at = expiry_at + if flags & EXPIRES != 0 { 8 } else { 0 };
+        let actor_at = expiry_at + if flags & EXPIRES != 0 { 8 } else { 0 };
+        let metadata_at = actor_at + if flags & ACTOR != 0 { 2 } else { 0 };
+        let key_at = metadata_at + if flags & METADATA != 0 { 8 } else { 0 };
         Fields {
             value_length_at,
             expiry_at,
+            actor_at,
+            metadata_at,
             key_at,
             key_length,
         }
@@ -119,20 +143,32 @@ impl Fields {
 impl Entry {
     /// Allocates an entry with a string.
     pub fn new(parts: &Parts<'_>) -> Self {
-        let tail = if parts.value.len() > INLINE_VALUE_BYTES_MAX {
-            Tail::Buffer(Box::new(parts.value.to_vec()))
+        Self::build(parts, Tail::of(parts.value), None)
+    }
+
+    /// The same with metadata, and the value of `text` rather than of the parts.
+    pub(super) fn with_text(
+        parts: &Parts<'_>,
+        text: Vec<u8>,
+        metadata: Option<Box<Metadata>>,
+    ) -> Self {
+        if text.len() > INLINE_VALUE_BYTES_MAX {
+            Self::build(parts, Tail::Buffer(Box::new(text)), metadata)
         } else {
-            Tail::Inline(parts.value)
-        };
-        Self::build(parts, tail)
+            Self::build(parts, Tail::Inline(&text), metadata)
+        }
     }
 
     /// Allocates an entry with a hash; the value of the parts is not used.
-    pub(super) fn new_hash(parts: &Parts<'_>, hash: HashValue) -> Self {
-        Self::build(parts, Tail::Hash(Box::new(hash)))
+    pub(super) fn with_hash(
+        parts: &Parts<'_>,
+        hash: Box<HashValue>,
+        metadata: Option<Box<Metadata>>,
+    ) -> Self {
+        Self::build(parts, Tail::Hash(hash), metadata)
     }
 
-    fn build(parts: &Parts<'_>, tail: Tail<'_>) -> Self {
+    fn build(parts: &Parts<'_>, tail: Tail<'_>, metadata: Option<Box<Metadata>>) -> Self {
         debug_assert!(u32::try_from(parts.key.len()).is_ok());
         let mut flags = match &tail {
             Tail::Inline(_) => parts.encoding as u8,
@@ -144,6 +180,12 @@ impl Entry {
         }
         if parts.key.len() > usize::from(u8::MAX) {
             flags |= WIDE;
+        }
+        if parts.actor != Actor::default() {
+            flags |= ACTOR;
+        }
+        if metadata.is_some() {
+            flags |= METADATA;
         }
         let fields = Fields::new(flags, parts.key.len());
         let (inline, pointer) = match tail {
@@ -163,6 +205,13 @@ impl Entry {
         entry.write(fields.value_length_at, &(inline.len() as u16).to_ne_bytes());
         if let Some(at) = parts.expire_at {
             entry.write(fields.expiry_at, &at.to_ne_bytes());
+        }
+        if flags & ACTOR != 0 {
+            entry.write(fields.actor_at, &parts.actor.0.to_ne_bytes());
+        }
+        if let Some(metadata) = metadata {
+            let pointer = Box::into_raw(metadata) as usize;
+            entry.write(fields.metadata_at, &pointer.to_ne_bytes());
         }
         entry.write(fields.key_at, parts.key);
         match pointer {
@@ -192,10 +241,14 @@ impl Entry {
 
     /// A copy, of all that it owns too.
     pub(super) fn duplicate(&self) -> Self {
-        match self.hash() {
-            Some(hash) => Self::new_hash(&self.parts(), hash.duplicate()),
-            None => Self::new(&self.parts()),
-        }
+        let metadata = self
+            .metadata()
+            .map(|metadata| Box::new(metadata.duplicate()));
+        let tail = match self.hash() {
+            Some(hash) => Tail::Hash(Box::new(hash.duplicate())),
+            None => Tail::of(self.value()),
+        };
+        Self::build(&self.parts(), tail, metadata)
     }
 
     /// Appends the effects that make it, but for version and access.
@@ -248,6 +301,7 @@ impl Entry {
             encoding: self.encoding(),
             expire_at: self.expire_at(),
             version: self.version(),
+            actor: self.actor(),
             access: self.access(),
         }
     }
@@ -279,6 +333,83 @@ impl Entry {
     /// Sets the version of the last change.
     pub fn set_version(&mut self, version: Version) {
         self.write(0, &version.to_bits().to_ne_bytes());
+    }
+
+    /// Who made the last change; 0 in a database that is not replicated.
+    pub fn actor(&self) -> Actor {
+        let flags = self.flags();
+        if flags & ACTOR == 0 {
+            return Actor::default();
+        }
+        Actor(u16::from_ne_bytes(
+            self.read(Fields::new(flags, 0).actor_at),
+        ))
+    }
+
+    /// Stamp of the last change: the highest of what is known of it.
+    pub fn stamp(&self) -> Stamp {
+        Stamp::new(self.version(), self.actor())
+    }
+
+    /// Sets the stamp of the last change.
+    pub(super) fn set_stamp(&mut self, stamp: Stamp) {
+        self.set_version(stamp.version);
+        if self.actor() == stamp.actor {
+            return;
+        }
+        if self.flags() & ACTOR != 0 {
+            let actor_at = self.fields().actor_at;
+            self.write(actor_at, &stamp.actor.0.to_ne_bytes());
+            return;
+        }
+        let (encoding, actor) = (self.encoding(), stamp.actor);
+        let (tail, metadata) = (self.take_tail(), self.take_metadata());
+        let new = Entry::build(
+            &Parts {
+                encoding,
+                actor,
+                ..self.parts()
+            },
+            tail.unwrap_or(Tail::Inline(self.value())),
+            metadata,
+        );
+        *self = new;
+    }
+
+    /// What is known of it beyond the value and one stamp.
+    pub(super) fn metadata(&self) -> Option<&Metadata> {
+        let pointer = (self.flags() & METADATA != 0).then(|| self.metadata_pointer())?;
+        // SAFETY: live metadata, or null after `take_metadata` gave it away.
+        unsafe { pointer.as_ref() }
+    }
+
+    /// Takes the metadata out; the entry is to be dropped or built anew then.
+    pub(super) fn take_metadata(&mut self) -> Option<Box<Metadata>> {
+        let pointer = (self.flags() & METADATA != 0).then(|| self.metadata_pointer())?;
+        if pointer.is_null() {
+            return None;
+        }
+        let metadata_at = self.fields().metadata_at;
+        self.write(metadata_at, &0usize.to_ne_bytes());
+        // SAFETY: made by Box::into_raw in `build`, and not reachable from the entry any more.
+        Some(unsafe { Box::from_raw(pointer) })
+    }
+
+    /// Takes the text out, without a copy where it is large.
+    pub(super) fn into_text(mut self) -> Vec<u8> {
+        match self.take_tail() {
+            Some(Tail::Buffer(buffer)) => *buffer,
+            Some(_) => Vec::new(),
+            None => self.value().to_vec(),
+        }
+    }
+
+    /// Takes the hash out.
+    pub(super) fn into_hash(mut self) -> Option<Box<HashValue>> {
+        match self.take_tail() {
+            Some(Tail::Hash(hash)) => Some(hash),
+            _ => None,
+        }
     }
 
     /// 24 bits of LRU or LFU state.
@@ -325,6 +456,9 @@ impl Entry {
         if let Some(hash) = self.hash() {
             bytes += hash.allocated_bytes();
         }
+        if let Some(metadata) = self.metadata() {
+            bytes += metadata.allocated_bytes();
+        }
         bytes
     }
 
@@ -342,10 +476,10 @@ impl Entry {
             expire_at: None,
             ..self.parts()
         };
-        *self = Entry::new_hash(&parts, hash);
+        *self = Entry::with_hash(&parts, Box::new(hash), None);
     }
 
-    /// Replaces value and expiry; in place where the allocation has the same shape.
+    /// Replaces value and expiry of an entry without metadata; in place where the allocation has the same shape.
     pub fn replace(&mut self, value: &[u8], encoding: StringEncoding, expire_at: Option<u64>) {
         let flags = self.flags();
         let fields = self.fields();
@@ -375,8 +509,9 @@ impl Entry {
             let expiry_at = self.fields().expiry_at;
             self.write(expiry_at, &at.to_ne_bytes());
         } else if self.expire_at() != expire_at {
+            let encoding = self.encoding();
             let tail = self.take_tail();
-            self.rebuild(self.encoding(), expire_at, tail);
+            self.rebuild(encoding, expire_at, tail);
         }
     }
 
@@ -425,6 +560,7 @@ impl Entry {
         expire_at: Option<u64>,
         tail: Option<Tail<'static>>,
     ) {
+        debug_assert!(self.metadata().is_none());
         let tail = tail.unwrap_or(Tail::Inline(self.value()));
         let parts = Parts {
             value: &[],
@@ -432,7 +568,7 @@ impl Entry {
             expire_at,
             ..self.parts()
         };
-        let new = Entry::build(&parts, tail);
+        let new = Entry::build(&parts, tail, None);
         *self = new;
     }
 
@@ -455,6 +591,11 @@ impl Entry {
         self.write(FLAGS_AT, &[flags]);
         self.write(value_length_at, &(size_of::<usize>() as u16).to_ne_bytes());
         Some(tail)
+    }
+
+    fn metadata_pointer(&self) -> *mut Metadata {
+        debug_assert!(self.flags() & METADATA != 0);
+        usize::from_ne_bytes(self.read(self.fields().metadata_at)) as *mut Metadata
     }
 
     fn is_object(&self) -> bool {
@@ -530,6 +671,7 @@ impl Drop for Entry {
     fn drop(&mut self) {
         let size = self.size();
         drop(self.take_tail());
+        drop(self.take_metadata());
         // SAFETY: allocated with this layout, since `size` is computed from the fields that sized it.
         unsafe { dealloc(self.0.as_ptr(), layout(size)) }
     }

@@ -3,19 +3,22 @@
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::entry::{Entry, Parts};
+use super::hash_history::History;
 use super::size_class::size_class;
 use super::table::Table;
 use crate::effect::StringEncoding;
-use coterie_protocol::Version;
+use coterie_protocol::{Actor, Version};
 
 /// The value of a key that is a hash. Every field is an [`Entry`] of its own, in a table as that of the keys:
 /// it is found, walked, sampled and accounted for in the same way.
 pub struct HashValue {
-    fields: Table<Entry>,
-    entry_bytes: usize,
+    pub(super) fields: Table<Entry>,
+    pub(super) entry_bytes: usize,
     /// Most fields there ever were, and the longest field or value: they decide what `OBJECT ENCODING` says.
     peak_len: u32,
     longest_bytes: u32,
+    /// In a replicated database.
+    pub(super) history: Option<Box<History>>,
 }
 
 impl HashValue {
@@ -26,6 +29,7 @@ impl HashValue {
             entry_bytes: 0,
             peak_len: 0,
             longest_bytes: 0,
+            history: None,
         }
     }
 
@@ -49,11 +53,11 @@ impl HashValue {
         self.longest_bytes as usize
     }
 
-    fn hash_of(&self, field: &[u8]) -> u64 {
+    pub(super) fn hash_of(&self, field: &[u8]) -> u64 {
         xxh3_64_with_seed(field, self.fields.seed())
     }
 
-    fn find(&self, field: &[u8]) -> Option<&Entry> {
+    pub(super) fn find(&self, field: &[u8]) -> Option<&Entry> {
         self.fields
             .find(self.hash_of(field), |entry| entry.key() == field)
     }
@@ -89,7 +93,11 @@ impl HashValue {
 
     /// Memory of the hash with all that it holds, in bytes.
     pub fn allocated_bytes(&self) -> usize {
-        size_class(size_of::<HashValue>()) + self.fields.allocated_bytes() + self.entry_bytes
+        let history = self.history.as_ref();
+        size_class(size_of::<HashValue>())
+            + self.fields.allocated_bytes()
+            + self.entry_bytes
+            + history.map_or(0, |history| history.allocated_bytes())
     }
 
     /// Sets a field.
@@ -108,18 +116,19 @@ impl HashValue {
             encoding: StringEncoding::Raw,
             expire_at: None,
             version: Version::ZERO,
+            actor: Actor::default(),
             access: 0,
         });
         self.insert(hash, entry);
     }
 
-    fn insert(&mut self, hash: u64, entry: Entry) {
+    pub(super) fn insert(&mut self, hash: u64, entry: Entry) {
         self.entry_bytes += entry.allocated_bytes();
         self.fields.insert(hash, entry);
         self.peak_len = self.peak_len.max(self.fields.len() as u32);
     }
 
-    fn note_length(&mut self, bytes: usize) {
+    pub(super) fn note_length(&mut self, bytes: usize) {
         self.longest_bytes = self.longest_bytes.max(bytes as u32);
     }
 
@@ -139,6 +148,10 @@ impl HashValue {
         }
         copy.peak_len = self.peak_len;
         copy.longest_bytes = self.longest_bytes;
+        copy.history = self
+            .history
+            .as_ref()
+            .map(|history| Box::new(history.duplicate()));
         copy
     }
 }

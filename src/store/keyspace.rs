@@ -186,6 +186,11 @@ impl Keyspace {
         self.entries.iter()
     }
 
+    /// Every entry, taken out, in no order.
+    pub fn into_entries(self) -> impl Iterator<Item = Entry> {
+        self.entries.into_elements()
+    }
+
     /// Removes keys that expired, from position `from` of the volatile keys on, looking at about `count` of
     /// them. Returns where to go on; `None` at the end.
     pub fn collect_expired(

@@ -1,24 +1,45 @@
 //! Partitions, keys and values in memory. No I/O, no async, no knowledge of commands.
 
 pub mod access;
+mod digest;
 mod entry;
 mod hash;
+mod hash_history;
 mod keyspace;
+mod merge;
+#[cfg(test)]
+mod merge_tests;
+mod metadata;
 mod partition;
+mod register;
+mod replica;
 mod size_class;
+mod state;
 mod table;
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use coterie_protocol::{DatabaseId, PartitionId, Partitions, Slot};
+use coterie_protocol::{DatabaseId, PartitionId, Partitions, Slot, Stamp};
 use parking_lot::{Mutex, MutexGuard};
 
 pub use access::AccessClock;
+pub use digest::BUCKETS;
 pub use entry::{Entry, Kind, Parts};
 pub use hash::HashValue;
 pub use keyspace::Keyspace;
-pub use partition::{Garbage, Partition};
+pub use partition::{Aside, Garbage, Partition};
 pub use table::{POSITION_BITS, position};
+
+/// What merging a change has come to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Merged {
+    /// It is part of the state now.
+    New,
+    /// The state had it already, or had come past it.
+    Known,
+    /// It lost to this higher stamp.
+    Superseded(Stamp),
+}
 
 /// All partitions of a node, each behind its own lock.
 pub struct Store {

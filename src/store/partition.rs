@@ -1,12 +1,14 @@
 //! A run of slots with its data: the unit of locking, logging, checkpointing and, later, placement.
 
-use coterie_protocol::{DatabaseId, HybridClock, PartitionId, Version};
+use coterie_protocol::{Actor, DatabaseId, HybridClock, PartitionId, Stamp, Version};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::access::AccessClock;
 use super::entry::{Entry, Kind, Parts};
 use super::hash::HashValue;
 use super::keyspace::{Keyspace, Lookup};
+use super::replica::Replica;
+use super::state::Context;
 use crate::effect::{Effect, Effects, MalformedEffect, StringEncoding};
 
 /// What is no longer reachable and takes long to free.
@@ -20,15 +22,23 @@ pub enum Garbage {
 /// See the module. State changes only by [`Partition::apply`], and by expiry.
 pub struct Partition {
     id: PartitionId,
-    seed: u64,
-    clock: HybridClock,
-    databases: Vec<Option<Box<Keyspace>>>,
+    pub(super) seed: u64,
+    pub(super) clock: HybridClock,
+    pub(super) databases: Vec<Option<Box<Keyspace>>>,
     /// How often databases were swapped; a checkpoint that walks the partition starts over when it changes.
-    swaps: u64,
+    pub(super) swaps: u64,
     expired: u64,
     /// Memory of all its databases.
-    allocated_bytes: usize,
-    garbage: Vec<Garbage>,
+    pub(super) allocated_bytes: usize,
+    pub(super) garbage: Vec<Garbage>,
+    /// What it keeps beside the keys when it is replicated.
+    pub(super) replica: Option<Box<Replica>>,
+}
+
+/// State of a key that was set aside before a change, to put it back.
+pub struct Aside {
+    pub(super) live: Option<Entry>,
+    pub(super) remembered: Option<Entry>,
 }
 
 impl Partition {
@@ -43,6 +53,7 @@ impl Partition {
             expired: 0,
             allocated_bytes: 0,
             garbage: Vec::new(),
+            replica: None,
         }
     }
 
@@ -80,6 +91,7 @@ impl Partition {
                 .flatten()
                 .map(|keyspace| keyspace.allocated_bytes())
                 .sum::<usize>()
+                + self.replica.as_ref().map_or(0, |r| r.allocated_bytes())
         );
         self.allocated_bytes
     }
@@ -95,7 +107,7 @@ impl Partition {
     }
 
     /// Changes the keys of a database, if it has any, and keeps the memory account.
-    fn change<R>(
+    pub(super) fn change<R>(
         &mut self,
         database: DatabaseId,
         change: impl FnOnce(&mut Keyspace, &mut Vec<Garbage>) -> R,
@@ -107,8 +119,27 @@ impl Partition {
         Some(result)
     }
 
-    fn hash(&self, key: &[u8]) -> u64 {
+    pub(super) fn hash(&self, key: &[u8]) -> u64 {
         xxh3_64_with_seed(key, self.seed)
+    }
+
+    /// What decides how keys of a database merge.
+    pub(super) fn context(&self, database: DatabaseId) -> Context {
+        match &self.replica {
+            Some(replica) => replica.context(database),
+            None => Context {
+                floor: Stamp::ZERO,
+                horizon: Version::ZERO,
+                seed: self.seed,
+            },
+        }
+    }
+
+    /// Takes a database out, and off the memory account.
+    pub(super) fn take_keyspace(&mut self, database: DatabaseId) -> Option<Box<Keyspace>> {
+        let keyspace = self.databases.get_mut(database.index())?.take()?;
+        self.allocated_bytes -= keyspace.allocated_bytes();
+        Some(keyspace)
     }
 
     /// Brings near what a command on this key will touch.
@@ -142,6 +173,7 @@ impl Partition {
             expired,
             garbage,
             allocated_bytes,
+            replica,
             ..
         } = self;
         let keyspace = databases.get_mut(database.index())?.as_deref_mut()?;
@@ -150,7 +182,13 @@ impl Partition {
             Lookup::Expired { entry, freed_bytes } => {
                 *expired += 1;
                 *allocated_bytes = allocated_bytes.wrapping_add_signed(-freed_bytes);
-                discard(garbage, entry);
+                match replica {
+                    Some(replica) => {
+                        let grown = replica.remember(database, hash, entry);
+                        *allocated_bytes = allocated_bytes.wrapping_add_signed(grown);
+                    }
+                    None => discard(garbage, entry),
+                }
                 return None;
             }
         };
@@ -169,6 +207,7 @@ impl Partition {
         version: Version,
         access: &AccessClock,
     ) {
+        debug_assert!(!self.is_replicated());
         match *effect {
             Effect::Put {
                 key,
@@ -182,6 +221,7 @@ impl Partition {
                     encoding,
                     expire_at,
                     version,
+                    actor: Actor::default(),
                     access: access.initial(),
                 };
                 self.put(database, &parts, access);
@@ -193,6 +233,7 @@ impl Partition {
                     encoding: StringEncoding::Raw,
                     expire_at: None,
                     version,
+                    actor: Actor::default(),
                     access: access.initial(),
                 };
                 self.put(database, &empty, access);
@@ -213,8 +254,8 @@ impl Partition {
                 self.remove_expired(database, key, version);
                 self.hash_delete(database, key, field, version);
             }
-            Effect::Count { .. } | Effect::HashCount { .. } => {
-                debug_assert!(false, "counted only in replicated partitions");
+            Effect::Count { .. } | Effect::HashCount { .. } | Effect::Lapsed { .. } => {
+                debug_assert!(false, "only in replicated partitions");
             }
             Effect::ExpireAt { key, at } => {
                 self.update(database, key, version, |entry| entry.set_expire_at(at));
@@ -228,14 +269,8 @@ impl Partition {
                 });
             }
             Effect::Clear => {
-                if let Some(keyspace) = self
-                    .databases
-                    .get_mut(database.index())
-                    .and_then(Option::take)
-                {
-                    self.allocated_bytes -= keyspace.allocated_bytes();
-                    self.garbage.push(Garbage::Keyspace(keyspace));
-                }
+                let keyspace = self.take_keyspace(database);
+                self.garbage.extend(keyspace.map(Garbage::Keyspace));
             }
             Effect::Swap { with } => {
                 self.make_database(database.max(with));
@@ -252,7 +287,7 @@ impl Partition {
         }
     }
 
-    fn make_keyspace(&mut self, database: DatabaseId) {
+    pub(super) fn make_keyspace(&mut self, database: DatabaseId) {
         self.make_database(database);
         let slot = &mut self.databases[database.index()];
         if slot.is_none() {
@@ -305,9 +340,10 @@ impl Partition {
                     encoding: StringEncoding::Raw,
                     expire_at: None,
                     version,
+                    actor: Actor::default(),
                     access: access.initial(),
                 };
-                keyspace.insert(hash, Entry::new_hash(&parts, fields));
+                keyspace.insert(hash, Entry::with_hash(&parts, Box::new(fields), None));
             }
         });
     }
@@ -368,31 +404,54 @@ impl Partition {
         });
     }
 
-    /// What the key of a change holds, to be able to put it back; `None` if it is not there. The entry itself
-    /// where the change does not need it and copying it would take long, else a copy.
-    pub fn set_aside(&mut self, database: DatabaseId, effect: &Effect<'_>) -> Option<Entry> {
-        let key = effect.key()?;
+    /// What the key of a change holds, to be able to put it back. The entry itself where the change does not need
+    /// it and copying it would take long, else a copy; always a copy in a replicated partition.
+    pub fn set_aside(&mut self, database: DatabaseId, effect: &Effect<'_>) -> Aside {
+        let nothing = Aside {
+            live: None,
+            remembered: None,
+        };
+        let Some(key) = effect.key() else {
+            return nothing;
+        };
         let hash = self.hash(key);
-        let entry = self.keyspace(database)?.find(key, hash)?;
+        let beside = self.replica.as_ref().and_then(|r| r.get(database));
+        let remembered = beside.and_then(|beside| beside.remembered.find(key, hash));
+        let remembered = remembered.map(Entry::duplicate);
+        let found = self.keyspace(database).and_then(|k| k.find(key, hash));
+        let Some(entry) = found else {
+            return Aside {
+                remembered,
+                ..nothing
+            };
+        };
         let is_dispensable = match effect {
+            _ if self.is_replicated() => false,
             Effect::Delete { .. } => true,
             Effect::Put { .. } | Effect::PutPadded { .. } => {
                 entry.is_costly_to_free() || entry.kind() != Kind::String
             }
             _ => false,
         };
-        if !is_dispensable {
-            return Some(entry.duplicate());
-        }
-        self.change(database, |keyspace, _| keyspace.remove(key, hash))?
+        let live = if is_dispensable {
+            let removed = self.change(database, |keyspace, _| keyspace.remove(key, hash));
+            removed.flatten()
+        } else {
+            Some(entry.duplicate())
+        };
+        Aside { live, remembered }
     }
 
     /// Takes back what was done to a key: `before` is what [`Partition::set_aside`] gave.
-    pub fn undo(&mut self, database: DatabaseId, key: &[u8], before: Option<Entry>) {
+    pub fn undo(&mut self, database: DatabaseId, key: &[u8], before: Aside) {
         let hash = self.hash(key);
+        if self.is_replicated() {
+            self.undo_merge(database, key, before);
+            return;
+        }
         self.change(database, |keyspace, _| {
             keyspace.remove(key, hash);
-            if let Some(entry) = before {
+            if let Some(entry) = before.live {
                 keyspace.insert(hash, entry);
             }
         });
@@ -430,20 +489,30 @@ impl Partition {
         count: usize,
         now_ms: u64,
     ) -> (usize, Option<u64>) {
-        let mut collected = 0;
-        let next = self.change(database, |keyspace, garbage| {
-            keyspace.collect_expired(from, count, now_ms, |entry| {
-                collected += 1;
-                discard(garbage, entry);
-            })
+        let mut collected = Vec::new();
+        let next = self.change(database, |keyspace, _| {
+            keyspace.collect_expired(from, count, now_ms, |entry| collected.push(entry))
         });
-        self.expired += collected as u64;
-        (collected, next.flatten())
+        let count = collected.len();
+        self.expired += count as u64;
+        for entry in collected {
+            match &mut self.replica {
+                Some(replica) => {
+                    let hash = xxh3_64_with_seed(entry.key(), self.seed);
+                    let grown = replica.remember(database, hash, entry);
+                    self.allocated_bytes = self.allocated_bytes.wrapping_add_signed(grown);
+                }
+                None => discard(&mut self.garbage, entry),
+            }
+        }
+        (count, next.flatten())
     }
 
-    /// Drops an entry that was set aside and is not needed any more.
-    pub fn discard(&mut self, entry: Entry) {
-        discard(&mut self.garbage, entry);
+    /// Drops what was set aside and is not needed any more.
+    pub fn discard(&mut self, aside: Aside) {
+        if let Some(entry) = aside.live {
+            discard(&mut self.garbage, entry);
+        }
     }
 
     /// What is to be freed outside the lock.

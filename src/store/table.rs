@@ -266,6 +266,13 @@ impl<T: Hashed> Table<T> {
             .flat_map(|segment| segment.elements.iter())
     }
 
+    /// Everything, taken out, in no order.
+    pub fn into_elements(self) -> impl Iterator<Item = T> {
+        self.segments
+            .into_iter()
+            .flat_map(|segment| segment.elements)
+    }
+
     fn split(&mut self, index: usize) {
         if self.segments[index].depth == self.depth {
             self.directory = self

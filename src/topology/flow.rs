@@ -164,8 +164,8 @@ mod tests {
         let to_cheap = network.edge(cheap, sink, 3, -7);
         let to_dear = network.edge(dear, sink, 9, 2);
         network.edge(cheap, dear, 1, 0);
-        assert_eq!(network.run(source, sink), 8);
-        assert_eq!((network.flow(to_cheap), network.flow(to_dear)), (3, 5));
+        assert_eq!(network.run(source, sink), 9);
+        assert_eq!((network.flow(to_cheap), network.flow(to_dear)), (3, 6));
     }
 
     #[test]

@@ -21,3 +21,6 @@ pub use join::{JOIN_VERSION, JoinError, JoinRequest, Joined, decode_answer};
 pub use plan::Progress;
 pub use plane::{BoxFuture, DataPlane, SyncSummary};
 pub use state::{Member, MemberState, Move, Placement, Policy, Step, Topology};
+
+#[cfg(test)]
+mod tests;

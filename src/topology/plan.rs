@@ -1,17 +1,19 @@
-//! Which partitions should move, and which have the most to wait for.
+//! Which partitions should move where, and how far that is.
 
 use coterie_protocol::{NodeId, PartitionId};
 
 use super::assignment::{Candidate, Present, assign};
 use super::state::{MemberState, Topology};
 
-/// How far the moves are.
+/// How far the moves are. Partitions that are neither moving nor done wait for others.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Progress {
     /// Partitions on their way.
     pub moving: usize,
-    /// Partitions that wait for others.
-    pub waiting: usize,
+    /// Partitions that are where they should be.
+    pub done: usize,
+    /// All partitions.
+    pub total: usize,
 }
 
 impl Topology {
@@ -44,16 +46,12 @@ impl Topology {
 
     /// How far the moves are.
     pub fn progress(&self) -> Progress {
-        let changing = self
-            .placements
-            .iter()
-            .filter(|p| p.change.is_some())
-            .count();
         let moving = self.placements.iter().filter(|p| p.under_way().is_some());
-        let moving = moving.count();
+        let done = self.placements.iter().filter(|p| p.change.is_none());
         Progress {
-            moving,
-            waiting: changing - moving,
+            moving: moving.count(),
+            done: done.count(),
+            total: self.placements.len(),
         }
     }
 

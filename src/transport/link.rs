@@ -47,7 +47,7 @@ pub struct LinkStatus {
     pub round_trip: Duration,
     /// How far the peer's clock is ahead, in milliseconds, beyond what the round trip explains.
     pub clock_offset_ms: i64,
-    /// How long nothing was heard, in steps of the ping interval; `None` while down.
+    /// See [`Link::silent_for`].
     pub silent_for: Option<Duration>,
     /// Bytes received, over all connections of the link.
     pub bytes_received: u64,
@@ -109,6 +109,12 @@ impl Link {
         })
     }
 
+    /// How long nothing was heard, in steps of the ping interval; `None` while it is down.
+    pub fn silent_for(&self) -> Option<Duration> {
+        let session = self.session();
+        session.map(|session| session.silence.ticks() * self.ping_interval)
+    }
+
     /// Queues a message without a reply. What one thread sends and calls arrives in that order, unless
     /// the connection breaks.
     pub fn send(&self, service: Service, body: &[u8]) -> Result<(), SendError> {
@@ -154,7 +160,7 @@ impl Link {
             version: session.map_or(0, |session| session.peer.version),
             round_trip: session.map_or(Duration::ZERO, Session::round_trip),
             clock_offset_ms: session.map_or(0, Session::clock_offset_ms),
-            silent_for: session.map(|session| session.silence.ticks() * self.ping_interval),
+            silent_for: self.silent_for(),
             bytes_received: self.traffic.received(),
             bytes_sent: self.traffic.sent(),
             bytes_waiting: session.map_or(0, |session| session.output.waiting()),

@@ -18,6 +18,7 @@ mod tests;
 mod traffic;
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
@@ -285,9 +286,9 @@ impl Transport {
             if let Some(link) = gone.remove(&node) {
                 link.move_to(address);
                 links.insert(node, link);
-            } else if !links.contains_key(&node) {
+            } else if let Entry::Vacant(place) = links.entry(node) {
                 let link = Arc::new(Link::new(node, address, &self.shared));
-                links.insert(node, link.clone());
+                place.insert(link.clone());
                 self.runtime.spawn(link.maintain(self.shared.clone()));
             }
         }

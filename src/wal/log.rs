@@ -73,6 +73,8 @@ pub(crate) struct Shared {
     pub(crate) margin: u32,
     /// Records from here on were checked when the log was opened, or appended since.
     pub(crate) checked_from: LogOffset,
+    /// Where the log ended when it was opened.
+    pub(crate) started_at: LogOffset,
     pub(crate) marks: Marks,
     pub(crate) tail: Mutex<Tail>,
     /// Tells the flusher that there is something to write or sync.
@@ -127,6 +129,7 @@ impl Shared {
             segment_bytes: parts.segment_bytes,
             margin: parts.margin,
             checked_from: parts.checked_from,
+            started_at: end,
             marks,
             tail: Mutex::new(tail),
             flush: Condvar::new(),
@@ -319,6 +322,13 @@ impl Log {
     /// Changes whenever there may be room that there wasn't, or a failure; then ask [`Log::room`].
     pub fn room_watch(&self) -> watch::Receiver<u64> {
         self.shared.room.subscribe()
+    }
+
+    /// Where the log ended when it was opened. Offsets after it are of this run of the log: an earlier run may have
+    /// had others there, which a reader saw and a crash lost before they were durable. Who remembers offsets of
+    /// earlier runs must not take them for more than this.
+    pub fn started_at(&self) -> LogOffset {
+        self.shared.started_at
     }
 
     /// The end of the last appended record.

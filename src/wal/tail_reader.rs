@@ -142,7 +142,8 @@ impl TailReader {
     }
 
     /// Visits records until `visit` returns `false`, which ends the visit after that record, or until the end
-    /// of what is appended. They need not be durable yet. Returns [`TailReader::position`].
+    /// of what is appended. They need not be durable yet, nor even in the page cache: a crash may lose them after
+    /// they were seen here, and the next run put others there (see [`Log::started_at`]). Returns [`TailReader::position`].
     ///
     /// No lock is held while visiting. Opening the next segment is I/O, and so is reading what has left the
     /// page cache.

@@ -51,6 +51,16 @@ impl Register {
         }
     }
 
+    /// A deletion found nothing to delete. It may have left no trace, so that open writes may still appear.
+    pub fn found_absent(&mut self) {
+        match self.possible.iter().position(Option::is_none) {
+            Some(_) if self.retired => {}
+            Some(found) => drop(self.possible.drain(..found)),
+            // It was executed twice, and this was the second time.
+            None => self.written(None, Outcome::Acknowledged),
+        }
+    }
+
     /// Checks a value that was read with a quorum: reads never go back.
     ///
     /// # Errors
@@ -193,6 +203,10 @@ fn a_register_is_the_last_acknowledged_value_or_a_later_open_one() {
     register.written(None, Outcome::Acknowledged);
     assert!(register.is_deleted());
     assert!(register.read(&value("d")).is_err(), "it is deleted");
+    register.written(value("late"), Outcome::Undecided);
+    register.found_absent();
+    assert!(register.read(&None).is_ok() && register.read(&value("late")).is_ok());
+    register.written(None, Outcome::Acknowledged);
     register.written(value("e"), Outcome::Abandoned);
     assert!(register.retired && register.read(&value("e")).is_ok());
     assert!(register.read(&None).is_ok(), "it may arrive late");

@@ -307,7 +307,12 @@ impl State {
                 );
             }
         }
-        self.note(request, Outcome::Acknowledged);
+        match request {
+            Request::Write(cell, None) if reply.integer() == Some(0) => {
+                self.model.registers.entry(cell).or_default().found_absent();
+            }
+            request => self.note(request, Outcome::Acknowledged),
+        }
         self.progress.acknowledged.fetch_add(1, Ordering::SeqCst);
         true
     }

@@ -178,8 +178,8 @@ mod tests {
                     cluster: ClusterId(cluster),
                     sender: NodeId(sender),
                     receiver: NodeId(receiver),
-                    sender_life,
-                    receiver_life,
+                    sender_life: life,
+                    receiver_life: !life,
                     sequence,
                 },
             )

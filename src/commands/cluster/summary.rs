@@ -36,7 +36,10 @@ impl Slots {
 /// The worst of the replicas that a write of a partition needs, when the best are taken.
 fn worst(view: &ClusterView, partition: PartitionId) -> Liveness {
     let policy = view.policy(DatabaseId::DEFAULT);
-    let replicas = &view.topology.placement(partition).replicas;
+    let Some(placement) = view.topology.placements.get(partition.index()) else {
+        return Liveness::Down;
+    };
+    let replicas = &placement.replicas;
     let used = replicas.len().min(policy.replicas.into());
     let mut live: Vec<Liveness> = replicas[..used]
         .iter()

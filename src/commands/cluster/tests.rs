@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use coterie_protocol::{PartitionId, ReplyWriter, RespVersion};
+use coterie_protocol::{Epoch, PartitionId, ReplyWriter, RespVersion};
 
 use super::layout::{Endpoints, ranges, reachable};
 use super::{nodes, ranges as replies, refusal, summary, table};
@@ -94,6 +94,7 @@ fn a_moving_partition_is_where_reads_go() {
         let change = Move {
             to: to.clone(),
             step,
+            since: Epoch(5),
         };
         topology(&mut three).placements[0].change = Some(change);
         assert_eq!(three.replicas(PartitionId(0))[0], id(first), "{step:?}");

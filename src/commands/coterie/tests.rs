@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use coterie_protocol::{DatabaseId, Frame, OwnedRequest, Partitions, RespVersion, frame};
+use coterie_protocol::{DatabaseId, Epoch, Frame, OwnedRequest, Partitions, RespVersion, frame};
 
 use super::{consistency, node, policy};
 use crate::clock::Clock;
@@ -263,6 +263,7 @@ fn programs_are_told_the_whole_topology() {
     let change = Move {
         to: vec![id(4), id(5)],
         step: Step::WriteBothReadOld,
+        since: Epoch(5),
     };
     let changed = topology(&mut view);
     changed.placements[3].change = Some(change);

@@ -10,6 +10,7 @@ enum Edit {
     Expire(Option<u64>),
     Splice(usize, Vec<u8>),
     Hash(Vec<(u8, Vec<u8>)>),
+    Actor(u16),
 }
 
 fn edit() -> impl Strategy<Value = Edit> {
@@ -20,6 +21,7 @@ fn edit() -> impl Strategy<Value = Edit> {
         ]
     };
     prop_oneof![
+        any::<u16>().prop_map(Edit::Actor),
         (value(), any::<Option<u64>>()).prop_map(|(v, e)| Edit::Replace(v, e)),
         any::<Option<u64>>().prop_map(Edit::Expire),
         prop::collection::vec((any::<u8>(), value()), 1..5).prop_map(Edit::Hash),
@@ -35,9 +37,9 @@ proptest! {
     ) {
         let mut entry = Entry::new(&Parts {
             key: &key, value: b"first", encoding: StringEncoding::Embedded,
-            expire_at: None, version: Version::from_bits(7), access: 0xabcdef,
+            expire_at: None, version: Version::from_bits(7), actor: Actor::default(), access: 0xabcdef,
         });
-        let (mut value, mut expire_at) = (b"first".to_vec(), None);
+        let (mut value, mut expire_at, mut actor) = (b"first".to_vec(), None, Actor(0));
         for edit in edits {
             match edit {
                 Edit::Replace(v, e) => {
@@ -63,6 +65,10 @@ proptest! {
                     }
                     prop_assert_eq!(copy.expire_at(), entry.expire_at());
                 }
+                Edit::Actor(number) => {
+                    actor = Actor(number);
+                    entry.set_stamp(Stamp::new(entry.version(), actor));
+                }
                 Edit::Splice(..) if entry.kind() == Kind::Hash => {}
                 Edit::Splice(offset, bytes) => {
                     entry.splice(offset, &bytes);
@@ -73,6 +79,7 @@ proptest! {
                 }
             }
             prop_assert_eq!(entry.key(), &key[..]);
+            prop_assert_eq!(entry.actor(), actor);
             prop_assert_eq!(entry.value(), &value[..]);
             prop_assert_eq!(entry.expire_at(), expire_at);
             prop_assert_eq!(entry.access(), 0xabcdef);
@@ -90,6 +97,7 @@ fn a_small_key_and_value_share_a_cache_line() {
         encoding: StringEncoding::Embedded,
         expire_at: None,
         version: Version::from_bits(1),
+        actor: Actor::default(),
         access: 0,
     });
     assert_eq!(entry.allocated_bytes(), 64);

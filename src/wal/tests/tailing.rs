@@ -266,6 +266,16 @@ fn a_reader_goes_on_where_another_run_of_the_log_stood() {
             assert_eq!(found, (from as u64 + 1..3001).collect::<Vec<_>>());
             assert_eq!((end, reader.position()), (more, more));
         }
+        // From where this run started, there is only what it appended.
+        let mut reader = log.tail(log.started_at()).unwrap();
+        let mut found = Vec::new();
+        reader
+            .read(|record| {
+                found.push(seen(record).0);
+                true
+            })
+            .unwrap();
+        assert_eq!(found, [more]);
     }
 }
 
