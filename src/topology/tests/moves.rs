@@ -75,7 +75,8 @@ impl State {
         let (Some(at_a), Some(at_b)) = (self.seen.get(&a), self.seen.get(&b)) else {
             return;
         };
-        let accepts = |epoch: Epoch, node: NodeId| self.fences.get(&node).is_none_or(|&f| f <= epoch);
+        let accepts =
+            |epoch: Epoch, node: NodeId| self.fences.get(&node).is_none_or(|&f| f <= epoch);
         for (placement, other) in at_a.iter().zip(at_b) {
             let a = Alive {
                 placement,
