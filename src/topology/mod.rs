@@ -19,7 +19,9 @@ pub use consensus::{
 pub use join::{JOIN_VERSION, JoinError, JoinRequest, Joined, decode_answer};
 pub use plan::Progress;
 pub use plane::{BoxFuture, DataPlane, SyncSummary};
-pub use state::{Member, MemberState, Move, Placement, Policy, Quorum, Step, Topology};
+pub use state::{
+    InvalidQuorum, Member, MemberState, Move, Placement, Policy, Quorum, Step, Topology,
+};
 
 #[cfg(test)]
 mod tests;
