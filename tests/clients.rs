@@ -203,7 +203,10 @@ fn redis_crate_cluster() {
     assert_eq!(c.mget(&["{t}a", "{t}b"]), Ok([None::<i64>, None]));
     assert_eq!(c.incr("{t}a", 2), Ok(2));
     let builder = redis::cluster::ClusterClientBuilder::new([server.url(0)]);
-    let reader = builder.read_from_replicas().build().expect("a client");
+    let reader = builder
+        .read_routing_strategy(redis::cluster_read_routing::RandomReplicaStrategy)
+        .build()
+        .expect("a client");
     let mut reader = reader.get_connection().expect("a connection");
     assert_eq!(reader.get("key:9"), Ok(9));
 }
