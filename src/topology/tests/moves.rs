@@ -33,6 +33,8 @@ struct State {
     seen: BTreeMap<Epoch, Vec<Placement>>,
     known: BTreeMap<NodeId, Epoch>,
     forgotten: usize,
+    /// The tasks that tell what each node learns, in its present life.
+    followers: BTreeMap<NodeId, tokio::task::AbortHandle>,
     next: Token,
 }
 
@@ -175,7 +177,7 @@ impl World {
             world: self.clone(),
         }));
         let mut watch = handle.watch();
-        tokio::spawn(async move {
+        let follower = tokio::spawn(async move {
             while watch.changed().await.is_ok() {
                 let topology = Arc::clone(&watch.borrow_and_update());
                 let mut state = world.0.lock();
@@ -184,12 +186,18 @@ impl World {
                 }
             }
         });
+        let mut state = self.0.lock();
+        state.followers.insert(this, follower.abort_handle());
     }
 
     async fn kill(&self, cluster: &Cluster, number: u8) {
         {
             let mut state = self.0.lock();
             state.up.remove(&node(number));
+            // What it had not yet learnt in this life must not reach it in the next.
+            if let Some(follower) = state.followers.remove(&node(number)) {
+                follower.abort();
+            }
             state.in_flight.remove(&node(number));
         }
         cluster.kill(number).await;
