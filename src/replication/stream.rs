@@ -103,6 +103,9 @@ impl<'a> Stream<'a> {
                 // What is gone from the log is left to anti-entropy, as is what the peer has of a log that this node
                 // lost the end of.
                 self.peer.set_gap(true);
+                if let TailError::Beyond { .. } = error {
+                    self.replication.log_lost.notify_one();
+                }
                 tracing::warn!(peer = %self.peer.id, %error, "it can't follow the log from where it is: comparing all data");
                 log.tail(log.oldest())?
             }
@@ -110,7 +113,7 @@ impl<'a> Stream<'a> {
         loop {
             let changed = self.peer.changed();
             self.forget_acknowledged();
-            if !self.link.is_up() {
+            if !self.link.is_up() || self.replication.actor() != Some(self.actor) {
                 return Err(Ended::Link);
             }
             if self.peer.fence().is_some() {
