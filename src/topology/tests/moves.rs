@@ -309,13 +309,22 @@ impl Writers {
 
 /// Waits until all partitions are where they should be.
 async fn settled(cluster: &Cluster) -> Arc<Topology> {
-    until("the end of all moves", || {
+    let done = || {
         cluster.handles().iter().all(|handle| {
             let topology = handle.current();
             topology.placements.iter().all(|p| p.change.is_none()) && topology.plan().is_empty()
         })
-    })
-    .await;
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(40), until("the end", done)).await;
+    if waited.is_err() {
+        for handle in cluster.handles() {
+            let topology = handle.current();
+            let moving = topology.placements.iter().filter(|p| p.change.is_some());
+            eprintln!("{:?} {:?}", handle.status(), topology.epoch);
+            moving.for_each(|placement| eprintln!("  {placement:?}"));
+        }
+        panic!("the moves do not end");
+    }
     cluster.agreed().await
 }
 
