@@ -48,7 +48,10 @@ impl Cluster {
     /// Whether a node seems alive, seen from here.
     fn is_live(&self, id: NodeId) -> bool {
         let is_connected = || {
-            let link = self.transport.get().and_then(|transport| transport.link(id));
+            let link = self
+                .transport
+                .get()
+                .and_then(|transport| transport.link(id));
             link.is_some_and(|link| link.is_up())
         };
         match self.membership.get().map(|membership| membership.state(id)) {

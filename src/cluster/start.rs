@@ -278,11 +278,7 @@ impl Begin {
         let _ = node.replication.set(replication.clone());
         let _ = node.cluster.set(self.cluster.clone());
         topology.run_moves(Arc::new(Plane(replication.clone())));
-        tokio::spawn(follow(
-            replication.clone(),
-            topology.clone(),
-            membership,
-        ));
+        tokio::spawn(follow(replication.clone(), topology.clone(), membership));
         tokio::spawn(follow_log(replication.clone()));
         tokio::spawn(replication::watch_silence(replication.clone()));
         tokio::spawn(replication::sync_rounds(
