@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 
 use coterie_protocol::NodeId;
 
-use crate::commands::Executors;
+use crate::commands::{Executors, NativeClients};
 use crate::membership::{Liveness, Membership};
 use crate::node::Node;
 use crate::replication::Replication;
@@ -26,6 +26,7 @@ pub struct Cluster {
     own: NodeId,
     node: Arc<Node>,
     executors: Executors,
+    clients: NativeClients,
     transport: OnceLock<Arc<Transport>>,
     topology: OnceLock<TopologyHandle>,
     replication: OnceLock<Arc<Replication>>,
@@ -33,11 +34,13 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    /// Within the runtime that is to execute what native clients ask for.
     fn new(own: NodeId, node: Arc<Node>) -> Arc<Cluster> {
         Arc::new(Cluster {
             own,
             node,
             executors: Executors::default(),
+            clients: NativeClients::new(tokio::runtime::Handle::current()),
             transport: OnceLock::new(),
             topology: OnceLock::new(),
             replication: OnceLock::new(),
