@@ -33,6 +33,11 @@ impl Handler for Dispatch {
                     from.reply(call, &answer);
                 });
             }
+            (Service::Membership, _) => {
+                if let Some(membership) = cluster.membership.get() {
+                    membership.received(from.node(), &body);
+                }
+            }
             (Service::Execute, Some(call)) => {
                 cluster.executors.received(&cluster.node, from, call, body);
             }
@@ -49,11 +54,15 @@ impl Handler for Dispatch {
         }
     }
 
+    fn datagram(&self, from: NodeId, _address: SocketAddr, payload: Bytes) {
+        if let Some(membership) = self.0.membership.get() {
+            membership.datagram(from, &payload);
+        }
+    }
+
     fn link_changed(&self, peer: NodeId, up: bool) {
-        if up {
-            tracing::info!(%peer, "connected to a node");
-        } else {
-            tracing::warn!(%peer, "lost the connection to a node");
+        if let Some(membership) = self.0.membership.get() {
+            membership.link_changed(peer, up);
         }
         if let Some(replication) = self.0.replication.get() {
             replication.link_changed(peer, up);

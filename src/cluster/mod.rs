@@ -13,6 +13,7 @@ use std::sync::{Arc, OnceLock};
 use coterie_protocol::NodeId;
 
 use crate::commands::Executors;
+use crate::membership::{Liveness, Membership};
 use crate::node::Node;
 use crate::replication::Replication;
 use crate::topology::TopologyHandle;
@@ -28,6 +29,7 @@ pub struct Cluster {
     transport: OnceLock<Arc<Transport>>,
     topology: OnceLock<TopologyHandle>,
     replication: OnceLock<Arc<Replication>>,
+    membership: OnceLock<Arc<Membership>>,
 }
 
 impl Cluster {
@@ -39,17 +41,21 @@ impl Cluster {
             transport: OnceLock::new(),
             topology: OnceLock::new(),
             replication: OnceLock::new(),
+            membership: OnceLock::new(),
         })
     }
 
     /// Whether a node seems alive, seen from here.
     fn is_live(&self, id: NodeId) -> bool {
-        id == self.own
-            || self
-                .transport
-                .get()
-                .and_then(|transport| transport.link(id))
-                .is_some_and(|link| link.is_up())
+        let is_connected = || {
+            let link = self.transport.get().and_then(|transport| transport.link(id));
+            link.is_some_and(|link| link.is_up())
+        };
+        match self.membership.get().map(|membership| membership.state(id)) {
+            Some(Liveness::Up | Liveness::Suspect) => true,
+            Some(Liveness::Down) => false,
+            Some(Liveness::Unknown) | None => id == self.own || is_connected(),
+        }
     }
 
     /// Leaves the network. What was acknowledged is in the logs.
@@ -57,6 +63,9 @@ impl Cluster {
         let Some(transport) = self.transport.get() else {
             return;
         };
+        if let Some(membership) = self.membership.get() {
+            membership.leave();
+        }
         if let Some(topology) = self.topology.get().cloned() {
             // Its tasks belong to the transport's runtime.
             let _ = transport

@@ -15,6 +15,7 @@ use super::plane::Plane;
 use crate::background;
 use crate::cluster_view::{self, INTERNAL_PORT_DISTANCE, own_id};
 use crate::config::Config;
+use crate::membership::Membership;
 use crate::node::Node;
 use crate::replication::{self, Replication};
 use crate::topology::{
@@ -262,12 +263,23 @@ impl Begin {
         replication.configure(&self.config);
         let _ = self.cluster.replication.set(replication.clone());
         let _ = self.cluster.topology.set(topology.clone());
+        let members = topology.current();
+        let membership = Membership::start(
+            self.transport.clone(),
+            node.clock(),
+            members.members.keys().copied(),
+        );
+        let _ = self.cluster.membership.set(membership.clone());
         // Requests are routed by it before the first client is let in.
         set_topology(&replication, topology.current()).await;
         let _ = node.replication.set(replication.clone());
         let _ = node.cluster.set(self.cluster.clone());
         topology.run_moves(Arc::new(Plane(replication.clone())));
-        tokio::spawn(follow(replication.clone(), topology.clone()));
+        tokio::spawn(follow(
+            replication.clone(),
+            topology.clone(),
+            membership,
+        ));
         tokio::spawn(follow_log(replication.clone()));
         tokio::spawn(replication::watch_silence(replication.clone()));
         tokio::spawn(replication::sync_rounds(
@@ -390,10 +402,15 @@ async fn set_topology(replication: &Arc<Replication>, topology: Arc<topology::To
 }
 
 /// Puts each new topology in force.
-async fn follow(replication: Arc<Replication>, topology: TopologyHandle) {
+async fn follow(
+    replication: Arc<Replication>,
+    topology: TopologyHandle,
+    membership: Arc<Membership>,
+) {
     let mut watch = topology.watch();
     loop {
         let current = watch.borrow_and_update().clone();
+        membership.set_members(current.members.keys().copied());
         set_topology(&replication, current).await;
         if watch.changed().await.is_err() {
             return;

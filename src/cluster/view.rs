@@ -11,6 +11,7 @@ use crate::cluster_view::{
     self, Answer, ClusterView, Liveness, Proposal, ProposalError, Safety, configured_policy,
 };
 use crate::config::Durability;
+use crate::membership;
 use crate::replication::peers::OWN;
 use crate::replication::{Barrier, Quorum};
 use crate::topology::{Change, ProposeError, Topology};
@@ -131,13 +132,14 @@ impl Cluster {
         let now_ms = self.node.now_ms();
         let ago = |since: std::time::Duration| now_ms.saturating_sub(since.as_millis() as u64);
         let connected = link.is_up();
+        let said = self.membership.get().map(|membership| membership.state(id));
         cluster_view::Peer {
-            liveness: if connected && link.is_responsive() {
-                Liveness::Up
-            } else if connected {
-                Liveness::Suspect
-            } else {
-                Liveness::Down
+            liveness: match said {
+                Some(membership::Liveness::Up) => Liveness::Up,
+                Some(membership::Liveness::Down) => Liveness::Down,
+                Some(membership::Liveness::Suspect) => Liveness::Suspect,
+                _ if connected => Liveness::Up,
+                _ => Liveness::Suspect,
             },
             connected,
             connected_ms: status

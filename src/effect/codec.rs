@@ -18,8 +18,8 @@
 //! | 10 | `PutPadded` | offset, key, bytes |
 //! | 11 | `HashSet` | key, field, value |
 //! | 12 | `HashDelete` | key, field |
-//! | 13 | `Count` | base, total (8 bytes), key |
-//! | 14 | `HashCount` | base, total (8 bytes), key, field |
+//! | 13 | `Count` | base, total (8 bytes), delta (zigzag varint), key |
+//! | 14 | `HashCount` | base, total (8 bytes), delta (zigzag varint), key, field |
 //! | 15 | sets the stamp of the effect that follows; those after it count on from there | stamp |
 //! | 16 | `Lapsed` | time, key |
 //!
@@ -81,10 +81,16 @@ impl Effect<'_> {
                 put_bytes(out, key);
                 put_bytes(out, field);
             }
-            Effect::Count { key, base, total } => {
+            Effect::Count {
+                key,
+                base,
+                total,
+                delta,
+            } => {
                 out.push(13);
                 put_stamp(out, base);
                 out.extend_from_slice(&total.to_le_bytes());
+                put_varint(out, zigzag(delta));
                 put_bytes(out, key);
             }
             Effect::HashCount {
@@ -92,10 +98,12 @@ impl Effect<'_> {
                 field,
                 base,
                 total,
+                delta,
             } => {
                 out.push(14);
                 put_stamp(out, base);
                 out.extend_from_slice(&total.to_le_bytes());
+                put_varint(out, zigzag(delta));
                 put_bytes(out, key);
                 put_bytes(out, field);
             }
@@ -234,11 +242,13 @@ impl<'a> Effects<'a> {
                 13 => Effect::Count {
                     base: self.stamp()?,
                     total: self.fixed()? as i64,
+                    delta: unzigzag(self.varint()?),
                     key: self.bytes()?,
                 },
                 14 => Effect::HashCount {
                     base: self.stamp()?,
                     total: self.fixed()? as i64,
+                    delta: unzigzag(self.varint()?),
                     key: self.bytes()?,
                     field: self.bytes()?,
                 },
@@ -325,6 +335,27 @@ fn put_varint(out: &mut Vec<u8>, mut value: u64) {
         value >>= 7;
     }
     out.push(value as u8);
+}
+
+/// Signed numbers near zero as small unsigned ones.
+fn zigzag(value: i64) -> u64 {
+    (value << 1 ^ value >> 63) as u64
+}
+
+fn unzigzag(value: u64) -> i64 {
+    (value >> 1) as i64 ^ -((value & 1) as i64)
+}
+
+/// Appends an actor: what the payload of a record begins with that tells who made it.
+pub fn encode_actor(actor: Actor, out: &mut Vec<u8>) {
+    put_varint(out, actor.0.into());
+}
+
+/// Splits off the actor that a payload begins with.
+pub fn split_actor(payload: &[u8]) -> Option<(Actor, &[u8])> {
+    let mut reader = Effects::new(DatabaseId(0), payload);
+    let actor = Actor(u16::try_from(reader.varint()?).ok()?);
+    Some((actor, &payload[reader.at..]))
 }
 
 fn put_stamp(out: &mut Vec<u8>, stamp: Stamp) {

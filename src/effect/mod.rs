@@ -11,7 +11,7 @@ mod tests;
 
 use coterie_protocol::{DatabaseId, Stamp};
 
-pub use codec::{Effects, Stamped, encode_database, encode_stamp};
+pub use codec::{Effects, Stamped, encode_actor, encode_database, encode_stamp, split_actor};
 
 /// How Redis would hold a string, as `OBJECT ENCODING` tells it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -130,6 +130,8 @@ pub enum Effect<'a> {
         base: Stamp,
         /// The sum.
         total: i64,
+        /// What this change added to the sum, to make it again on another base; 0 in states.
+        delta: i64,
     },
     /// The same for a counter in a field of a hash.
     HashCount {
@@ -141,6 +143,8 @@ pub enum Effect<'a> {
         base: Stamp,
         /// The sum.
         total: i64,
+        /// What this change added to the sum, to make it again on another base; 0 in states.
+        delta: i64,
     },
     /// A `Put` of which only the time is left that it was to expire at: its value was dropped since. Only in the
     /// state of a key that one replica sends another.

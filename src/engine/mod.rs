@@ -8,6 +8,9 @@ mod reclaimer;
 mod recovery;
 #[cfg(test)]
 mod recovery_tests;
+mod replicated;
+#[cfg(test)]
+mod replicated_tests;
 mod transaction;
 
 use std::path::PathBuf;
@@ -22,13 +25,17 @@ pub use checkpoint::{CheckpointClaim, CheckpointError, CheckpointStatus, Checkpo
 pub use eviction::{EvictionPolicy, EvictionSettings, OutOfMemory};
 pub use expiry::ExpiryCycle;
 pub use recovery::{RecoveryError, RecoverySummary};
+pub use replicated::{COORDINATED, FORGET, RECEIVED, Received, coordinated_by};
 pub use transaction::{Scope, Transaction};
 
 /// Kind of a log record whose payload is a sequence of effects.
 pub const EFFECTS: u8 = 1;
 
-/// Kind of the first record of a log: its payload is the number of partitions as a little-endian `u16`.
+/// Kind of the first record of a log: its payload is the number of partitions and [`FORMAT`], little-endian `u16`s.
 pub const LAYOUT: u8 = 2;
+
+/// Format of records and checkpoints. Others are refused.
+pub const FORMAT: u16 = 2;
 
 /// Partition of a record whose effects belong to several.
 pub const MANY: PartitionId = PartitionId(u16::MAX);
@@ -65,6 +72,7 @@ pub struct Engine {
     reclaimer: reclaimer::Reclaimer,
     eviction: eviction::Pool,
     checkpoints: Checkpoints,
+    marks: replicated::Marks,
     segment_bytes: u32,
 }
 

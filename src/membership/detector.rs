@@ -237,9 +237,14 @@ impl Detector {
 
     /// The next message to be sent, if there is one.
     pub fn outgoing(&mut self) -> Option<(NodeId, Bytes)> {
-        let (to, message) = self.effects.to_send()?;
-        debug_assert!(message.len() <= LARGEST_DATAGRAM);
-        Some((to.node, message))
+        loop {
+            let (to, message) = self.effects.to_send()?;
+            debug_assert!(message.len() <= LARGEST_DATAGRAM);
+            // Others may be heard of in the news of a member that knows a newer or older topology.
+            if self.members.contains(&to.node) {
+                return Some((to.node, message));
+            }
+        }
     }
 
     /// What is known of each member.

@@ -1,6 +1,6 @@
 //! Who is alive, and nothing else: who owns data is decided by the topology.
 //!
-//! The detector's word ([`detector`]) is weighed with what this node's own link to the member says: see
+//! The word of the [`Detector`] is weighed with what this node's own link to the member says: see
 //! [`judge`].
 
 mod detector;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use coterie_protocol::NodeId;
+use proptest::prelude::*;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -33,13 +34,16 @@ enum Process {
     Dead,
 }
 
+/// When, a number, for whom, and from whom which message; without one it is a tick.
+type Event = (Duration, u64, usize, Option<(usize, Bytes)>);
+
 struct Simulation {
     now: Duration,
     random: StdRng,
     nodes: Vec<Detector>,
     processes: Vec<Process>,
-    /// Ticks and messages, the earliest first: when, a number, for whom, and the message.
-    events: BinaryHeap<Reverse<(Duration, u64, usize, Option<(usize, Bytes)>)>>,
+    /// Ticks and messages, the earliest first.
+    events: BinaryHeap<Reverse<Event>>,
     events_made: u64,
     /// The part of messages that get lost.
     loss: f64,
@@ -294,6 +298,31 @@ fn a_state_sent_over_the_ordered_path_is_merged() {
     new.merge(id(0), &state[..state.len() / 2]);
     new.merge(id(0), &state);
     assert!(new.states().values().all(|state| *state == Liveness::Up));
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_messages_do_no_harm(
+        bytes in prop::collection::vec(any::<u8>(), 0..200),
+        bit in any::<prop::sample::Index>(),
+    ) {
+        let mut simulation = Simulation::new(3, 10);
+        simulation.until("all up", Simulation::all_up);
+        let detector = &mut simulation.nodes[0];
+        detector.receive(id(1), &bytes);
+        detector.merge(id(1), &bytes);
+        // Nearly right.
+        let mut state = detector.state();
+        let bit = bit.index(state.len() * 8);
+        state[bit / 8] ^= 1 << (bit % 8);
+        detector.merge(id(1), &state);
+        detector.reachable(id(1));
+        let (_, mut message) = detector.outgoing().map(|(to, it)| (to, it.to_vec())).unwrap();
+        let bit = bit % (message.len() * 8);
+        message[bit / 8] ^= 1 << (bit % 8);
+        simulation.nodes[1].receive(id(0), &message);
+        simulation.run_until(simulation.now + Duration::from_secs(1));
+    }
 }
 
 /// `cargo test --release -p coterie --lib membership -- --ignored --nocapture`

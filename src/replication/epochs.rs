@@ -73,3 +73,39 @@ impl Drop for EpochGuard {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_epoch_is_over_when_its_last_request_is() {
+        let epochs = Arc::new(Epochs::default());
+        let (first, second) = (epochs.enter(Epoch(1)), epochs.enter(Epoch(1)));
+        let later = epochs.enter(Epoch(2));
+        epochs.drained(Epoch(1)).await;
+        let is_over = |epoch| {
+            let epochs = epochs.clone();
+            async move {
+                tokio::time::timeout(Duration::from_millis(5), epochs.drained(epoch))
+                    .await
+                    .is_ok()
+            }
+        };
+        assert!(!is_over(Epoch(2)).await);
+        drop(first);
+        assert!(!is_over(Epoch(2)).await);
+        let waiting = tokio::spawn({
+            let epochs = epochs.clone();
+            async move { epochs.drained(Epoch(2)).await }
+        });
+        tokio::task::yield_now().await;
+        drop(second);
+        waiting.await.unwrap();
+        assert!(!is_over(Epoch(3)).await);
+        drop(later);
+        assert!(is_over(Epoch(3)).await);
+    }
+}

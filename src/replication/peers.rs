@@ -244,3 +244,67 @@ impl Peers {
             .fold(0, |live, peer| live | peer.bit())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(number: u64) -> LogOffset {
+        LogOffset::from_u64(number)
+    }
+
+    #[test]
+    fn a_superseded_record_counts_when_its_repetition_does() {
+        let peer = Peer::new(NodeId([1; 20]), 1);
+        assert!(peer.acknowledge(at(10)));
+        peer.hold();
+        assert!(!peer.acknowledge(at(20)));
+        assert_eq!((peer.acknowledged(), peer.seen()), (at(10), at(20)));
+        peer.release(Some(at(30)));
+        assert!(!peer.acknowledge(at(25)));
+        assert_eq!(peer.acknowledged(), at(10));
+        assert!(peer.acknowledge(at(30)));
+        assert_eq!(peer.acknowledged(), at(30));
+    }
+
+    #[test]
+    fn nodes_get_a_bit_each_and_keep_it() {
+        let peers = Peers::new(NodeId([0; 20]));
+        let mut bits = OWN;
+        for number in 1..PEERS_MAX as u8 {
+            let peer = peers.get_or_add(NodeId([number; 20])).unwrap();
+            assert_eq!(bits & peer.bit(), 0);
+            bits |= peer.bit();
+            assert_eq!(peers.get_or_add(peer.id).unwrap().index, peer.index);
+        }
+        assert_eq!(bits, NodeSet::MAX);
+        assert!(peers.get_or_add(NodeId([255; 20])).is_none());
+        assert_eq!(peers.connected(NodeSet::MAX), OWN);
+    }
+
+    proptest! {
+        /// Whatever comes in between, the mark grows, and never beyond what the peer has told.
+        #[test]
+        fn marks_only_grow(steps in prop::collection::vec((0u8..4, 1u64..100), 0..60)) {
+            let peer = Peer::new(NodeId([1; 20]), 1);
+            let (mut told, mut last) = (0, LogOffset::ZERO);
+            for (step, number) in steps {
+                match step {
+                    0 => peer.hold(),
+                    1 => peer.release(Some(at(number))),
+                    2 => peer.resume_at(at(number)),
+                    _ => {
+                        peer.acknowledge(at(number));
+                    }
+                }
+                if step >= 2 {
+                    told = told.max(number);
+                }
+                prop_assert!(peer.acknowledged() >= last && peer.acknowledged() <= at(told));
+                last = peer.acknowledged();
+            }
+        }
+    }
+}

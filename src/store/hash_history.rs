@@ -302,6 +302,7 @@ impl HashValue {
                             field,
                             base,
                             total,
+                            delta: 0,
                         }
                         .encode(out);
                     }

@@ -10,6 +10,7 @@ use super::keyspace::Keyspace;
 use super::partition::{Aside, Garbage, Partition};
 use super::replica::Replica;
 use super::state::{KeyState, next_field_part, next_part};
+use super::table::position;
 use crate::effect::{Effect, StringEncoding};
 
 static EMPTY_TREE: [u64; BUCKETS] = [0; BUCKETS];
@@ -105,7 +106,12 @@ impl Partition {
                 (KeyState::new(access.initial()), before)
             }
         };
-        let merged = state.merge(effect, stamp, context);
+        let was_dropped = state.is_dropped();
+        let mut merged = state.merge(effect, stamp, context);
+        let is_same = state.sums(context) == before && state.is_dropped() == was_dropped;
+        if merged == Merged::New && is_same {
+            merged = Merged::Known;
+        }
         self.put_back(database, key, hash, state, before);
         merged
     }
@@ -303,29 +309,42 @@ impl Partition {
         })
     }
 
-    /// The `Count` that an actor has to emit to add `delta` to a key: base and total.
-    pub fn next_count(
+    /// The effect that an actor has to emit to add `delta` to a key.
+    pub fn count<'k>(
         &self,
         database: DatabaseId,
-        key: &[u8],
+        key: &'k [u8],
         actor: Actor,
         delta: i64,
-    ) -> (Stamp, i64) {
+    ) -> Effect<'k> {
         let known = self.known(database, key);
-        next_part(known, actor, delta, self.context(database))
+        let (base, total) = next_part(known, actor, delta, self.context(database));
+        Effect::Count {
+            key,
+            base,
+            total,
+            delta,
+        }
     }
 
-    /// The `HashCount` that an actor has to emit to add `delta` to a field: base and total.
-    pub fn next_field_count(
+    /// The effect that an actor has to emit to add `delta` to a field.
+    pub fn count_field<'k>(
         &self,
         database: DatabaseId,
-        key: &[u8],
-        field: &[u8],
+        key: &'k [u8],
+        field: &'k [u8],
         actor: Actor,
         delta: i64,
-    ) -> (Stamp, i64) {
+    ) -> Effect<'k> {
         let known = self.known(database, key);
-        next_field_part(known, field, actor, delta, self.context(database))
+        let (base, total) = next_field_part(known, field, actor, delta, self.context(database));
+        Effect::HashCount {
+            key,
+            field,
+            base,
+            total,
+            delta,
+        }
     }
 
     /// Appends all that is known of a key as stamped effects, to be merged elsewhere; nothing if nothing is.
@@ -334,7 +353,7 @@ impl Partition {
             Some((entry, is_live)) => KeyState::of(entry.duplicate(), is_live),
             None => KeyState::new(0),
         };
-        state.encode(key, self.context(database), out);
+        state.encode(database, key, self.context(database), out);
     }
 
     /// Digest of all that is known of a key, of its deletion too; 0 for nothing.
@@ -464,15 +483,74 @@ impl Partition {
         })
     }
 
-    /// Walks keys that clients do not see in order of position; see `Table::scan_until`.
-    pub fn scan_remembered(
+    /// Walks all that is known in order of position, about `count` keys or `bytes` of them, and appends the
+    /// state of each by `encode`. Returns where to go on; `None` at the end.
+    pub fn scan_known(
         &self,
         database: DatabaseId,
         from: u64,
-        visit: impl FnMut(&Entry) -> bool,
+        (count, bytes): (usize, usize),
+        mut visit: impl FnMut(&Entry, bool),
     ) -> Option<u64> {
-        let beside = self.replica.as_ref()?.get(database)?;
-        beside.remembered.scan_until(from, visit)
+        let beside = self.replica.as_ref().and_then(|r| r.get(database));
+        let tables = [
+            (self.keyspace(database), true),
+            (beside.map(|beside| &beside.remembered), false),
+        ];
+        // A key changes from one table to the other at any time, but not its position: both are walked to the
+        // same one.
+        let next = tables.iter().filter_map(|(keyspace, _)| {
+            let (mut left, mut seen) = (count, 0);
+            (*keyspace)?.scan_until(from, |entry| {
+                left = left.saturating_sub(1);
+                seen += entry.allocated_bytes();
+                left == 0 || seen > bytes
+            })
+        });
+        let next = next.min();
+        let end = next.unwrap_or(u64::MAX);
+        for (keyspace, is_live) in tables {
+            let Some(keyspace) = keyspace else { continue };
+            keyspace.scan_until(from, |entry| {
+                if position(self.hash(entry.key())) >= end {
+                    return true;
+                }
+                visit(entry, is_live);
+                false
+            });
+        }
+        next
+    }
+
+    /// Appends what an entry tells as stamped effects; `is_live` if clients see it.
+    pub fn encode_entry(
+        &self,
+        database: DatabaseId,
+        entry: &Entry,
+        is_live: bool,
+        out: &mut Vec<u8>,
+    ) {
+        let state = KeyState::of(entry.duplicate(), is_live);
+        state.encode(database, entry.key(), self.context(database), out);
+    }
+
+    /// Sets the access bits of a key that clients see.
+    pub fn set_access(&mut self, database: DatabaseId, key: &[u8], access: u32) {
+        let hash = self.hash(key);
+        self.change(database, |keyspace, _| {
+            keyspace.update(key, hash, |entry| entry.set_access(access))
+        });
+    }
+
+    /// Number of keys that are remembered though clients do not see them.
+    pub fn tombstones(&self) -> usize {
+        let Some(replica) = &self.replica else {
+            return 0;
+        };
+        let besides = replica
+            .databases()
+            .filter_map(|database| replica.get(database));
+        besides.map(|beside| beside.remembered.len()).sum()
     }
 
     /// Forgets everything: the partition has moved away.

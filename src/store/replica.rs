@@ -29,7 +29,7 @@ pub(super) struct Beside {
     /// Keys that clients do not see: deleted, or expired.
     pub remembered: Keyspace,
     /// Like the partition's.
-    pub tree: [u64; BUCKETS],
+    pub tree: Option<Box<[u64; BUCKETS]>>,
     /// Keys that clients see which may have deleted fields.
     pub thinned: HashSet<Box<[u8]>>,
 }
@@ -80,7 +80,7 @@ impl Replica {
             Box::new(Beside {
                 floor: Stamp::ZERO,
                 remembered: Keyspace::new(seed),
-                tree: [0; BUCKETS],
+                tree: None,
                 thinned: HashSet::new(),
             })
         })
@@ -109,7 +109,8 @@ impl Replica {
         if change != 0 {
             let bucket = bucket_of(name);
             self.tree[bucket] ^= change;
-            self.get_mut(database).tree[bucket] ^= change;
+            let tree = &mut self.get_mut(database).tree;
+            tree.get_or_insert_with(|| Box::new([0; BUCKETS]))[bucket] ^= change;
         }
     }
 
@@ -119,9 +120,13 @@ impl Replica {
         let beside = self.get_mut(database);
         beside.floor = floor;
         beside.thinned.clear();
-        let tree = std::mem::replace(&mut beside.tree, [0; BUCKETS]);
+        let tree = beside.tree.take();
         let old = std::mem::replace(&mut beside.remembered, Keyspace::new(seed));
-        for (bucket, digest) in self.tree.iter_mut().zip(tree) {
+        for (bucket, digest) in self
+            .tree
+            .iter_mut()
+            .zip(tree.into_iter().flat_map(|tree| *tree))
+        {
             *bucket ^= digest;
         }
         old

@@ -6,7 +6,7 @@
 //! two raises the mark. What can have no effect any more is forgotten at once, so that the same changes leave
 //! the same state in whatever order they came.
 
-use coterie_protocol::{Actor, Stamp, Version};
+use coterie_protocol::{Actor, DatabaseId, Stamp, Version};
 
 use super::Merged;
 use super::digest::{Item, Sums, plain_item};
@@ -14,7 +14,7 @@ use super::entry::{Entry, Kind, Parts};
 use super::hash::HashValue;
 use super::metadata::{Expiry, Metadata};
 use super::register::{ASSERTION, Content, Part, Register, before};
-use crate::effect::{Effect, StringEncoding, encode_stamp};
+use crate::effect::{Effect, StringEncoding, encode_database, encode_stamp};
 
 /// See the module.
 pub(super) struct KeyState {
@@ -129,6 +129,11 @@ impl KeyState {
         self.register.has_value()
             || self.register.sum(&[], mark).is_some()
             || self.hash.as_ref().is_some_and(|hash| !hash.is_empty())
+    }
+
+    /// Whether the value was dropped.
+    pub fn is_dropped(&self) -> bool {
+        matches!(self.register.last, Some((_, Content::Dropped { .. })))
     }
 
     /// Merges an effect on this key.
@@ -447,7 +452,17 @@ impl KeyState {
     }
 
     /// Appends the stamped effects that make it, to be merged elsewhere.
-    pub fn encode(&self, key: &[u8], context: Context, out: &mut Vec<u8>) {
+    pub fn encode(&self, database: DatabaseId, key: &[u8], context: Context, out: &mut Vec<u8>) {
+        let start = out.len();
+        encode_database(database, out);
+        let before = out.len();
+        self.encode_effects(key, context, out);
+        if out.len() == before {
+            out.truncate(start);
+        }
+    }
+
+    fn encode_effects(&self, key: &[u8], context: Context, out: &mut Vec<u8>) {
         let mark = self.mark(context);
         let mut add = |stamp, effect: Effect<'_>| {
             encode_stamp(stamp, out);
@@ -460,8 +475,7 @@ impl KeyState {
         if let Some((stamp, Kind::String)) = self.kind
             && stamp != written
         {
-            let (base, total) = (ASSERTION, 0);
-            add(stamp, Effect::Count { key, base, total });
+            add(stamp, count(key, ASSERTION, 0));
         }
         match &self.register.last {
             Some((stamp, Content::Text(value, encoding))) => add(
@@ -477,23 +491,20 @@ impl KeyState {
             _ => {}
         }
         for part in &self.register.parts {
-            let (base, total) = (part.base, part.total);
-            add(part.stamp, Effect::Count { key, base, total });
+            add(part.stamp, count(key, part.base, part.total));
         }
         if let Some((stamp, at)) = self.expiry.filter(|(stamp, _)| *stamp != written) {
             add(stamp, Effect::ExpireAt { key, at });
         }
         if let Some((stamp, Kind::Hash)) = self.kind {
-            let (field, base, total) = (&[][..], ASSERTION, 0);
-            add(
-                stamp,
-                Effect::HashCount {
-                    key,
-                    field,
-                    base,
-                    total,
-                },
-            );
+            let assertion = Effect::HashCount {
+                key,
+                field: &[],
+                base: ASSERTION,
+                total: 0,
+                delta: 0,
+            };
+            add(stamp, assertion);
         }
         if let Some(hash) = &self.hash {
             hash.encode_state(key, out);
@@ -510,6 +521,15 @@ impl KeyState {
             hash: self.hash.as_deref(),
         };
         known.sums(context)
+    }
+}
+
+fn count(key: &[u8], base: Stamp, total: i64) -> Effect<'_> {
+    Effect::Count {
+        key,
+        base,
+        total,
+        delta: 0,
     }
 }
 

@@ -83,6 +83,39 @@ const COMMANDS: &[&str] = &[
     "ttl",
     "type",
     "unlink",
+    // cluster
+    "asking",
+    "cluster",
+    "cluster|addslots",
+    "cluster|addslotsrange",
+    "cluster|bumpepoch",
+    "cluster|count-failure-reports",
+    "cluster|countkeysinslot",
+    "cluster|delslots",
+    "cluster|delslotsrange",
+    "cluster|failover",
+    "cluster|flushslots",
+    "cluster|forget",
+    "cluster|getkeysinslot",
+    "cluster|help",
+    "cluster|info",
+    "cluster|keyslot",
+    "cluster|links",
+    "cluster|meet",
+    "cluster|myid",
+    "cluster|nodes",
+    "cluster|replicas",
+    "cluster|replicate",
+    "cluster|reset",
+    "cluster|saveconfig",
+    "cluster|set-config-epoch",
+    "cluster|setslot",
+    "cluster|shards",
+    "cluster|slaves",
+    "cluster|slots",
+    "readonly",
+    "readwrite",
+    "wait",
     // connection
     "auth",
     "client",
@@ -248,7 +281,7 @@ fn command_lists_agree_with_command_info() {
     listed.sort();
     assert_eq!(names, listed);
     for container in [
-        "client", "config", "object", "command", "memory", "slowlog", "latency",
+        "client", "cluster", "config", "object", "command", "memory", "slowlog", "latency",
     ] {
         let entry = info(&mut connection, container);
         let subcommands: Vec<_> = entry[9]

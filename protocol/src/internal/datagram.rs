@@ -164,25 +164,20 @@ mod tests {
     use super::*;
 
     fn any_header() -> impl Strategy<Value = Header> {
-        (
-            any::<u16>(),
-            any::<u128>(),
-            any::<[u8; 20]>(),
-            any::<[u8; 20]>(),
-            any::<u64>(),
-            any::<u64>(),
-        )
-            .prop_map(
-                |(version, cluster, sender, receiver, life, sequence)| Header {
-                    version,
-                    cluster: ClusterId(cluster),
-                    sender: NodeId(sender),
-                    receiver: NodeId(receiver),
-                    sender_life,
-                    receiver_life,
-                    sequence,
-                },
-            )
+        let ids = any::<(u128, [u8; 20], [u8; 20])>();
+        (any::<u16>(), ids, any::<[u64; 3]>()).prop_map(|(version, ids, numbers)| {
+            let (cluster, sender, receiver) = ids;
+            let [sender_life, receiver_life, sequence] = numbers;
+            Header {
+                version,
+                cluster: ClusterId(cluster),
+                sender: NodeId(sender),
+                receiver: NodeId(receiver),
+                sender_life,
+                receiver_life,
+                sequence,
+            }
+        })
     }
 
     proptest! {

@@ -120,7 +120,9 @@ fn cluster_digest(call: &mut Control<'_, '_>) -> Outcome {
         }
     }
     let text = format!("{:016x}", digest.digest());
-    Ok(answer(call.session.resp, |reply| reply.bulk(text.as_bytes())))
+    Ok(answer(call.session.resp, |reply| {
+        reply.bulk(text.as_bytes())
+    }))
 }
 
 fn object(call: &mut Control<'_, '_>) -> Outcome {

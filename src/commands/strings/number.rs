@@ -33,24 +33,14 @@ pub fn decrby(call: &mut Call<'_, '_>) -> CommandResult {
 
 fn add(call: &mut Call<'_, '_>, increment: i64) -> CommandResult {
     let key = call.request.arg(1);
-    let (old, expire_at) = match string_of(call.transaction.get(call.database, key))? {
-        Some(entry) => {
-            let number = parse_i64(entry.value()).ok_or(CommandError::NotInteger)?;
-            (number, entry.expire_at())
-        }
-        None => (0, None),
+    let old = match string_of(call.transaction.get(call.database, key))? {
+        Some(entry) => parse_i64(entry.value()).ok_or(CommandError::NotInteger)?,
+        None => 0,
     };
     let new = old.checked_add(increment).ok_or(CommandError::line(
         "ERR increment or decrement would overflow",
     ))?;
-    let mut digits = itoa::Buffer::new();
-    let effect = Effect::Put {
-        key,
-        value: digits.format(new).as_bytes(),
-        encoding: StringEncoding::Int,
-        expire_at,
-    };
-    call.transaction.apply(call.database, &effect);
+    call.transaction.count(call.database, key, increment, new);
     call.reply.integer(new);
     Ok(())
 }

@@ -90,9 +90,7 @@ impl Replication {
         partition: PartitionId,
         settled_at: Version,
     ) -> Result<Summary, SyncError> {
-        let Answer::Leaves(theirs) = self
-            .ask_sync(peer, &Request::Leaves { partition })
-            .await?
+        let Answer::Leaves(theirs) = self.ask_sync(peer, &Request::Leaves { partition }).await?
         else {
             return Err(SyncError::Malformed);
         };

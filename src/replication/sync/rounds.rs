@@ -170,9 +170,7 @@ impl Replication {
         routes
             .partitions()
             .filter(|(_, route)| route.is_settled() && route.first().is_some_and(|p| p.index == 0))
-            .filter(|(_, route)| {
-                self.peers.connected(route.all_holders()) == route.all_holders()
-            })
+            .filter(|(_, route)| self.peers.connected(route.all_holders()) == route.all_holders())
             .map(|(partition, _)| partition)
             .filter(|partition| self.engine.store().lock(*partition).tombstones() > 0)
             .collect()

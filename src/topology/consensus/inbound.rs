@@ -53,11 +53,14 @@ pub(super) async fn join(core: &Core, request: &[u8]) -> Vec<u8> {
 }
 
 async fn admit(core: &Core, request: JoinRequest) -> Result<Joined, JoinError> {
-    let change = admission(core, &core.published.current(), &request)?;
-    match core.propose(change).await {
-        Ok(_) => {}
-        Err(ProposeError::Refused(refusal)) => return Err(JoinError::Refused(refusal.to_string())),
-        Err(ProposeError::Unavailable(reason)) => return Err(JoinError::Unavailable(reason)),
+    let before = core.published.current();
+    let change = admission(core, &before, &request)?;
+    propose(core, change).await?;
+    let node = request.node;
+    if let Some(member) = before.members.get(&node) {
+        // What it may have stamped in the life before is not known.
+        let from = member.actor;
+        propose(core, Change::RenewActor { node, from }).await?;
     }
     let topology = core.published.current();
     match topology.members.get(&request.node) {
@@ -68,6 +71,14 @@ async fn admit(core: &Core, request: JoinRequest) -> Result<Joined, JoinError> {
         None => Err(JoinError::Unavailable(
             "this node does not know of the change yet".to_owned(),
         )),
+    }
+}
+
+async fn propose(core: &Core, change: Change) -> Result<(), JoinError> {
+    match core.propose(change).await {
+        Ok(_) => Ok(()),
+        Err(ProposeError::Refused(refusal)) => Err(JoinError::Refused(refusal.to_string())),
+        Err(ProposeError::Unavailable(reason)) => Err(JoinError::Unavailable(reason)),
     }
 }
 
@@ -91,16 +102,21 @@ fn admission(core: &Core, topology: &Topology, request: &JoinRequest) -> Result<
             address: member.address,
         });
     }
-    let voters = core
+    let group = core
         .raft
         .server_metrics()
         .borrow()
         .membership_config
         .clone();
-    if voters.voter_ids().any(|voter| voter == node) {
-        // Its votes are lost: it could vote twice.
+    let voted = group.voter_ids().any(|voter| voter == node);
+    let held = topology.placements.iter().any(|placement| {
+        placement.replicas.contains(&node)
+            || (placement.under_way()).is_some_and(|change| change.to.contains(&node))
+    });
+    if voted || held {
+        // It could vote twice, and others count on what it had.
         return Err(JoinError::Refused(format!(
-            "node {node} had a vote in this cluster and has lost its data; let it join under a new id, and replace it"
+            "node {node} is a member and has lost its data; let it join under a new id, and replace it"
         )));
     }
     Ok(Change::UpdateMember { node, description })

@@ -335,3 +335,115 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         saved.map_err(|error| StorageIOError::write_logs(&error).into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use coterie_protocol::NodeId;
+    use openraft::{CommittedLeaderId, EntryPayload};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn id(index: u64) -> LogId {
+        LogId::new(CommittedLeaderId::new(1, NodeId::default()), index)
+    }
+
+    fn entry(index: u64) -> Record {
+        Record::Entry(Entry {
+            log_id: id(index),
+            payload: EntryPayload::Blank,
+        })
+    }
+
+    /// What can be seen of a state.
+    fn seen(state: &State) -> (Option<Vote>, Option<LogId>, Option<LogId>, Vec<u64>) {
+        let entries = state.entries.keys().copied().collect();
+        (state.vote, state.committed, state.purged, entries)
+    }
+
+    /// Frames as they are written by a node that votes, appends, commits, truncates and appends again.
+    fn frames() -> Vec<Vec<Record>> {
+        vec![
+            vec![Record::Vote(Vote::new(1, NodeId::default()))],
+            vec![entry(1), entry(2), entry(3)],
+            vec![Record::Committed(Some(id(2)))],
+            vec![Record::Truncate(3)],
+            vec![entry(3)],
+            vec![Record::Vote(Vote::new(2, NodeId::default()))],
+            vec![Record::Purged(id(1))],
+        ]
+    }
+
+    fn file(frames: &[Vec<Record>]) -> Vec<u8> {
+        let frames: Vec<u8> = frames.iter().flat_map(|records| frame(records)).collect();
+        [HEAD.as_slice(), &frames].concat()
+    }
+
+    fn state_of(frames: &[Vec<Record>]) -> State {
+        let mut state = State::default();
+        let records = frames.iter().flatten().cloned();
+        records.for_each(|record| state.apply(record));
+        state
+    }
+
+    #[test]
+    fn a_file_cut_anywhere_has_all_whole_frames_before_the_cut() {
+        let frames = frames();
+        let whole = file(&frames);
+        for cut in HEAD.len()..=whole.len() {
+            let complete = (0..=frames.len())
+                .rfind(|&count| file(&frames[..count]).len() <= cut)
+                .unwrap();
+            let mut state = State::default();
+            let end = replay(&whole[..cut], &mut state).unwrap();
+            assert_eq!(end, file(&frames[..complete]).len());
+            assert_eq!(seen(&state), seen(&state_of(&frames[..complete])));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn damage_before_the_end_is_found(at in any::<prop::sample::Index>(), bit in 0..8u8) {
+            let frames = frames();
+            let mut bytes = file(&frames);
+            let last = file(&frames[..frames.len() - 1]).len();
+            let at = HEAD.len() + at.index(last - HEAD.len());
+            bytes[at] ^= 1 << bit;
+            let mut state = State::default();
+            // A length that was damaged may reach past the end; then what follows is taken for a torn frame.
+            if let Ok(end) = replay(&bytes, &mut state) {
+                let length = u32::from_le_bytes(bytes[end..end + 4].try_into().unwrap());
+                let reaches = end + FRAME_HEAD + length as usize;
+                prop_assert!((end..end + 4).contains(&at) && reaches >= bytes.len());
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_saved_is_there_when_it_is_opened_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let expected = state_of(&frames());
+        let (log, thread) = LogStore::open(directory.path()).unwrap();
+        assert!(log.is_empty());
+        for record in frames().into_iter().flatten() {
+            let anew = matches!(record, Record::Purged(_));
+            log.save(record, anew).await.unwrap();
+        }
+        drop(log);
+        thread.join().unwrap();
+        // An incomplete frame at the end is cut off, and what is written next comes in its place.
+        let path = directory.path().join("log");
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes.extend_from_slice(&frame(&[entry(9)])[..20]);
+        std::fs::write(&path, bytes).unwrap();
+        for turn in 0..2 {
+            let (log, thread) = LogStore::open(directory.path()).unwrap();
+            let entries = (2..4 + turn).collect::<Vec<_>>();
+            assert_eq!(seen(&log.state.lock()).3, entries);
+            assert_eq!(seen(&log.state.lock()).0, expected.vote);
+            log.save(entry(4 + turn), false).await.unwrap();
+            drop(log);
+            thread.join().unwrap();
+        }
+    }
+}

@@ -49,3 +49,88 @@ pub fn choose_voters(
     }
     voters
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::topology::{Change, Description};
+
+    fn node(number: u8) -> NodeId {
+        let mut id = NodeId::default();
+        id.0[0] = number;
+        id
+    }
+
+    /// Members 1 to the number of zones, each in its zone.
+    fn members(zones: &[u8]) -> Topology {
+        let mut topology = Topology::empty();
+        for (number, zone) in (1..).zip(zones) {
+            let address = |port: u16| ([127, 0, 0, 1], port + u16::from(number)).into();
+            let description = Description {
+                address: address(1000),
+                hostname: None,
+                internal: address(2000),
+                zone: zone.to_string(),
+                weight: 1,
+            };
+            let node = node(number);
+            let change = if number == 1 {
+                Change::Found {
+                    cluster: coterie_protocol::ClusterId(1),
+                    partitions: 1,
+                    node,
+                    description,
+                }
+            } else {
+                Change::AddMember { node, description }
+            };
+            topology = topology.apply(&change).unwrap();
+        }
+        topology
+    }
+
+    proptest! {
+        #[test]
+        fn voters_are_odd_spread_alive_and_stay(
+            zones in prop::collection::vec(0..4u8, 1..12),
+            dead in prop::collection::btree_set(2..12u8, 0..4),
+        ) {
+            let topology = members(&zones);
+            let leader = node(1);
+            let all = |_| true;
+            let first = choose_voters(&topology, &BTreeSet::from([leader]), leader, all, all);
+            let expected = [1, 1, 3, 3, 5][zones.len().min(5) - 1];
+            prop_assert_eq!(first.len(), expected);
+            let zone = |node: &NodeId| topology.members[node].zone.clone();
+            let used: BTreeSet<String> = first.iter().map(zone).collect();
+            let there: BTreeSet<u8> = zones.iter().copied().collect();
+            prop_assert_eq!(used.len(), there.len().min(expected));
+            prop_assert_eq!(&choose_voters(&topology, &first, leader, all, all), &first);
+
+            let live = |id: NodeId| !dead.contains(&id.0[0]);
+            let second = choose_voters(&topology, &first, leader, live, all);
+            prop_assert!(second.contains(&leader));
+            prop_assert_eq!(second.len() % 2, 1);
+            let alive = |voters: &BTreeSet<NodeId>| voters.iter().filter(|id| live(**id)).count();
+            let living = topology.members.keys().filter(|id| live(**id)).count();
+            // Nobody dead stays while someone who lives could vote instead.
+            prop_assert!(alive(&second) == second.len() || alive(&second) >= living.min(expected) - 1);
+            prop_assert!(alive(&second) >= alive(&first));
+            prop_assert_eq!(&choose_voters(&topology, &second, leader, live, all), &second);
+        }
+    }
+
+    #[test]
+    fn who_is_drained_votes_no_longer_and_the_lagging_not_yet() {
+        let topology = members(&[0, 0, 0, 0]);
+        let present = BTreeSet::from([node(1), node(2), node(3)]);
+        let drained = topology.apply(&Change::Drain { node: node(2) }).unwrap();
+        let all = |_| true;
+        let chosen = choose_voters(&drained, &present, node(1), all, all);
+        assert_eq!(chosen, BTreeSet::from([node(1), node(3), node(4)]));
+        let chosen = choose_voters(&topology, &present, node(1), |n| n != node(3), |_| false);
+        assert_eq!(chosen, present);
+    }
+}

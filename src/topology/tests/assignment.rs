@@ -243,7 +243,7 @@ fn compared_with_consistent_hashing() {
         let left = assign(&all[..usize::from(nodes)], &present(&joined), 3);
         row(nodes, "flow", &flow, &joined, &left);
         println!(
-            "|  | (computed in {:.0} ms) | | | | | |",
+            "|  | (computed in {:.1} ms) | | | | | |",
             took.as_secs_f64() * 1e3
         );
         for points in [16, 128] {

@@ -14,7 +14,7 @@ use super::changes::{Alive, intersect_alive};
 use super::cluster::{Cluster, PARTITIONS, until};
 use super::node;
 use crate::topology::{
-    BoxFuture, Change, DataPlane, Placement, Quorum, Step, SyncSummary, Topology,
+    BoxFuture, Change, DataPlane, Placement, Policy, Quorum, Step, SyncSummary, Topology,
 };
 
 type Token = u32;
@@ -56,7 +56,7 @@ impl State {
         self.check();
     }
 
-    /// I9: whoever lives reads what whoever lives writes.
+    /// I9: whoever lives reads what whoever lives writes, with the policy that all databases have here.
     fn check(&self) {
         let alive: BTreeSet<Epoch> = (self.up.iter())
             .flat_map(|&node| {
@@ -75,7 +75,8 @@ impl State {
         let (Some(at_a), Some(at_b)) = (self.seen.get(&a), self.seen.get(&b)) else {
             return;
         };
-        let accepts = |epoch: Epoch, node: NodeId| self.fences.get(&node).is_none_or(|&f| f <= epoch);
+        let accepts =
+            |epoch: Epoch, node: NodeId| self.fences.get(&node).is_none_or(|&f| f <= epoch);
         for (placement, other) in at_a.iter().zip(at_b) {
             let a = Alive {
                 placement,
@@ -85,7 +86,7 @@ impl State {
                 placement: other,
                 accepts: &|node| accepts(b, node),
             };
-            let safe = placement == other || intersect_alive(a, b);
+            let safe = placement == other || intersect_alive(a, b, Policy::default());
             assert!(safe, "{placement:?} and {other:?} are alive at once");
         }
     }

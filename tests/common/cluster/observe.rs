@@ -1,5 +1,6 @@
 //! What a cluster says of itself: state, digests, logs; and what an operator tells it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -7,11 +8,14 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use super::Cluster;
+use crate::common::quoting::encode_command;
 use crate::common::reply::Reply;
 use crate::common::wait::DEADLINE;
 
 /// Partitions of a cluster by default.
 const PARTITIONS: usize = 256;
+/// Slots of a partition.
+const SLOTS: usize = 16384 / PARTITIONS;
 
 impl Cluster {
     /// The id that a node has in the cluster.
@@ -98,29 +102,54 @@ impl Cluster {
         }
     }
 
-    /// The digest of each partition on a node; `None` for those it has no replica of.
+    /// The digest of each partition on a node; of no use for those it has no replica of.
     ///
     /// # Errors
     /// The node doesn't answer, or not with digests.
-    pub fn try_digests(&self, index: usize) -> io::Result<Vec<Option<String>>> {
+    pub fn try_digests(&self, index: usize) -> io::Result<Vec<String>> {
         let mut client = self.try_client(index)?;
         let mut requests = Vec::new();
         for partition in 0..PARTITIONS {
             let number = partition.to_string();
-            let words = ["DEBUG", "CLUSTER-DIGEST", &number];
-            requests.extend(crate::common::encode_command(&words));
+            requests.extend(encode_command(&["DEBUG", "CLUSTER-DIGEST", &number]));
         }
         client.send(&requests)?;
         let digest = |reply| match reply {
-            Reply::Null => Ok(None),
-            Reply::Bulk(digest) | Reply::Simple(digest) => {
-                Ok(Some(String::from_utf8_lossy(&digest).into_owned()))
-            }
+            Reply::Bulk(digest) => Ok(String::from_utf8_lossy(&digest).into_owned()),
             other => Err(io::Error::other(format!("DEBUG CLUSTER-DIGEST: {other}"))),
         };
         (0..PARTITIONS)
             .map(|_| client.read_raw().and_then(|(reply, _)| digest(reply)))
             .collect()
+    }
+
+    /// The nodes that hold each partition, as a node tells its clients.
+    ///
+    /// # Errors
+    /// The node doesn't answer, or names nodes that this cluster doesn't have.
+    pub fn try_holders(&self, through: usize) -> io::Result<Vec<BTreeSet<usize>>> {
+        let slots = self.try_client(through)?.try_call(&["CLUSTER", "SLOTS"])?;
+        let unexpected = || io::Error::other(format!("CLUSTER SLOTS: {slots}"));
+        let mut holders = vec![BTreeSet::new(); PARTITIONS];
+        for range in slots.items() {
+            let range = range.items();
+            let number = |at: usize| range.get(at).and_then(Reply::integer);
+            let (first, last) = number(0).zip(number(1)).ok_or_else(unexpected)?;
+            for node in &range[2..] {
+                let port = node.items().get(1).and_then(Reply::integer);
+                let ip = node.items().first().map(Reply::text);
+                let found = (0..self.len()).find(|&index| {
+                    let address = self.address(index);
+                    Some(address.ip().to_string()) == ip && Some(address.port().into()) == port
+                });
+                let found = found.ok_or_else(unexpected)?;
+                let partitions = first as usize / SLOTS..=last as usize / SLOTS;
+                for held in holders.get_mut(partitions).ok_or_else(unexpected)? {
+                    held.insert(found);
+                }
+            }
+        }
+        Ok(holders)
     }
 
     /// Waits until every partition has its replicas among the running nodes, and they agree.
@@ -130,22 +159,23 @@ impl Cluster {
     }
 
     fn agreement(&self, replicas: usize) -> Result<(), String> {
-        let mut digests = Vec::new();
+        let mut digests = BTreeMap::new();
         for index in self.running() {
-            match self.try_digests(index) {
-                Ok(all) => digests.push((index, all)),
-                Err(e) => return Err(format!("node {index}: {e}")),
-            }
+            let all = self.try_digests(index);
+            digests.insert(index, all.map_err(|e| format!("node {index}: {e}"))?);
         }
-        for partition in 0..PARTITIONS {
-            let held: Vec<_> = digests
+        let first = self.running()[0];
+        let holders = self.try_holders(first);
+        let holders = holders.map_err(|e| format!("node {first}: {e}"))?;
+        for (partition, holders) in holders.iter().enumerate() {
+            let held: Vec<_> = holders
                 .iter()
-                .filter_map(|(index, all)| Some((*index, all[partition].as_ref()?)))
+                .filter_map(|holder| Some((holder, &digests.get(holder)?[partition])))
                 .collect();
             let equal = held.iter().all(|(_, digest)| *digest == held[0].1);
             if held.len() != replicas || !equal {
                 return Err(format!(
-                    "partition {partition} should have {replicas} equal replicas: {held:?}"
+                    "partition {partition} of {holders:?} should have {replicas} equal replicas: {held:?}"
                 ));
             }
         }
@@ -165,7 +195,7 @@ impl Cluster {
         );
         let mut command = Command::new(program);
         command.args(words);
-        command.args(["--node", &self.address(index).to_string()]);
+        command.args(["--address", &self.address(index).to_string()]);
         command.stdin(Stdio::null());
         self.run_beside(index, move || command.output())
             .expect("coterie-ctl runs")
