@@ -1,9 +1,11 @@
 //! What a node does without being asked: expiry, eviction, checkpoints by size and age, samples.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use coterie_protocol::NodeId;
 use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -11,6 +13,8 @@ use crate::config::Config;
 use crate::engine::{CheckpointError, ExpiryCycle};
 use crate::latency::EXPIRE_CYCLE;
 use crate::node::Node;
+use crate::replication::Replication;
+use crate::wal::Hold;
 use crate::{memory, rates};
 
 /// Keys looked at in one step of the expiry cycle before other tasks get their turn.
@@ -230,4 +234,28 @@ pub fn start_checkpoint(
         })
         .map_err(|error| CheckpointError::Failed(error.to_string().into()))?;
     Ok(result)
+}
+
+/// How often it is looked at how much of the log replicas that are away still need.
+const RETENTION_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Keeps the log for replicas that have not followed it to its end, as far as `hint-log-size` allows.
+pub async fn retain_log(node: Arc<Node>, replication: Arc<Replication>) {
+    let log = node.engine.log().clone();
+    let mut holds: HashMap<NodeId, Hold> = HashMap::new();
+    loop {
+        let routes = replication.routes();
+        let limit = node.config.load().hint_log_size;
+        let least = node.engine.log_back(limit);
+        let members = &routes.topology.members;
+        holds.retain(|id, _| members.contains_key(id));
+        for peer in replication.peers.all().iter().skip(1) {
+            if members.contains_key(&peer.id) {
+                let from = peer.acknowledged().max(least);
+                let hold = holds.entry(peer.id).or_insert_with(|| log.hold(from));
+                hold.set(from);
+            }
+        }
+        tokio::time::sleep(RETENTION_INTERVAL).await;
+    }
 }

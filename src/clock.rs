@@ -10,6 +10,8 @@ pub enum Clock {
     /// The system's.
     #[default]
     System,
+    /// The system's, this many milliseconds off.
+    Offset(i64),
     /// One that stands still until it is set.
     Manual(Arc<AtomicU64>),
 }
@@ -18,7 +20,7 @@ impl Clock {
     /// Milliseconds since the Unix epoch.
     pub fn now_ms(&self) -> u64 {
         match self {
-            Clock::System => self.now_micros() / 1000,
+            Clock::System | Clock::Offset(_) => self.now_micros() / 1000,
             Clock::Manual(now) => now.load(Ordering::Relaxed),
         }
     }
@@ -29,6 +31,9 @@ impl Clock {
             Clock::System => SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |elapsed| elapsed.as_micros() as u64),
+            Clock::Offset(offset_ms) => Clock::System
+                .now_micros()
+                .saturating_add_signed(offset_ms.saturating_mul(1000)),
             Clock::Manual(now) => now.load(Ordering::Relaxed) * 1000,
         }
     }

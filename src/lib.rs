@@ -2,6 +2,8 @@
 
 mod background;
 pub mod clock;
+mod cluster;
+pub mod cluster_view;
 pub mod commands;
 pub mod config;
 pub mod effect;
@@ -9,12 +11,15 @@ mod embed;
 pub mod engine;
 pub mod glob;
 pub mod latency;
+pub mod membership;
 mod memory;
 mod monitor;
 pub mod node;
+pub mod outstanding;
 mod pause;
 mod priority;
 pub mod rates;
+pub mod replication;
 pub mod report;
 pub mod running;
 pub mod server;
@@ -23,6 +28,7 @@ mod slowlog;
 pub mod statistics;
 pub mod store;
 pub mod topology;
+pub mod transport;
 pub mod wal;
 
 pub use embed::{Builder, CallError, Database, Node};

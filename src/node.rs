@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
+use crate::cluster_view::Cluster;
 use crate::commands::table;
 use crate::config::logging::LogControl;
 use crate::config::{Config, RewriteError};
@@ -15,6 +16,7 @@ use crate::engine::{Engine, EvictionPolicy, EvictionSettings, Moment};
 use crate::latency::LatencyMonitor;
 use crate::monitor::Monitors;
 use crate::pause::Pause;
+use crate::replication::Replication;
 use crate::session::Registry;
 use crate::slowlog::SlowLog;
 use crate::statistics::Statistics;
@@ -69,8 +71,10 @@ impl Shutdowns {
 
 /// See the module.
 pub struct Node {
+    /// The quorum path, once the node may have others beside it.
+    pub replication: OnceLock<Arc<Replication>>,
     /// State and log.
-    pub engine: Engine,
+    pub engine: Arc<Engine>,
     /// Settings in force; `CONFIG SET` replaces them.
     pub config: ArcSwap<Config>,
     /// Counters.
@@ -111,6 +115,8 @@ pub struct Node {
     config_rewrite: Mutex<()>,
     /// Memory that is not data, in bytes; kept up while `maxmemory` is set.
     overhead_bytes: AtomicU64,
+    /// The cluster it is part of, from when that is known.
+    pub cluster: OnceLock<Arc<dyn Cluster>>,
     log_control: OnceLock<LogControl>,
     phase: watch::Sender<Phase>,
     clock: Clock,
@@ -123,7 +129,8 @@ impl Node {
             .map(|_| char::from(b"0123456789abcdef"[rand::random_range(0..16)]))
             .collect();
         Arc::new(Node {
-            engine,
+            replication: OnceLock::new(),
+            engine: engine.into(),
             config: ArcSwap::from_pointee(config),
             statistics: Statistics::new(table::len()),
             clients: Registry::default(),
@@ -144,10 +151,16 @@ impl Node {
             config_change: Mutex::new(()),
             config_rewrite: Mutex::new(()),
             overhead_bytes: AtomicU64::new(0),
+            cluster: OnceLock::new(),
             log_control: OnceLock::new(),
             phase: watch::Sender::new(Phase::Running),
             clock,
         })
+    }
+
+    /// The clock it reads.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// Unix milliseconds.
@@ -218,6 +231,9 @@ impl Node {
             .set_durability(crate::running::log_durability(config.durability));
         if let Some(control) = self.log_control.get() {
             control.set_level(config.loglevel);
+        }
+        if let Some(replication) = self.replication.get() {
+            replication.configure(&config);
         }
         self.note_overhead(crate::memory::allocated_bytes());
         self.config.store(Arc::new(config));

@@ -7,6 +7,7 @@ use tokio::task::JoinSet;
 
 use crate::background;
 use crate::clock::Clock;
+use crate::cluster::{self, Cluster, ClusterError};
 use crate::config::{Config, Durability};
 use crate::engine::{Engine, EngineOptions, RecoveryError};
 use crate::node::{Node, Phase};
@@ -18,6 +19,7 @@ pub struct Running {
     node: Arc<Node>,
     server: Server,
     background: JoinSet<()>,
+    cluster: Option<Arc<Cluster>>,
 }
 
 /// A node that could not start.
@@ -26,6 +28,9 @@ pub enum NodeError {
     /// Its data directory.
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
+    /// Its place among other nodes.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     /// Its server.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -49,7 +54,13 @@ impl Running {
                 "cut the end of the log: a record there was never completely written"
             );
         }
-        let node = Node::new(engine, config, Clock::System);
+        let clock = match config.debug_clock_offset_ms {
+            0 => Clock::System,
+            offset => Clock::Offset(offset),
+        };
+        let node = Node::new(engine, config, clock);
+        // Before the first client: its requests must take the way through the cluster, if there is one.
+        let cluster = cluster::start(&node)?;
         let server = Server::start(&node)?;
         let mut background = JoinSet::new();
         background.spawn(background::expire(node.clone()));
@@ -62,6 +73,7 @@ impl Running {
             node,
             server,
             background,
+            cluster,
         })
     }
 
@@ -82,6 +94,9 @@ impl Running {
         tracing::info!("stopping");
         self.background.shutdown().await;
         self.server.stop().await;
+        if let Some(cluster) = self.cluster.take() {
+            cluster.stop().await;
+        }
         if matches!(asked, Ok(Phase::Stopping { checkpoint: true }))
             && let Err(error) = background::make_checkpoint_in_turn(&self.node).await
         {

@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use coterie_protocol::{DatabaseId, RespVersion};
+use coterie_protocol::{DatabaseId, PartitionId, RespVersion};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::config::Config;
 use crate::monitor::Monitor;
+use crate::outstanding::Outstanding;
+use crate::topology::Quorum;
 use crate::wal::LogOffset;
 
 /// Whether replies are sent (`CLIENT REPLY`).
@@ -49,13 +51,76 @@ pub struct Session {
     pub monitoring: Option<Monitor>,
     /// To be closed after the replies so far are sent.
     pub close_after_reply: bool,
-    /// Where the log must be durable before the replies so far may leave.
-    pub barrier: Option<LogOffset>,
+    /// What the replies so far wait for.
+    pub outstanding: Outstanding,
+    /// Whether its requests come from another node, which expects them to be executed here.
+    pub forwarded: bool,
+    /// Whether what this node knows of the next request's keys has just been compared with other replicas.
+    pub refreshed: bool,
+    /// What a walk over all keys is limited to, where another node walks over the rest.
+    pub partitions: Option<Arc<[PartitionId]>>,
+    /// The end of the last record that one of its writes made (`WAIT`).
+    pub last_write: Option<LogOffset>,
+    /// How many replicas its requests wait for, where that is not the database's policy.
+    pub consistency: Consistency,
     /// Scratch space for a transaction's effects.
     pub payload: Vec<u8>,
 }
 
+/// What a connection chose for itself (`COTERIE.CONSISTENCY`, `READONLY`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Consistency {
+    /// Replicas that agree before a read is answered, where that is not the policy's.
+    pub read: Option<Quorum>,
+    /// Replicas that hold a write before it is acknowledged, where that is not the policy's.
+    pub write: Option<Quorum>,
+    /// Reads are answered from this node's own data if it has any, however old (`READONLY`).
+    pub local_reads: bool,
+}
+
+/// What the requests of a connection are executed with, wherever a part of one is.
+#[derive(Clone)]
+pub struct Origin {
+    /// The client.
+    pub client: Arc<Client>,
+    /// The selected database.
+    pub database: DatabaseId,
+    /// The protocol version replies are written in.
+    pub resp: RespVersion,
+    /// Reading does not count as use.
+    pub no_touch: bool,
+    /// See [`Consistency`].
+    pub consistency: Consistency,
+    /// Whether it is another node's.
+    pub forwarded: bool,
+}
+
+impl Origin {
+    /// A session of its own for a part of a request.
+    pub fn session(&self) -> Session {
+        let mut session = Session::new(self.client.clone(), true);
+        session.database = self.database;
+        session.resp = self.resp;
+        session.no_touch = self.no_touch;
+        session.consistency = self.consistency;
+        session.forwarded = self.forwarded;
+        session
+    }
+}
+
 impl Session {
+    /// What its requests are executed with.
+    pub fn origin(&self) -> Origin {
+        Origin {
+            client: self.client.clone(),
+            database: self.database,
+            resp: self.resp,
+            no_touch: self.no_touch,
+            consistency: self.consistency,
+            forwarded: self.forwarded,
+        }
+    }
+
     /// The state of a fresh connection.
     pub fn new(client: Arc<Client>, authenticated: bool) -> Self {
         Session {
@@ -69,7 +134,12 @@ impl Session {
             monitor: false,
             monitoring: None,
             close_after_reply: false,
-            barrier: None,
+            outstanding: Outstanding::default(),
+            forwarded: false,
+            refreshed: false,
+            partitions: None,
+            last_write: None,
+            consistency: Consistency::default(),
             payload: Vec::new(),
         }
     }
@@ -83,6 +153,7 @@ impl Session {
         self.monitor = false;
         self.monitoring = None;
         self.no_touch = false;
+        self.consistency = Consistency::default();
         if self.reply_mode == ReplyMode::Off {
             self.reply_mode = ReplyMode::On;
         }

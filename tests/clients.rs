@@ -9,10 +9,11 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
 
 use redis::{AsyncCommands, Commands};
 
-use common::{Server, encode_command};
+use common::{Options, Program, Server, encode_command};
 
 fn scripts() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
@@ -78,70 +79,148 @@ fn run_application(server: &mut Server, command: &mut Command) {
     assert!(status.success() && done, "{command:?}: {status}\n{errors}");
 }
 
+/// A Python with redis-py.
+fn python() -> PathBuf {
+    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
+    let install = || {
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python");
+        let requirements = scripts().join("requirements.txt");
+        let pins = fs::read_to_string(&requirements).expect("requirements.txt");
+        let python = directory.join("environment/bin/python");
+        install_once(&directory, &pins, || {
+            let environment = directory.join("environment");
+            run(
+                Command::new("python3")
+                    .args(["-m", "venv"])
+                    .arg(&environment),
+                "python3 with venv is needed",
+            );
+            let install = [
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                "-r",
+            ];
+            run(
+                Command::new(&python).args(install).arg(&requirements),
+                "redis-py must be installable by pip",
+            );
+        });
+        python
+    };
+    PYTHON.get_or_init(install).clone()
+}
+
+/// A directory with ioredis and the scripts.
+fn node_packages() -> PathBuf {
+    static PACKAGES: OnceLock<PathBuf> = OnceLock::new();
+    let install = || {
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("node");
+        let lock = scripts().join("package-lock.json");
+        let pins = fs::read_to_string(lock).expect("package-lock.json");
+        install_once(&directory, &pins, || {
+            for file in ["package.json", "package-lock.json"] {
+                fs::copy(scripts().join(file), directory.join(file)).expect("a copy below target/");
+            }
+            let install = ["ci", "--no-audit", "--no-fund", "--loglevel=error"];
+            run(
+                Command::new("npm").args(install).current_dir(&directory),
+                "npm is needed, and ioredis must be installable",
+            );
+        });
+        // Node looks for packages beside the script.
+        for script in ["application.mjs", "cluster.mjs"] {
+            fs::copy(scripts().join(script), directory.join(script)).expect("a copy below target/");
+        }
+        directory
+    };
+    PACKAGES.get_or_init(install).clone()
+}
+
 #[test]
 fn redis_py() {
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python");
-    let requirements = scripts().join("requirements.txt");
-    let pins = fs::read_to_string(&requirements).expect("requirements.txt");
-    let python = directory.join("environment/bin/python");
-    install_once(&directory, &pins, || {
-        let environment = directory.join("environment");
-        run(
-            Command::new("python3")
-                .args(["-m", "venv"])
-                .arg(&environment),
-            "python3 with venv is needed",
-        );
-        let install = [
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "-r",
-        ];
-        run(
-            Command::new(&python).args(install).arg(&requirements),
-            "redis-py must be installable by pip",
-        );
-    });
     for protocol in ["2", "3"] {
         let mut server = Server::subject();
-        let script = scripts().join("application.py");
-        let mut command = Command::new(&python);
-        command.arg(&script).args([&server.url(5), protocol]);
+        let mut command = Command::new(python());
+        command.arg(scripts().join("application.py"));
+        command.args([&server.url(5), protocol]);
         run_application(&mut server, &mut command);
     }
 }
 
 #[test]
 fn ioredis() {
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("node");
-    let pins = fs::read_to_string(scripts().join("package-lock.json")).expect("package-lock.json");
-    install_once(&directory, &pins, || {
-        for file in ["package.json", "package-lock.json"] {
-            fs::copy(scripts().join(file), directory.join(file)).expect("a copy below target/");
-        }
-        let install = ["ci", "--no-audit", "--no-fund", "--loglevel=error"];
-        run(
-            Command::new("npm").args(install).current_dir(&directory),
-            "npm is needed, and ioredis must be installable",
-        );
-    });
-    // Node looks for packages beside the script.
-    fs::copy(
-        scripts().join("application.mjs"),
-        directory.join("application.mjs"),
-    )
-    .expect("a copy below target/");
     for protocol in ["2", "3"] {
         let mut server = Server::subject();
         let mut command = Command::new("node");
-        command
-            .arg(directory.join("application.mjs"))
-            .args([&server.url(6), protocol]);
+        command.arg(node_packages().join("application.mjs"));
+        command.args([&server.url(6), protocol]);
         run_application(&mut server, &mut command);
     }
+}
+
+/// A server that calls itself a cluster.
+fn cluster_of_one() -> Server {
+    let options = Options::new(Program::Subject);
+    Server::start(options.coterie_flag("cluster-enabled", "yes"))
+}
+
+#[test]
+fn redis_py_cluster() {
+    for protocol in ["2", "3"] {
+        let mut server = cluster_of_one();
+        let mut command = Command::new(python());
+        command.arg(scripts().join("cluster.py"));
+        command.args([&server.port().to_string(), protocol]);
+        run_application(&mut server, &mut command);
+    }
+}
+
+#[test]
+fn ioredis_cluster() {
+    for protocol in ["2", "3"] {
+        let mut server = cluster_of_one();
+        let mut command = Command::new("node");
+        command.arg(node_packages().join("cluster.mjs"));
+        command.args([&server.port().to_string(), protocol]);
+        run_application(&mut server, &mut command);
+    }
+}
+
+#[test]
+fn redis_crate_cluster() {
+    let server = cluster_of_one();
+    let client = redis::cluster::ClusterClient::new([server.url(0)]).expect("a URL");
+    let mut c = client.get_connection().expect("a connection");
+    for n in 0..200 {
+        let () = c.set(format!("key:{n}"), n).expect("SET");
+    }
+    for n in 0..200 {
+        assert_eq!(c.get(format!("key:{n}")), Ok(n));
+    }
+    assert_eq!(c.mget(&["{t}a", "{t}b"]), Ok([None::<i64>, None]));
+    assert_eq!(c.incr("{t}a", 2), Ok(2));
+    let builder = redis::cluster::ClusterClientBuilder::new([server.url(0)]);
+    let reader = builder
+        .read_routing_strategy(redis::cluster_read_routing::RandomReplicaStrategy)
+        .build()
+        .expect("a client");
+    let mut reader = reader.get_connection().expect("a connection");
+    assert_eq!(reader.get("key:9"), Ok(9));
+}
+
+#[test]
+fn redis_cli_in_cluster_mode() {
+    let server = cluster_of_one();
+    let cli = |arguments: &[&str]| redis_cli(&server, arguments, b"");
+    assert_eq!(cli(&["-c", "SET", "a", "1"]), "OK\n");
+    assert_eq!(cli(&["-c", "GET", "a"]), "1\n");
+    let address = format!("127.0.0.1:{}", server.port());
+    let check = cli(&["--cluster", "check", &address]);
+    assert!(check.contains("[OK] All 16384 slots covered."), "{check}");
+    assert!(check.contains("1 keys in 1 masters"), "{check}");
 }
 
 #[test]

@@ -53,6 +53,8 @@ fn shell_commands_name_what_is_there() {
         "the test command is what CI runs"
     );
     assert!(lines.contains(&"cargo test --workspace"));
+    let local = "cargo build --release && cargo run --release -p coterie-ctl -- local --nodes 3";
+    assert!(lines.contains(&local), "one command starts a cluster");
     let help = Command::new(env!("CARGO_BIN_EXE_coterie"))
         .arg("--help")
         .output()

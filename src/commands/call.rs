@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use coterie_protocol::{DatabaseId, ReplyWriter, Request};
 
+use super::error::{CommandError, CommandResult};
+use crate::effect::Effect;
 use crate::engine::Transaction;
 use crate::node::Node;
 use crate::session::Session;
@@ -25,6 +27,29 @@ pub struct Call<'c, 'x> {
     pub database: DatabaseId,
     /// The server's settings and counters; its engine is locked, so not to be begun on.
     pub node: &'c Node,
+}
+
+impl Call<'_, '_> {
+    /// Makes sure that the log has room for these effects and this many bytes more, before the first change: for a
+    /// command whose effects are larger than its arguments.
+    pub fn reserve(&mut self, effects: &[Effect<'_>], more: usize) -> CommandResult {
+        let bytes = effects.iter().map(bytes_max).sum::<usize>() + more;
+        self.transaction
+            .reserve(bytes)
+            .map_err(|error| CommandError::NoRoom(error, bytes))
+    }
+}
+
+/// Upper bound of the encoded length of an effect.
+fn bytes_max(effect: &Effect<'_>) -> usize {
+    let value = match *effect {
+        Effect::Put { value, .. } => value.len(),
+        Effect::PutPadded { bytes, .. } | Effect::Splice { bytes, .. } => bytes.len(),
+        Effect::HashSet { field, value, .. } => field.len() + value.len(),
+        Effect::HashDelete { field, .. } => field.len(),
+        _ => 0,
+    };
+    Effect::encoded_bytes_max(effect.key().map_or(0, <[u8]>::len), value)
 }
 
 /// A call of a command that needs no lock.

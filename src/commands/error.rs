@@ -19,6 +19,9 @@ pub enum CommandError {
     /// An argument or value that should be a number.
     #[error("ERR value is not a valid float")]
     NotFloat,
+    /// A command that works on values of another type than the key's.
+    #[error("WRONGTYPE Operation against a key holding the wrong kind of value")]
+    WrongType,
     /// A non-negative count was asked for.
     #[error("ERR value is out of range, must be positive")]
     NotPositive,
@@ -69,7 +72,7 @@ impl CommandError {
     }
 
     /// An error with this whole line, its code included.
-    pub fn line(line: &'static str) -> Self {
+    pub const fn line(line: &'static str) -> Self {
         CommandError::Line(Cow::Borrowed(line))
     }
 }

@@ -1,20 +1,27 @@
 //! From a request to its reply: the checks every command goes through, its locks, its handler, its record.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use coterie_protocol::{ReplyWriter, Request, RespVersion};
+use coterie_protocol::{
+    DatabaseId, Epoch, OwnedRequest, PartitionId, ReplyWriter, Request, RespVersion,
+};
 
 use super::call::{Call, Control, Deferred};
 use super::error::{CommandError, CommandResult};
 use super::record::{Pending, finish};
+use super::routing::{Levels, Router, Way, is_plain};
+use super::spanning;
 use super::spec::{CommandSpec, Flags, Handler, Locks};
 use super::table::{self, Command};
 use crate::config::{Config, Durability};
 use crate::effect::Effect;
 use crate::engine::{Moment, Scope};
 use crate::node::Node;
+use crate::outstanding::{Forward, Read, Step};
+use crate::replication::{EpochGuard, Quorum, ReadKey, Routes};
 use crate::session::Session;
 use crate::statistics::Tally;
 use crate::wal::NoRoom;
@@ -29,17 +36,24 @@ pub struct Batch {
     pub ticks: u64,
     /// What they did.
     pub tally: Tally,
+    /// Where they are routed, if the node is one of several.
+    pub routes: Option<(Arc<Routes>, Arc<EpochGuard>)>,
+    /// What the last command has read, for comparing.
+    seen: Vec<ReadKey>,
 }
 
 impl Batch {
     /// A batch that begins now.
     pub fn begin(node: &Node) -> Self {
         let config = node.config.load_full();
+        let replication = node.replication.get();
         Batch {
             moment: node.moment(&config),
             config,
             ticks: node.ticks.raw(),
             tally: Tally::default(),
+            routes: replication.filter(|r| r.is_clustered()).map(|r| r.enter()),
+            seen: Vec::new(),
         }
     }
 
@@ -60,6 +74,11 @@ pub enum Outcome {
     Paused(u64),
     /// The reply comes from this future, in the order of requests.
     Deferred(Pending),
+    /// Nothing was done: the replies before it have to be completed first. Execute it again then.
+    Conclude,
+    /// Nothing was done: what this node knows of these keys has to be compared with other replicas first. Execute it
+    /// again then.
+    Refresh(Vec<ReadKey>),
 }
 
 /// Brings near the data a request will touch, while others before it are executed.
@@ -101,16 +120,22 @@ pub fn execute(
         }
         return reject(node, session, Some(command), &error, out);
     }
+    let here = match route(node, session, spec, request, batch) {
+        Ok(Routed::Here(here)) => here,
+        Ok(Routed::Elsewhere(way)) => {
+            return execute_elsewhere(node, session, command, request, out, batch, way);
+        }
+        Ok(Routed::Later(outcome)) => return outcome,
+        Err(error) => return reject(node, session, Some(command), &error, out),
+    };
     let began = batch.ticks;
-    let result = run(node, session, spec, request, out, batch);
-    let outcome = match result {
-        Ok(None) => Outcome::Replied,
+    let result = run(node, session, spec, request, out, batch, here.as_ref());
+    session.refreshed = false;
+    match result {
+        Ok(None) => {}
         Ok(Some(reply)) => {
-            let withheld = session.end_command();
             out.truncate(start);
-            batch.ticks = node.ticks.raw();
-            let pending = Pending::new(node, reply, command, request, session, began, withheld);
-            return Outcome::Deferred(pending);
+            return defer(node, session, command, request, batch, reply);
         }
         Err(CommandError::NoRoom(NoRoom::Preparing, bytes)) => {
             out.truncate(start);
@@ -123,17 +148,169 @@ pub fn execute(
                 .failed
                 .fetch_add(1, Relaxed);
             write_error(node, session.resp, &error, out);
-            Outcome::Replied
         }
-    };
+    }
+    debug_assert!(batch.ticks == began || spec.flags.contains(Flags::ADMIN));
+    if let Some((partition, _)) = here {
+        note_outstanding(session, batch, partition, request, start..out.len());
+    }
     if spec.flags.contains(Flags::ADMIN) {
         batch.refresh(node);
     }
     finish(node, session, command, request, batch);
     if session.end_command() {
         out.truncate(start);
+        session.outstanding.withhold_from(start);
     }
-    outcome
+    Outcome::Replied
+}
+
+/// Where a request goes.
+enum Routed {
+    /// It is executed here, in a cluster with regard to these replicas.
+    Here(Option<(PartitionId, Levels)>),
+    /// It is executed elsewhere, or in parts.
+    Elsewhere(Way),
+    /// Not now.
+    Later(Outcome),
+}
+
+fn route(
+    node: &Node,
+    session: &mut Session,
+    spec: &CommandSpec,
+    request: Request<'_>,
+    batch: &Batch,
+) -> Result<Routed, CommandError> {
+    let (Some((routes, guard)), Some(replication), Handler::Data(_)) =
+        (&batch.routes, node.replication.get(), spec.handler)
+    else {
+        return Ok(Routed::Here(None));
+    };
+    let router = Router {
+        node,
+        replication,
+        routes,
+        session,
+    };
+    let way = router.route(spec, request)?;
+    let (partition, step) = match &way {
+        Way::Here(partition, levels) if levels.refresh => {
+            let quorum = router.refresh_quorum(*partition, session.database);
+            let keys = spec.keys.of(request);
+            let keys = keys_known(node, *partition, session.database, keys, quorum);
+            return Ok(Routed::Later(Outcome::Refresh(keys)));
+        }
+        Way::Here(partition, levels) if levels.write.is_empty() => (*partition, Step::Read),
+        Way::Here(partition, _) => (*partition, Step::Write),
+        Way::Forward(partition, peer) => (*partition, Step::Forward(peer.index)),
+        Way::Parts => return Ok(Routed::Elsewhere(way)),
+    };
+    if session.outstanding.conflicts(partition, step) {
+        return Ok(Routed::Later(Outcome::Conclude));
+    }
+    session.outstanding.hold(guard);
+    Ok(match way {
+        Way::Here(partition, levels) => Routed::Here(Some((partition, levels))),
+        way => Routed::Elsewhere(way),
+    })
+}
+
+/// What this node knows of keys.
+fn keys_known<'k>(
+    node: &Node,
+    id: PartitionId,
+    database: DatabaseId,
+    keys: impl Iterator<Item = &'k [u8]>,
+    quorum: Quorum,
+) -> Vec<ReadKey> {
+    let partition = node.engine.store().lock(id);
+    keys.map(|key| ReadKey {
+        partition: id,
+        database,
+        key: key.to_vec(),
+        digest: partition.digest(database, key),
+        quorum,
+    })
+    .collect()
+}
+
+/// Has a request executed by another node, or in parts.
+fn execute_elsewhere(
+    node: &Arc<Node>,
+    session: &mut Session,
+    command: &'static Command,
+    request: Request<'_>,
+    out: &mut Vec<u8>,
+    batch: &mut Batch,
+    way: Way,
+) -> Outcome {
+    match way {
+        Way::Forward(partition, peer) => {
+            let spec = command.spec;
+            let repeatable = !spec.flags.intersects(Flags::WRITE) || is_plain(spec.name, request);
+            let epoch = batch
+                .routes
+                .as_ref()
+                .map_or(Epoch::default(), |(routes, _)| routes.epoch);
+            let answer = spanning::forward(&peer, session, epoch, &[], request);
+            let at = out.len();
+            session.outstanding.forwards.push(Forward {
+                at,
+                withheld: false,
+                partition,
+                peer,
+                request: OwnedRequest::from(request),
+                repeatable,
+                answer,
+            });
+            finish(node, session, command, request, batch);
+            if session.end_command() {
+                session.outstanding.withhold_from(at);
+            }
+            Outcome::Replied
+        }
+        Way::Parts | Way::Here(..) => match spanning::parts(node, session, command.spec, request) {
+            Ok(reply) => defer(node, session, command, request, batch, reply),
+            Err(error) => reject(node, session, Some(command), &error, out),
+        },
+    }
+}
+
+fn defer(
+    node: &Node,
+    session: &mut Session,
+    command: &'static Command,
+    request: Request<'_>,
+    batch: &mut Batch,
+    reply: Deferred,
+) -> Outcome {
+    let withheld = session.end_command();
+    let began = batch.ticks;
+    batch.ticks = node.ticks.raw();
+    Outcome::Deferred(Pending::new(
+        node, reply, command, request, session, began, withheld,
+    ))
+}
+
+/// Notes what the reply that was just written waits for.
+fn note_outstanding(
+    session: &mut Session,
+    batch: &mut Batch,
+    partition: PartitionId,
+    request: Request<'_>,
+    reply: Range<usize>,
+) {
+    if !batch.seen.is_empty() {
+        session.outstanding.reads.push(Read {
+            reply,
+            partition,
+            request: OwnedRequest::from(request),
+            keys: std::mem::take(&mut batch.seen),
+        });
+    } else if !session.outstanding.barrier.conditions().is_empty() {
+        session.outstanding.writes.push(reply);
+    }
 }
 
 /// Answers a request that is no command, or has the wrong number of arguments for it.
@@ -224,17 +401,24 @@ fn record_bytes(request: Request<'_>) -> usize {
 fn run(
     node: &Arc<Node>,
     session: &mut Session,
-    spec: &CommandSpec,
+    spec: &'static CommandSpec,
     request: Request<'_>,
     out: &mut Vec<u8>,
     batch: &mut Batch,
+    here: Option<&(PartitionId, Levels)>,
 ) -> Result<Option<Deferred>, CommandError> {
     let unsent_bytes = out.len();
     let mut reply = ReplyWriter::new(out, session.resp);
     let now_ms = batch.moment.now_ms;
     match spec.handler {
         Handler::Data(handler) => {
-            run_data(node, session, spec, request, &mut reply, batch, handler)?;
+            let data = Data {
+                spec,
+                request,
+                handler,
+                here,
+            };
+            run_data(node, session, &data, &mut reply, batch)?;
             Ok(None)
         }
         Handler::Control(handler) => {
@@ -268,15 +452,22 @@ fn run(
     }
 }
 
+/// A data command that is executed here.
+struct Data<'r> {
+    spec: &'static CommandSpec,
+    request: Request<'r>,
+    handler: fn(&mut Call<'_, '_>) -> CommandResult,
+    here: Option<&'r (PartitionId, Levels)>,
+}
+
 fn run_data<'x>(
     node: &'x Node,
     session: &'x mut Session,
-    spec: &CommandSpec,
-    request: Request<'_>,
+    data: &Data<'_>,
     reply: &mut ReplyWriter<'x>,
     batch: &mut Batch,
-    handler: fn(&mut Call<'_, '_>) -> CommandResult,
 ) -> CommandResult {
+    let Data { spec, request, .. } = *data;
     let mut keys = spec.keys.of(request);
     let scope = match spec.locks {
         Locks::All => Scope::All,
@@ -287,17 +478,40 @@ fn run_data<'x>(
     let mut moment = batch.moment;
     moment.touch = !session.no_touch;
     let mut transaction = node.engine.begin(scope, moment, &mut session.payload);
-    let handled = handler(&mut Call {
+    let handled = (data.handler)(&mut Call {
         request,
         transaction: &mut transaction,
         reply,
         database,
         node,
     });
-    // What was read may be another connection's write that is not on the disk yet. An answer that tells of it, an
-    // error too, would be wrong after a power loss, so it waits for the same sync.
-    if batch.config.durability == Durability::Always && !transaction.has_changes() {
-        session.barrier = session.barrier.max(Some(node.engine.log().appended()));
+    let barrier = &mut session.outstanding.barrier;
+    match data.here {
+        Some((partition, levels)) => {
+            if let Some(quorum) = levels.read {
+                batch.seen.clear();
+                let seen = spec.keys.of(request).map(|key| ReadKey {
+                    partition: *partition,
+                    database,
+                    key: key.to_vec(),
+                    digest: transaction.digest(database, key),
+                    quorum,
+                });
+                batch.seen.extend(seen);
+            }
+            // An answer that nothing was to be done tells of what other writes did: they have to be safe first.
+            if !transaction.has_changes() {
+                for quorum in &levels.write {
+                    barrier.add(*quorum, node.engine.log().appended());
+                }
+            }
+        }
+        // What was read may be another connection's write that is not on the disk yet. An answer that tells of it, an
+        // error too, would be wrong after a power loss, so it waits for the same sync.
+        None if batch.config.durability == Durability::Always && !transaction.has_changes() => {
+            barrier.add_local(node.engine.log().appended());
+        }
+        None => {}
     }
     handled?;
     if spec.flags.contains(Flags::READONLY) || transaction.counts_lookups() {
@@ -308,7 +522,15 @@ fn run_data<'x>(
     // A record of its own stands behind everything the command has seen.
     if let Some(offset) = transaction.commit() {
         batch.tally.changes += 1;
-        session.barrier = session.barrier.max(Some(offset));
+        session.last_write = Some(offset);
+        match data.here {
+            Some((_, levels)) => {
+                for quorum in &levels.write {
+                    barrier.add(*quorum, offset);
+                }
+            }
+            None => barrier.add_local(offset),
+        }
     }
     Ok(())
 }
@@ -384,10 +606,11 @@ mod tests {
         let (mut writer, mut reader) = (session(1), session(2));
         assert_eq!(run(&node, &mut writer, &["SET", "k", "v"]), b"+OK\r\n");
         assert_eq!(run(&node, &mut reader, &["GET", "k"]), b"$1\r\nv\r\n");
-        assert!(writer.barrier.is_some() && reader.barrier >= writer.barrier);
+        let waits_for = |session: &Session| session.outstanding.barrier.local();
+        assert!(waits_for(&writer).is_some() && waits_for(&reader) >= waits_for(&writer));
         let mut loser = session(3);
         assert_eq!(run(&node, &mut loser, &["SETNX", "k", "w"]), b":0\r\n");
-        assert!(loser.barrier >= writer.barrier);
+        assert!(waits_for(&loser) >= waits_for(&writer));
         node.engine.close().unwrap();
     }
 }

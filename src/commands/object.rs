@@ -3,9 +3,11 @@
 use super::spec::{
     Argument, Categories, CommandSpec, Docs, Flags, Handler, KeyFlags, KeySpec, Keys,
 };
+use super::value::encoding_name;
 use super::{Call, CommandError, CommandResult, Control};
 use crate::config::MaxmemoryPolicy;
 use crate::effect::StringEncoding;
+use crate::store::Kind;
 
 /// Integers below this are one shared object each in Redis…
 const SHARED_INTEGERS: u64 = 10_000;
@@ -124,8 +126,9 @@ fn help(control: &mut Control<'_, '_>) -> CommandResult {
 }
 
 fn encoding(call: &mut Call<'_, '_>) -> CommandResult {
+    let config = call.node.config.load();
     match call.transaction.peek(call.database, call.request.arg(2)) {
-        Some(entry) => call.reply.bulk(entry.encoding().name().as_bytes()),
+        Some(entry) => call.reply.bulk(encoding_name(entry, &config).as_bytes()),
         None => call.reply.null(),
     }
     Ok(())
@@ -147,6 +150,7 @@ fn refcount(call: &mut Call<'_, '_>) -> CommandResult {
         return Ok(());
     };
     let is_shared = shares_integers
+        && entry.kind() == Kind::String
         && entry.encoding() == StringEncoding::Int
         && coterie_protocol::text::parse_u64(entry.value()).is_some_and(|n| n < SHARED_INTEGERS);
     call.reply

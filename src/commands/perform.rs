@@ -1,16 +1,25 @@
 //! Executes one request to its end, waiting where it has to.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use coterie_protocol::OwnedRequest;
+use coterie_protocol::{OwnedRequest, ReplyWriter};
+use tokio::time::Instant;
 
+use super::conclude::conclude;
 use super::execute::{Batch, Outcome, execute};
 use crate::node::Node;
+use crate::replication::ReadKey;
 use crate::session::Session;
 
 /// Waits for what a request needs before it can be executed or answered. True when it is answered then, in
 /// `out`; else it is to be executed again.
-pub async fn settle(node: &Node, outcome: Outcome, out: &mut Vec<u8>) -> bool {
+pub async fn settle(
+    node: &Node,
+    session: &mut Session,
+    outcome: Outcome,
+    out: &mut Vec<u8>,
+) -> bool {
     match outcome {
         Outcome::Replied => true,
         Outcome::NoRoom(bytes) => {
@@ -25,7 +34,30 @@ pub async fn settle(node: &Node, outcome: Outcome, out: &mut Vec<u8>) -> bool {
             out.extend_from_slice(&deferred.wait(node).await);
             true
         }
+        Outcome::Conclude => false,
+        Outcome::Refresh(keys) => {
+            session.refreshed = refresh(node, &keys).await;
+            if !session.refreshed {
+                ReplyWriter::new(out, session.resp).error(NOT_CAUGHT_UP);
+            }
+            !session.refreshed
+        }
     }
+}
+
+/// Said when a node that has just come back finds nobody to ask what it missed. Nothing was done.
+const NOT_CAUGHT_UP: &[u8] = b"NOREPLICAS Not enough good replicas to write.";
+
+/// Brings what this node knows of keys up to date with a quorum.
+async fn refresh(node: &Node, keys: &[ReadKey]) -> bool {
+    let Some(replication) = node.replication.get() else {
+        return true;
+    };
+    let timeout = Duration::from_millis(node.config.load().write_timeout_ms.into());
+    replication
+        .verify(keys, Instant::now() + timeout)
+        .await
+        .is_ok()
 }
 
 /// Executes a request for a caller without a connection. Returns the encoded reply once it may be told.
@@ -35,12 +67,13 @@ pub async fn perform(node: &Arc<Node>, session: &mut Session, request: &OwnedReq
         let mut batch = Batch::begin(node);
         let outcome = execute(node, session, request.request(), &mut out, &mut batch);
         batch.tally.flush(&node.statistics);
-        if settle(node, outcome, &mut out).await {
+        if settle(node, session, outcome, &mut out).await {
             break;
         }
     }
-    if let Some(barrier) = session.barrier.take() {
-        node.engine.log().wait_until_acknowledged(barrier).await;
+    let outstanding = std::mem::take(&mut session.outstanding);
+    if !outstanding.is_empty() {
+        conclude(outstanding, node, &session.origin(), &mut out).await;
     }
     out
 }

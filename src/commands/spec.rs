@@ -94,6 +94,8 @@ bitflags! {
         const DANGEROUS = 1 << 4;
         /// `@admin`, where the flag `ADMIN` does not imply it
         const ADMIN = 1 << 5;
+        /// `@hash`
+        const HASH = 1 << 6;
     }
 }
 

@@ -10,19 +10,22 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::error::CommandError;
 use super::spec::CommandSpec;
 use super::{
-    bitmaps, client, command, config, connection, debug, expiry, info, keys, latency, memory,
-    object, scan, server, slowlog, strings,
+    bitmaps, client, cluster, command, config, connection, coterie, debug, expiry, hashes, info,
+    keys, latency, memory, object, scan, server, slowlog, strings, wait,
 };
 
 /// The families.
 static FAMILIES: &[&[CommandSpec]] = &[
     bitmaps::COMMANDS,
     client::COMMANDS,
+    cluster::COMMANDS,
     command::COMMANDS,
     config::COMMANDS,
     connection::COMMANDS,
+    coterie::COMMANDS,
     debug::COMMANDS,
     expiry::COMMANDS,
+    hashes::COMMANDS,
     info::COMMANDS,
     keys::COMMANDS,
     latency::COMMANDS,
@@ -32,6 +35,7 @@ static FAMILIES: &[&[CommandSpec]] = &[
     server::COMMANDS,
     slowlog::COMMANDS,
     strings::COMMANDS,
+    wait::COMMANDS,
 ];
 
 /// No command has a longer name; a longer word need not be looked up.

@@ -28,6 +28,14 @@ impl ValueError {
         Self::fixed("argument must be between 0 and 777 inclusive");
     pub(super) const NOT_BOOL: Self = Self::fixed("argument must be 'yes' or 'no'");
     pub(super) const NOT_TEXT: Self = Self::fixed("argument must be valid UTF-8 text");
+    pub(super) const NOT_AN_IP: Self = Self::fixed("argument must be an IP address");
+    pub(super) const NOT_A_HOSTNAME: Self = Self::fixed(
+        "Hostnames may only contain alphanumeric characters, hyphens or dots, and are shorter than 256",
+    );
+    pub(super) const NOT_ENDPOINTS: Self =
+        Self::fixed("argument must be a list of HOST:PORT, as in 192.0.2.1:6379");
+    pub(super) const NOT_A_QUORUM: Self =
+        Self::fixed("argument must be 'majority', 'all' or a number from 1 to 255");
     pub(super) const PERCENTILES: Self =
         Self::fixed("Invalid latency-tracking-info-percentiles parameters");
     pub(super) const PERCENTILE_RANGE: Self =

@@ -82,10 +82,11 @@ pub(super) fn text() -> String {
     text
 }
 
-/// Calls `visit` with each group and its parameters, in the order of the table; what can't be changed is left out.
+/// Calls `visit` with each group and its parameters, in the order of the table; what can't be changed or is there for
+/// tests is left out.
 fn for_each_group(mut visit: impl FnMut(&str, &[&'static Parameter])) {
     let parameters: Vec<&Parameter> = parameter::all()
-        .filter(|parameter| !matches!(parameter.kind, Kind::Fixed { .. }))
+        .filter(|parameter| parameter.is_documented())
         .collect();
     for group in parameters.chunk_by(|left, right| left.group == right.group) {
         visit(group[0].group, group);

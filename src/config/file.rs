@@ -123,7 +123,7 @@ fn place(path: &Path, text: &str, offset: usize) -> Place {
 fn value_text(kind: &Kind, value: &DeValue) -> Result<String, ValueError> {
     let several = matches!(
         kind,
-        Kind::List | Kind::Percentiles | Kind::OutputBufferLimits
+        Kind::List | Kind::Endpoints | Kind::Percentiles | Kind::OutputBufferLimits
     );
     match value {
         DeValue::Array(array) if several => array_text(kind, array),
@@ -143,7 +143,7 @@ fn array_text(kind: &Kind, array: &DeArray) -> Result<String, ValueError> {
 fn scalar_text(kind: &Kind, value: &DeValue) -> Result<String, ValueError> {
     match (value, kind) {
         (DeValue::String(text), _) => Ok(text.to_string()),
-        (_, Kind::Text | Kind::List) => Err(ValueError::NOT_A_STRING),
+        (_, kind) if kind.is_text() => Err(ValueError::NOT_A_STRING),
         (DeValue::Integer(number), Kind::Octal) => match (number.radix(), number.as_str()) {
             (8, digits) => Ok(digits.to_owned()),
             (_, "0") => Ok("0".to_owned()),
@@ -172,7 +172,7 @@ pub(super) fn toml_value(kind: &Kind, text: &str) -> String {
             None => quoted(text),
         },
         Kind::Bool => (text == "yes").to_string(),
-        Kind::List => {
+        Kind::List | Kind::Endpoints => {
             let words: Vec<String> = text.split_ascii_whitespace().map(quoted).collect();
             format!("[{}]", words.join(", "))
         }

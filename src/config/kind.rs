@@ -23,6 +23,16 @@ pub(super) enum Kind {
     Keyword(&'static [&'static str]),
     /// Any UTF-8 text.
     Text,
+    /// Any UTF-8 text, which is never shown: `CONFIG GET` and `CONFIG REWRITE` see it empty.
+    Hidden,
+    /// An IP address, or nothing.
+    Ip,
+    /// Letters, digits, hyphens and dots, or nothing.
+    Hostname,
+    /// `HOST:PORT` words separated by spaces.
+    Endpoints,
+    /// `majority`, `all` or a number from 1.
+    Quorum,
     /// Words separated by spaces.
     List,
     /// Numbers from 0 to 100 separated by spaces.
@@ -106,7 +116,11 @@ impl Kind {
             Kind::Octal => "an octal file mode from 0 to 777".to_owned(),
             Kind::Bool => "yes or no".to_owned(),
             Kind::Keyword(words) => format!("one of {}", words.join(", ")),
-            Kind::Text => "text".to_owned(),
+            Kind::Text | Kind::Hidden => "text".to_owned(),
+            Kind::Ip => "an IP address, or nothing".to_owned(),
+            Kind::Hostname => "a host name, or nothing".to_owned(),
+            Kind::Endpoints => "a list of HOST:PORT".to_owned(),
+            Kind::Quorum => "majority, all or a number from 1".to_owned(),
             Kind::List => "a list of words".to_owned(),
             Kind::Percentiles => "a list of numbers from 0 to 100".to_owned(),
             Kind::OutputBufferLimits => {
@@ -117,11 +131,23 @@ impl Kind {
         }
     }
 
+    /// Whether a value can only be written as text.
+    pub(super) fn is_text(&self) -> bool {
+        matches!(
+            self,
+            Kind::Text | Kind::Hidden | Kind::Ip | Kind::Hostname | Kind::List | Kind::Endpoints
+        )
+    }
+
     /// Whether a flag may be followed by several values, which are joined by spaces.
     pub(super) fn takes_several(&self) -> bool {
         matches!(
             self,
-            Kind::List | Kind::Percentiles | Kind::OutputBufferLimits | Kind::Fixed { value: "" }
+            Kind::List
+                | Kind::Endpoints
+                | Kind::Percentiles
+                | Kind::OutputBufferLimits
+                | Kind::Fixed { value: "" }
         )
     }
 }

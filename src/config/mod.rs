@@ -36,7 +36,7 @@ pub use error::{ConfigError, Place, RewriteError, SetError, ValueError};
 pub use table::Config;
 pub use values::{
     DebugCommand, Durability, LogFormat, LogLevel, MaxmemoryPolicy, MemoryLimit, OutputBufferLimit,
-    OutputBufferLimits, Secret,
+    OutputBufferLimits, Redirect, Secret,
 };
 
 use parameter::{Change, Entry, entries, lookup};
@@ -173,6 +173,24 @@ impl Config {
     #[must_use]
     pub fn example() -> String {
         example::text()
+    }
+
+    /// The secret of the cluster, from `cluster-secret` or the file that `cluster-secret-file` names; `None` if
+    /// there is none. This blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// The file can't be read, or is empty but for white space.
+    pub fn read_cluster_secret(&self) -> std::io::Result<Option<Secret>> {
+        let Some(path) = &self.cluster_secret_file else {
+            return Ok((!self.cluster_secret.is_empty()).then(|| self.cluster_secret.clone()));
+        };
+        let secret = Secret::new(std::fs::read_to_string(path)?.trim());
+        if secret.is_empty() {
+            let error = format!("{} holds no secret", path.display());
+            return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, error));
+        }
+        Ok(Some(secret))
     }
 
     /// Whether the value of this parameter is a secret, which logs (`SLOWLOG`, `MONITOR`) must not show.

@@ -3,7 +3,7 @@
 use super::error::{ConfigError, Place, ValueError};
 use super::kind::Kind;
 use super::suggest;
-use super::table::{Config, FIXED, PARAMETERS};
+use super::table::{Config, FIXED, PARAMETERS, TESTS};
 
 /// When a parameter can be changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +41,11 @@ pub(super) struct Parameter {
 }
 
 impl Parameter {
+    /// Whether documentation shows it: it can be set, and not only for tests.
+    pub(super) fn is_documented(&self) -> bool {
+        !matches!(self.kind, Kind::Fixed { .. }) && self.group != TESTS
+    }
+
     /// The documentation as one line.
     pub(super) fn summary(&self) -> String {
         let lines: Vec<&str> = self.doc.lines().map(str::trim).collect();
@@ -113,7 +118,7 @@ impl Entry {
     pub(super) fn assign_bytes(&self, config: &mut Config, value: &[u8]) -> Result<(), ValueError> {
         match str::from_utf8(value) {
             Ok(text) => self.assign(config, text),
-            Err(_) if self.parameter.kind == Kind::Text => Err(ValueError::NOT_TEXT),
+            Err(_) if self.parameter.kind.is_text() => Err(ValueError::NOT_TEXT),
             // A replacement character is part of no valid value of the other kinds.
             Err(_) => self.assign(config, &String::from_utf8_lossy(value)),
         }

@@ -7,8 +7,12 @@ use super::parameter::Change::{AtStart, Live};
 use super::parameter::{Alias, Parameter};
 use super::values::{
     DebugCommand, Durability, Field, LogFormat, LogLevel, MaxmemoryPolicy, MemoryLimit,
-    OutputBufferLimits, Secret,
+    OutputBufferLimits, Redirect, Secret,
 };
+use crate::topology::Quorum;
+
+/// The group of parameters that only tests set.
+pub(super) const TESTS: &str = "Tests";
 
 /// Turns a field's name into a parameter's: `tcp_backlog` is `tcp-backlog`.
 const fn kebab<const LENGTH: usize>(field: &str) -> [u8; LENGTH] {
@@ -131,6 +135,12 @@ parameters! {
         databases: u32 = "16", integer(1, 65_536), AtStart;
         /// Number of partitions the keys are divided into. Fixed when the data directory is created.
         partitions: u16 = "256", Kind::PowerOfTwo { max: 16_384 }, AtStart;
+        /// Number of fields up to which OBJECT ENCODING tells that a hash is a listpack, and HSCAN returns it at once.
+        hash_max_listpack_entries: u64 = "512", integer(0, i64::MAX), Live,
+            Alias { name: "hash-max-ziplist-entries", spellings: &[] };
+        /// Length of the longest field or value, in bytes, up to which a hash is a listpack.
+        hash_max_listpack_value: u64 = "64", memory(0, LARGEST), Live,
+            Alias { name: "hash-max-ziplist-value", spellings: &[] };
     }
     "Durability" {
         /// Directory of the log and the checkpoints; created if it does not exist.
@@ -148,6 +158,57 @@ parameters! {
         checkpoint_interval: u32 = "0", natural(), Live;
         /// Seconds that a shutdown waits for writes under way and for replicas.
         shutdown_timeout: u32 = "10", natural(), Live;
+    }
+    "Cluster" {
+        /// Nodes of a cluster to join, by the addresses clients use; the first that answers is asked. A node that has
+        /// joined remembers its cluster, so that this is of no use from its second start on.
+        join: Vec<String> = "", Kind::Endpoints, AtStart;
+        /// Tell clients that this is a cluster even while the node is alone in it.
+        cluster_enabled: bool = "no", Kind::Bool, AtStart;
+        /// Port for other nodes, TCP and UDP; 0 is the port for clients + 10000.
+        cluster_port: u16 = "0", integer(0, 65_535), AtStart;
+        /// Addresses to listen on for other nodes; empty for those of bind.
+        cluster_bind: Vec<String> = "", Kind::List, AtStart;
+        /// Address that clients and nodes are told to connect to; empty for the one that the node is bound to or that they
+        /// connected to.
+        cluster_announce_ip: Option<std::net::IpAddr> = "", Kind::Ip, AtStart;
+        /// Port that clients are told to connect to; 0 is the one it listens on.
+        cluster_announce_port: u16 = "0", integer(0, 65_535), AtStart;
+        /// Port that nodes are told to connect to; 0 is the one it listens on.
+        cluster_announce_bus_port: u16 = "0", integer(0, 65_535), AtStart;
+        /// Host name that clients are told along with the address; empty for none.
+        cluster_announce_hostname: String = "", Kind::Hostname, AtStart;
+        /// Local address of connections to other nodes; empty leaves it to the system.
+        bind_source_addr: Option<std::net::IpAddr> = "", Kind::Ip, AtStart;
+        /// What nodes of a cluster prove to each other that they know. Without one, nodes speak to each other on the same
+        /// machine only. CONFIG GET does not show it.
+        cluster_secret: Secret = "", Kind::Hidden, AtStart;
+        /// File that holds the secret instead; white space around it does not count.
+        cluster_secret_file: Option<std::path::PathBuf> = "", Kind::Text, AtStart;
+        /// Where the node stands: replicas of a partition are spread over zones (racks, availability zones).
+        zone: String = "", Kind::Text, AtStart;
+        /// Share of the partitions that the node holds, relative to the weight of others; 0 for none.
+        weight: u32 = "100", integer(0, 1_000_000), AtStart;
+        /// What to do with a request for keys of other nodes: have it executed there and answer (proxy), or tell the client
+        /// where to go, as Redis Cluster does (moved).
+        redirect: Redirect = "proxy", Kind::Keyword(Redirect::WORDS), Live;
+        /// Replicas of each key, in databases that COTERIE.POLICY set nothing else for; fewer while there are fewer nodes.
+        /// A cluster takes this and the next two from its first node.
+        replicas: u8 = "3", integer(1, 16), AtStart;
+        /// Replicas that hold a write before it is acknowledged.
+        write_quorum: Quorum = "majority", Kind::Quorum, AtStart;
+        /// Replicas that agree before a read is answered.
+        read_quorum: Quorum = "majority", Kind::Quorum, AtStart;
+        /// Milliseconds until a request that not enough replicas answer ends with the error NOQUORUM.
+        write_timeout_ms: u32 = "2000", integer(1, 3_600_000), Live;
+        /// Log kept for replicas that are away, in bytes; one that missed more is brought up to date by comparing all data.
+        hint_log_size: u64 = "1gb", memory(0, LARGEST), Live;
+        /// Seconds from one comparison of a partition's replicas to the next; 0 never compares.
+        anti_entropy_interval: u32 = "10", natural(), Live;
+        /// Bytes a second at most for moving partitions and comparing replicas, for each node; 0 is no limit.
+        sync_rate: u64 = "0", memory(0, LARGEST), Live;
+        /// Milliseconds that clocks of two nodes may differ; one that is further off is refused.
+        max_drift_ms: u32 = "500", integer(1, 86_400_000), AtStart;
     }
     "Memory" {
         /// Memory for data, in bytes, at which maxmemory-policy applies; 0 is no limit.
@@ -196,6 +257,10 @@ parameters! {
         latency_tracking: bool = "yes", Kind::Bool, Live;
         /// Percentiles that INFO latencystats shows.
         latency_tracking_info_percentiles: Vec<f64> = "50 99 99.9", Kind::Percentiles, Live;
+    }
+    "Tests" {
+        /// Milliseconds that the node's clock is off, to test what a cluster makes of it.
+        debug_clock_offset_ms: i64 = "0", integer(-86_400_000, 86_400_000), AtStart;
     }
 }
 

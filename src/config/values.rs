@@ -1,10 +1,12 @@
 //! The types of the settings: how each is read from and written as text.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::error::ValueError;
 use super::kind::{Kind, parse_memory};
+use crate::topology::Quorum;
 
 /// A type that a field of `Config` can have.
 pub(super) trait Field: Sized {
@@ -48,7 +50,7 @@ trait IntoWide {
     fn into_wide(self) -> i128;
 }
 
-integer_fields!(u16, u32, u64, i64, usize);
+integer_fields!(u8, u16, u32, u64, i64, usize);
 
 impl Field for bool {
     fn parse(_kind: &Kind, text: &str, _current: Option<&Self>) -> Result<Self, ValueError> {
@@ -88,14 +90,67 @@ impl Field for Option<PathBuf> {
     }
 }
 
-impl Field for Vec<String> {
+impl Field for String {
+    fn parse(kind: &Kind, text: &str, _current: Option<&Self>) -> Result<Self, ValueError> {
+        let is_hostname = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
+        match kind {
+            Kind::Hostname if text.len() > 255 || !text.bytes().all(is_hostname) => {
+                Err(ValueError::NOT_A_HOSTNAME)
+            }
+            _ => Ok(text.to_owned()),
+        }
+    }
+
+    fn to_text(&self, _kind: &Kind) -> String {
+        self.clone()
+    }
+}
+
+impl Field for Option<IpAddr> {
     fn parse(_kind: &Kind, text: &str, _current: Option<&Self>) -> Result<Self, ValueError> {
-        Ok(text.split_ascii_whitespace().map(str::to_owned).collect())
+        if text.is_empty() {
+            return Ok(None);
+        }
+        text.parse().map(Some).map_err(|_| ValueError::NOT_AN_IP)
+    }
+
+    fn to_text(&self, _kind: &Kind) -> String {
+        self.map(|address| address.to_string()).unwrap_or_default()
+    }
+}
+
+impl Field for Quorum {
+    fn parse(_kind: &Kind, text: &str, _current: Option<&Self>) -> Result<Self, ValueError> {
+        text.parse().map_err(|_| ValueError::NOT_A_QUORUM)
+    }
+
+    fn to_text(&self, _kind: &Kind) -> String {
+        self.to_string()
+    }
+}
+
+impl Field for Vec<String> {
+    fn parse(kind: &Kind, text: &str, _current: Option<&Self>) -> Result<Self, ValueError> {
+        let words: Vec<String> = text.split_ascii_whitespace().map(str::to_owned).collect();
+        if *kind == Kind::Endpoints && !words.iter().all(|word| is_endpoint(word)) {
+            return Err(ValueError::NOT_ENDPOINTS);
+        }
+        Ok(words)
     }
 
     fn to_text(&self, _kind: &Kind) -> String {
         self.join(" ")
     }
+}
+
+/// Whether this is `HOST:PORT`, an IPv6 address in brackets.
+fn is_endpoint(word: &str) -> bool {
+    let Some((host, port)) = word.rsplit_once(':') else {
+        return false;
+    };
+    let bracketed = host.starts_with('[') && host.ends_with(']');
+    let has_host = !host.is_empty() && (bracketed || !host.contains(':'));
+    has_host && port.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
 /// Percentiles.
@@ -155,8 +210,11 @@ impl Field for Secret {
         Ok(Self::new(text))
     }
 
-    fn to_text(&self, _kind: &Kind) -> String {
-        self.0.clone()
+    fn to_text(&self, kind: &Kind) -> String {
+        match kind {
+            Kind::Hidden => String::new(),
+            _ => self.0.clone(),
+        }
     }
 }
 
@@ -362,6 +420,14 @@ keywords! {
         Text = "text",
         /// One JSON object a line.
         Json = "json",
+    }
+
+    /// What a node does with a request for keys that other nodes hold.
+    pub enum Redirect {
+        /// It has them executed there, and answers.
+        Proxy = "proxy",
+        /// It tells the client where to go (`-MOVED`).
+        Moved = "moved",
     }
 
     /// Who may use the `DEBUG` command.

@@ -1,22 +1,28 @@
 //! Checkpoints: all entries in a file, taken in slices while writes go on, so that the log before can go.
 //!
 //! # A block
-//! Database `u16`, then entries: version `u64`, access bits `u32`, and the entry as an encoded
-//! [`Effect::Put`]; all numbers little-endian.
+//! Form `u8`, database `u16`, then entries: version `u64`, access bits `u32`, length `u32`, and so many bytes
+//! of the effects that make the entry, stamped ones in a replicated partition (form [`STAMPED`]). A replicated
+//! partition begins with a block of form [`MARKS`]: its stable horizon `u64`, then the last `Clear` of each
+//! database: database `u16`, version `u64`, actor `u16`. All numbers are little-endian.
+//!
+//! # Metadata
+//! Number of partitions and format, `u16` each; then actors `u16` with the offset `u64` up to which their
+//! records were received.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use coterie_protocol::{DatabaseId, PartitionId, Version};
+use coterie_protocol::{Actor, DatabaseId, PartitionId, Partitions, Stamp, Version};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::Engine;
 use super::recovery::Problem;
-use crate::effect::{Effect, Effects};
-use crate::store::{Entry, Keyspace, Parts};
+use crate::effect::{Effect, MalformedEffect, Stamped};
+use crate::store::{AccessClock, Entry, Keyspace, Partition};
 use crate::wal::LogOffset;
 use crate::wal::checkpoint::{Checkpoint, CheckpointError as FileError, CheckpointWriter};
 
@@ -24,10 +30,19 @@ use crate::wal::checkpoint::{Checkpoint, CheckpointError as FileError, Checkpoin
 const SLICE_ENTRIES: usize = if cfg!(test) { 2 } else { 64 };
 /// A slice ends, and a block is written, when the block has grown past this.
 const BLOCK_BYTES: usize = if cfg!(test) { 128 } else { 128 * 1024 };
+/// Form and database of a block.
+const HEADER_BYTES: usize = 3;
 /// The walk rests this many times as long as it works, so that commands on the same core go on.
 const REST_FACTOR: u32 = 1;
 /// It works this long before it rests.
 const WORK: Duration = Duration::from_micros(500);
+
+/// Form of a block: effects of a partition that is not replicated.
+const PLAIN: u8 = 1;
+/// Form of a block: states of keys, those of deleted ones too.
+const STAMPED: u8 = 2;
+/// Form of a block: what concerns a replicated partition as a whole.
+const MARKS: u8 = 3;
 
 /// A checkpoint could not be made; the one before it stays in force, and so does the log.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -181,7 +196,7 @@ impl Engine {
         let id = self.checkpoints.next_id.fetch_add(1, Ordering::Relaxed);
         // Whatever the log holds before this point has been applied: the walk will see it.
         let log_start = self.log.appended();
-        let metadata = self.store.layout().count().to_le_bytes();
+        let metadata = self.checkpoint_metadata();
         let mut writer =
             CheckpointWriter::create(&self.checkpoints.directory, id, log_start, &metadata)?;
         for partition in self.store.ids() {
@@ -204,7 +219,28 @@ impl Engine {
         Ok((log_start, bytes))
     }
 
+    fn checkpoint_metadata(&self) -> Vec<u8> {
+        let mut metadata = layout_payload(self.store.layout());
+        for (actor, offset) in self.marks.all() {
+            metadata.extend_from_slice(&actor.0.to_le_bytes());
+            metadata.extend_from_slice(&offset.to_u64().to_le_bytes());
+        }
+        metadata
+    }
+
     fn write_partition(
+        &self,
+        id: PartitionId,
+        writer: &mut CheckpointWriter,
+        rest: &mut dyn FnMut(),
+    ) -> Result<(), FileError> {
+        let written = self.walk_partition(id, writer, rest);
+        self.store.lock(id).hold_tombstones(false);
+        written?;
+        writer.end_partition()
+    }
+
+    fn walk_partition(
         &self,
         id: PartitionId,
         writer: &mut CheckpointWriter,
@@ -213,17 +249,26 @@ impl Engine {
         let mut block = Vec::new();
         let mut restart = false;
         'walk: loop {
-            let partition = self.store.lock(id);
+            let mut partition = self.store.lock(id);
+            // What is collected during the walk would be neither in the checkpoint nor in the log.
+            partition.hold_tombstones(true);
             let (start, swaps, databases) = (
                 partition.version(),
                 partition.swaps(),
                 partition.databases(),
             );
+            if partition.is_replicated() {
+                encode_marks(&partition, &mut block);
+            }
             drop(partition);
             if restart {
                 writer.restart_partition(start)?
             } else {
                 writer.begin_partition(id, start)?
+            }
+            if !block.is_empty() {
+                writer.block(&block)?;
+                block.clear();
             }
             for database in databases {
                 let mut position = Some(0);
@@ -235,13 +280,23 @@ impl Engine {
                         block.clear();
                         continue 'walk;
                     }
-                    let Some(keyspace) = partition.keyspace(database) else {
-                        break;
-                    };
                     if block.is_empty() {
+                        let form = if partition.is_replicated() {
+                            STAMPED
+                        } else {
+                            PLAIN
+                        };
+                        block.push(form);
                         block.extend_from_slice(&database.0.to_le_bytes());
                     }
-                    position = self.encode_slice(keyspace, from, &mut block);
+                    position = if partition.is_replicated() {
+                        self.encode_known(&partition, database, from, &mut block)
+                    } else {
+                        let Some(keyspace) = partition.keyspace(database) else {
+                            break;
+                        };
+                        self.encode_slice(keyspace, from, &mut block)
+                    };
                     drop(partition);
                     if block.len() > BLOCK_BYTES {
                         writer.block(&block)?;
@@ -249,19 +304,42 @@ impl Engine {
                     }
                     rest();
                 }
-                if !block.is_empty() {
+                if block.len() > HEADER_BYTES {
                     writer.block(&block)?;
-                    block.clear();
                 }
+                block.clear();
             }
-            return writer.end_partition();
+            return Ok(());
         }
+    }
+
+    /// Encodes a slice of all that a replicated partition knows.
+    fn encode_known(
+        &self,
+        partition: &Partition,
+        database: DatabaseId,
+        from: u64,
+        block: &mut Vec<u8>,
+    ) -> Option<u64> {
+        let mut entries = 0;
+        let room = BLOCK_BYTES.saturating_sub(block.len());
+        let slice = (SLICE_ENTRIES, room);
+        let next = partition.scan_known(database, from, slice, |entry, is_live| {
+            encode_entry(entry, block, |block| {
+                partition.encode_entry(database, entry, is_live, block);
+            });
+            entries += 1;
+        });
+        self.checkpoints
+            .entries
+            .fetch_add(entries, Ordering::Relaxed);
+        next
     }
 
     fn encode_slice(&self, keyspace: &Keyspace, from: u64, block: &mut Vec<u8>) -> Option<u64> {
         let mut entries = 0;
         let next = keyspace.scan_until(from, |entry| {
-            encode_entry(entry, block);
+            encode_entry(entry, block, |block| entry.encode(block));
             entries += 1;
             entries >= SLICE_ENTRIES || block.len() > BLOCK_BYTES
         });
@@ -272,29 +350,119 @@ impl Engine {
     }
 }
 
-fn encode_entry(entry: &Entry, block: &mut Vec<u8>) {
+fn encode_entry(entry: &Entry, block: &mut Vec<u8>, encode: impl FnOnce(&mut Vec<u8>)) {
     block.extend_from_slice(&entry.version().to_bits().to_le_bytes());
     block.extend_from_slice(&entry.access().to_le_bytes());
-    let Parts {
-        key,
-        value,
-        encoding,
-        expire_at,
-        ..
-    } = entry.parts();
-    Effect::Put {
-        key,
-        value,
-        encoding,
-        expire_at,
-    }
-    .encode(block);
+    let length_at = block.len();
+    block.extend_from_slice(&[0; 4]);
+    encode(block);
+    let length = (block.len() - length_at - 4) as u32;
+    block[length_at..length_at + 4].copy_from_slice(&length.to_le_bytes());
 }
 
-/// Reads a block; returns how many entries it holds.
-pub(super) fn decode_block(
+/// What every log and every checkpoint begins with: number of partitions and format.
+pub(super) fn layout_payload(layout: Partitions) -> Vec<u8> {
+    let mut payload = layout.count().to_le_bytes().to_vec();
+    payload.extend_from_slice(&super::FORMAT.to_le_bytes());
+    payload
+}
+
+/// The marks in a checkpoint's metadata.
+pub(super) fn decode_received(metadata: &[u8]) -> impl Iterator<Item = (Actor, LogOffset)> {
+    let marks = metadata.get(4..).unwrap_or_default().chunks_exact(10);
+    marks.filter_map(|mark| {
+        let (actor, offset) = mark.split_first_chunk()?;
+        let offset = u64::from_le_bytes(*offset.first_chunk()?);
+        Some((
+            Actor(u16::from_le_bytes(*actor)),
+            LogOffset::from_u64(offset),
+        ))
+    })
+}
+
+fn encode_marks(partition: &Partition, block: &mut Vec<u8>) {
+    block.push(MARKS);
+    block.extend_from_slice(&[0; 2]);
+    block.extend_from_slice(&partition.stable_horizon().to_bits().to_le_bytes());
+    for (database, floor) in partition.floors() {
+        block.extend_from_slice(&database.0.to_le_bytes());
+        block.extend_from_slice(&floor.version.to_bits().to_le_bytes());
+        block.extend_from_slice(&floor.actor.0.to_le_bytes());
+    }
+}
+
+/// The horizon and the last `Clear` of each database.
+type DecodedMarks = (Version, Vec<(DatabaseId, Stamp)>);
+
+fn decode_marks(bytes: &[u8]) -> Option<DecodedMarks> {
+    let (horizon, rest) = bytes.split_first_chunk()?;
+    let floors = rest.chunks(12).map(|floor| {
+        let (database, floor) = floor.split_first_chunk()?;
+        let (version, actor) = floor.split_first_chunk()?;
+        let actor = Actor(u16::from_le_bytes(actor.try_into().ok()?));
+        let version = Version::from_bits(u64::from_le_bytes(*version));
+        let database = DatabaseId(u16::from_le_bytes(*database));
+        Some((database, Stamp::new(version, actor)))
+    });
+    let floors = floors.collect::<Option<_>>()?;
+    Some((Version::from_bits(u64::from_le_bytes(*horizon)), floors))
+}
+
+/// Puts back what a block holds; returns how many entries.
+pub(super) fn restore_block(
+    partition: &mut Partition,
     block: &[u8],
-    mut restore: impl FnMut(DatabaseId, &Parts<'_>),
+    access: &AccessClock,
+) -> Result<u64, Problem> {
+    let (&form, rest) = block.split_first().ok_or(Problem::Block)?;
+    match form {
+        PLAIN => decode_block(rest, |saved| {
+            let Saved {
+                database,
+                version,
+                effects,
+                ..
+            } = saved;
+            partition.restore(database, effects, version, saved.access, access)
+        }),
+        STAMPED => decode_block(rest, |saved| {
+            for effect in Stamped::new(saved.database, Stamp::ZERO, saved.effects) {
+                let (database, effect, stamp) = effect?;
+                partition.merge(database, &effect, stamp, access);
+                if let Some(key) = effect.key() {
+                    partition.set_access(database, key, saved.access);
+                }
+            }
+            partition.clock().observe(saved.version);
+            Ok(())
+        }),
+        MARKS => {
+            let (horizon, floors) = rest.get(2..).and_then(decode_marks).ok_or(Problem::Block)?;
+            partition.set_replicated(true);
+            // In force only after all blocks: they tell of what is from before it.
+            partition.hold_tombstones(true);
+            partition.set_stable_horizon(horizon);
+            for (database, floor) in floors {
+                partition.merge(database, &Effect::Clear, floor, access);
+            }
+            Ok(0)
+        }
+        _ => Err(Problem::Block),
+    }
+}
+
+/// What a block tells of one key.
+struct Saved<'a> {
+    database: DatabaseId,
+    version: Version,
+    access: u32,
+    effects: &'a [u8],
+}
+
+/// Reads a block of entries without its form; returns how many it holds.
+fn decode_block(
+    block: &[u8],
+    mut restore: impl FnMut(Saved<'_>) -> Result<(), MalformedEffect>,
 ) -> Result<u64, Problem> {
     let (database, mut rest) = block.split_first_chunk::<2>().ok_or(Problem::Block)?;
     let database = DatabaseId(u16::from_le_bytes(*database));
@@ -302,34 +470,17 @@ pub(super) fn decode_block(
     while !rest.is_empty() {
         let (version, tail) = rest.split_first_chunk::<8>().ok_or(Problem::Block)?;
         let (access, tail) = tail.split_first_chunk::<4>().ok_or(Problem::Block)?;
-        let mut effects = Effects::new(database, tail);
-        let Some((
-            _,
-            Effect::Put {
-                key,
-                value,
-                encoding,
-                expire_at,
-            },
-        )) = effects.next().transpose()?
-        else {
-            return Err(Problem::Block);
-        };
-        let version = Version::from_bits(u64::from_le_bytes(*version));
-        let access = u32::from_le_bytes(*access);
-        restore(
+        let (length, tail) = tail.split_first_chunk::<4>().ok_or(Problem::Block)?;
+        let length = u32::from_le_bytes(*length) as usize;
+        let (effects, tail) = tail.split_at_checked(length).ok_or(Problem::Block)?;
+        restore(Saved {
             database,
-            &Parts {
-                key,
-                value,
-                encoding,
-                expire_at,
-                version,
-                access,
-            },
-        );
+            version: Version::from_bits(u64::from_le_bytes(*version)),
+            access: u32::from_le_bytes(*access),
+            effects,
+        })?;
         entries += 1;
-        rest = &tail[effects.consumed()..];
+        rest = tail;
     }
     Ok(entries)
 }

@@ -8,6 +8,9 @@ mod reclaimer;
 mod recovery;
 #[cfg(test)]
 mod recovery_tests;
+mod replicated;
+#[cfg(test)]
+mod replicated_tests;
 mod transaction;
 
 use std::path::PathBuf;
@@ -16,19 +19,23 @@ use std::sync::Arc;
 use coterie_protocol::{PartitionId, Partitions};
 
 use crate::store::{AccessClock, Store};
-use crate::wal::{self, Log};
+use crate::wal::{self, Log, LogOffset};
 
 pub use checkpoint::{CheckpointClaim, CheckpointError, CheckpointStatus, Checkpoints};
 pub use eviction::{EvictionPolicy, EvictionSettings, OutOfMemory};
 pub use expiry::ExpiryCycle;
 pub use recovery::{RecoveryError, RecoverySummary};
+pub use replicated::{COORDINATED, FORGET, RECEIVED, Received, coordinated_by};
 pub use transaction::{Scope, Transaction};
 
 /// Kind of a log record whose payload is a sequence of effects.
 pub const EFFECTS: u8 = 1;
 
-/// Kind of the first record of a log: its payload is the number of partitions as a little-endian `u16`.
+/// Kind of the first record of a log: its payload is the number of partitions and [`FORMAT`], little-endian `u16`s.
 pub const LAYOUT: u8 = 2;
+
+/// Format of records and checkpoints. Others are refused.
+pub const FORMAT: u16 = 2;
 
 /// Partition of a record whose effects belong to several.
 pub const MANY: PartitionId = PartitionId(u16::MAX);
@@ -65,6 +72,7 @@ pub struct Engine {
     reclaimer: reclaimer::Reclaimer,
     eviction: eviction::Pool,
     checkpoints: Checkpoints,
+    marks: replicated::Marks,
     segment_bytes: u32,
 }
 
@@ -106,6 +114,14 @@ impl Engine {
         let segments = u64::from(now.segment().saturating_sub(then.segment().max(1)));
         (segments * u64::from(self.segment_bytes) + u64::from(now.position()))
             .saturating_sub(u64::from(then.position()))
+    }
+
+    /// About where the log was this many bytes ago.
+    pub fn log_back(&self, bytes: u64) -> LogOffset {
+        let now = self.log.appended();
+        let segments = bytes.div_ceil(u64::from(self.segment_bytes));
+        let segments = u32::try_from(segments).unwrap_or(u32::MAX);
+        LogOffset::new(now.segment().saturating_sub(segments), now.position())
     }
 
     /// Checkpoints: the running one, the last one, and how to start one.

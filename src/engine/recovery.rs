@@ -4,17 +4,17 @@
 //! version at which its walk began: everything up to that version is in it, so the log is replayed only from
 //! there, and then an effect is skipped when the entry it would change is at its version or beyond already.
 
-use std::collections::HashSet;
 use std::path::Path;
 
-use coterie_protocol::{DatabaseId, PartitionId, Partitions, Version};
+use coterie_protocol::{Actor, DatabaseId, PartitionId, Partitions, Stamp, Version};
 
-use super::checkpoint::{Checkpoints, decode_block};
+use super::checkpoint::{Checkpoints, decode_received, layout_payload, restore_block};
 use super::eviction::Pool;
 use super::reclaimer::Reclaimer;
-use super::{EFFECTS, Engine, EngineOptions, LAYOUT, MANY};
-use crate::effect::{Effect, Effects, MalformedEffect};
-use crate::store::{AccessClock, Partition, PartitionGuard, Store};
+use super::replicated::{Marks, split_received};
+use super::{COORDINATED, EFFECTS, Engine, EngineOptions, FORGET, FORMAT, LAYOUT, MANY, RECEIVED};
+use crate::effect::{Effect, MalformedEffect, Stamped, split_actor};
+use crate::store::{AccessClock, PartitionGuard, Store};
 use crate::wal::checkpoint::{Checkpoint, CheckpointError};
 use crate::wal::{Log, LogOffset, OpenError, Record, RecordHeader, Recovery};
 
@@ -52,6 +52,12 @@ pub enum RecoveryError {
         created: u16,
         /// What was asked for.
         configured: u16,
+    },
+    /// The directory was made by another version of the program.
+    #[error("the data directory has format {found}, and this version reads only {FORMAT}")]
+    Format {
+        /// What it has.
+        found: u16,
     },
     /// More databases are in use than configured.
     #[error(
@@ -110,10 +116,15 @@ pub(super) fn open(mut options: EngineOptions) -> Result<(Engine, RecoverySummar
             database: DatabaseId::DEFAULT,
             kind: LAYOUT,
         };
-        log.append(header, &options.partitions.count().to_le_bytes());
+        log.append(header, &layout_payload(options.partitions));
+    }
+    let marks = Marks::default();
+    if let Some(checkpoint) = &checkpoint {
+        decode_received(checkpoint.metadata()).for_each(|(actor, at)| marks.raise(actor, at));
     }
     let checkpoint_entries = load(
         &store,
+        &marks,
         checkpoint.as_ref(),
         &recovery,
         options.threads.max(1),
@@ -131,8 +142,9 @@ pub(super) fn open(mut options: EngineOptions) -> Result<(Engine, RecoverySummar
         store,
         log: log.into(),
         reclaimer: Reclaimer::start()?,
-        eviction: Pool::default(),
+        eviction: Pool::new(options.partitions.count()),
         checkpoints,
+        marks,
         segment_bytes,
     };
     Ok((engine, summary))
@@ -146,11 +158,16 @@ fn checkpoint_start(directory: &Path) -> Result<LogOffset, RecoveryError> {
     }
 }
 
-/// Compares the number of partitions that log or checkpoint was made with: two bytes, little-endian.
-fn check_layout(configured: Partitions, created: &[u8]) -> Result<(), RecoveryError> {
-    let created = created
-        .first_chunk()
-        .map_or(0, |bytes| u16::from_le_bytes(*bytes));
+/// Compares the number of partitions and the format that log or checkpoint was made with; see [`layout_payload`].
+fn check_layout(configured: Partitions, payload: &[u8]) -> Result<(), RecoveryError> {
+    let number = |at: usize| {
+        let bytes = payload.get(at..).and_then(|bytes| bytes.first_chunk());
+        bytes.map_or(1, |bytes| u16::from_le_bytes(*bytes))
+    };
+    let (created, found) = (number(0), number(2));
+    if found != FORMAT {
+        return Err(RecoveryError::Format { found });
+    }
     let configured = configured.count();
     if created == configured {
         Ok(())
@@ -184,13 +201,16 @@ fn check_databases(store: &Store) -> Result<(), RecoveryError> {
 /// Each thread takes every n-th partition, and does all that concerns it.
 fn load(
     store: &Store,
+    marks: &Marks,
     checkpoint: Option<&Checkpoint>,
     log: &Recovery,
     threads: usize,
 ) -> Result<u64, RecoveryError> {
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
-            .map(|turn| scope.spawn(move || Loader::new(store, turn, threads).run(checkpoint, log)))
+            .map(|turn| {
+                scope.spawn(move || Loader::new(store, marks, turn, threads).run(checkpoint, log))
+            })
             .collect();
         let mut entries = 0;
         for worker in workers {
@@ -202,11 +222,11 @@ fn load(
     })
 }
 
-/// Keys that a record has changed already: its further effects on them are not to be skipped.
-type Changed<'p> = HashSet<(DatabaseId, &'p [u8])>;
-
 struct Loader<'a> {
     store: &'a Store,
+    marks: &'a Marks,
+    /// Whether it is the one that notes what was received.
+    notes: bool,
     /// By partition; `None` for those of other threads.
     partitions: Vec<Option<Loading<'a>>>,
     access: AccessClock,
@@ -219,7 +239,7 @@ struct Loading<'a> {
 }
 
 impl<'a> Loader<'a> {
-    fn new(store: &'a Store, turn: usize, threads: usize) -> Self {
+    fn new(store: &'a Store, marks: &'a Marks, turn: usize, threads: usize) -> Self {
         let mine = |id: PartitionId| id.index() % threads == turn;
         let partitions = store
             .ids()
@@ -233,6 +253,8 @@ impl<'a> Loader<'a> {
         let now_ms = crate::clock::Clock::System.now_ms();
         Loader {
             store,
+            marks,
+            notes: turn == 0,
             partitions,
             access: AccessClock::new(now_ms, None),
         }
@@ -260,49 +282,63 @@ impl<'a> Loader<'a> {
             offset: record.offset,
             problem,
         };
-        match record.kind {
-            EFFECTS => {}
+        let malformed = || fail(MalformedEffect { at: 0 }.into());
+        let (stamped, actor, effects) = match record.kind {
+            EFFECTS => (false, Actor::default(), record.payload),
             LAYOUT => return check_layout(self.store.layout(), record.payload),
+            COORDINATED => {
+                let (actor, effects) = split_actor(record.payload).ok_or_else(malformed)?;
+                (true, actor, effects)
+            }
+            RECEIVED => {
+                let (actor, end, effects) = split_received(record.payload).ok_or_else(malformed)?;
+                if self.notes {
+                    self.marks.raise(actor, end);
+                }
+                (true, actor, effects)
+            }
+            FORGET => {
+                if let Some(loading) = self.loading(record.partition) {
+                    loading.partition.clear_all();
+                    drop(loading.partition.take_garbage());
+                }
+                return Ok(());
+            }
             kind => return Err(fail(Problem::Kind(kind))),
-        }
-        let mine =
-            |index: usize, loader: &Self| loader.partitions.get(index).is_some_and(Option::is_some);
-        if record.partition != MANY && !mine(record.partition.index(), self) {
+        };
+        if record.partition != MANY && self.loading(record.partition).is_none() {
             return Ok(());
         }
-        let mut changed = Changed::new();
-        let mut effects = Effects::new(record.database, record.payload);
-        while let Some(effect) = effects.next() {
-            let (database, effect) = effect.map_err(|error| fail(error.into()))?;
-            let is_last = effects.consumed() == record.payload.len();
-            match effect.key() {
-                Some(key) => {
-                    let id = self.store.partition_of(key);
-                    let Some(Some(loading)) = self.partitions.get_mut(id.index()) else {
-                        continue;
-                    };
-                    let is_new = loading.replay(
-                        record.version,
-                        database,
-                        key,
-                        &effect,
-                        &changed,
-                        &self.access,
-                    );
-                    if is_new && !is_last {
-                        changed.insert((database, key));
-                    }
+        let stamp = Stamp::new(record.version, actor);
+        for effect in Stamped::new(record.database, stamp, effects) {
+            let (database, effect, stamp) = effect.map_err(|error| fail(error.into()))?;
+            let change = (database, &effect, stamp, stamped);
+            let access = self.access;
+            if let Some(key) = effect.key() {
+                if let Some(loading) = self.loading(self.store.partition_of(key)) {
+                    loading.replay(change, key, &access);
                 }
-                None => {
-                    for loading in self.partitions.iter_mut().flatten() {
-                        loading.replay_everywhere(record.version, database, &effect, &self.access);
-                    }
+            } else if record.partition != MANY {
+                if let Some(loading) = self.loading(record.partition) {
+                    loading.replay_everywhere(change, &access);
+                }
+            } else {
+                for loading in self.partitions.iter_mut().flatten() {
+                    loading.replay_everywhere(change, &access);
                 }
             }
         }
         Ok(())
     }
+
+    /// A partition, if it is one of this thread.
+    fn loading(&mut self, id: PartitionId) -> Option<&mut Loading<'a>> {
+        self.partitions.get_mut(id.index())?.as_mut()
+    }
 }
+
+/// An effect of a record: its database, its stamp, and whether it is to be merged rather than applied.
+type Change<'e, 'p> = (DatabaseId, &'e Effect<'p>, Stamp, bool);
 
 impl Loading<'_> {
     fn restore(
@@ -313,15 +349,15 @@ impl Loading<'_> {
         let id = self.partition.id();
         let mut entries = 0;
         for block in checkpoint.blocks(id) {
-            let count = decode_block(block?, |database, parts| {
-                self.partition.restore(database, parts, access)
-            })
-            .map_err(|problem| RecoveryError::Block {
-                partition: id,
-                problem,
+            let count = restore_block(&mut self.partition, block?, access).map_err(|problem| {
+                RecoveryError::Block {
+                    partition: id,
+                    problem,
+                }
             })?;
             entries += count;
         }
+        self.partition.hold_tombstones(false);
         if let Some(start) = checkpoint.start(id) {
             self.start = start;
             self.partition.clock().observe(start);
@@ -329,51 +365,44 @@ impl Loading<'_> {
         Ok(entries)
     }
 
-    /// Makes a change to a key unless the checkpoint has it. Returns whether it was made.
-    fn replay(
-        &mut self,
-        version: Version,
-        database: DatabaseId,
-        key: &[u8],
-        effect: &Effect<'_>,
-        changed: &Changed<'_>,
-        access: &AccessClock,
-    ) -> bool {
-        if version <= self.start {
-            return false;
+    /// Makes a change to a key unless the checkpoint has it.
+    fn replay(&mut self, change: Change<'_, '_>, key: &[u8], access: &AccessClock) {
+        let (database, _, Stamp { version, .. }, stamped) = change;
+        if stamped {
+            return self.merge(change, access);
         }
-        let present = self.partition.version_of(database, key);
-        if present.is_some_and(|present| present >= version) && !changed.contains(&(database, key))
-        {
-            return false;
-        }
-        apply(&mut self.partition, database, effect, version, access);
-        true
-    }
-
-    fn replay_everywhere(
-        &mut self,
-        version: Version,
-        database: DatabaseId,
-        effect: &Effect<'_>,
-        access: &AccessClock,
-    ) {
         if version <= self.start {
             return;
         }
-        // A `Clear` may remove what the checkpoint has from after it: that is in the log, and comes again.
-        apply(&mut self.partition, database, effect, version, access);
+        let present = self.partition.version_of(database, key);
+        if present.is_none_or(|present| present < version) {
+            self.apply(change, access);
+        }
     }
-}
 
-fn apply(
-    partition: &mut Partition,
-    database: DatabaseId,
-    effect: &Effect<'_>,
-    version: Version,
-    access: &AccessClock,
-) {
-    partition.apply(database, effect, version, access);
-    // Large values that a replay replaces are freed here: nobody waits.
-    drop(partition.take_garbage());
+    fn replay_everywhere(&mut self, change: Change<'_, '_>, access: &AccessClock) {
+        if change.3 {
+            return self.merge(change, access);
+        }
+        if change.2.version > self.start {
+            // A `Clear` may remove what the checkpoint has from after it: that is in the log, and comes again.
+            self.apply(change, access);
+        }
+    }
+
+    fn apply(&mut self, (database, effect, stamp, _): Change<'_, '_>, access: &AccessClock) {
+        // Made after the node had left a cluster.
+        self.partition.set_replicated(false);
+        self.partition
+            .apply(database, effect, stamp.version, access);
+        // Large values that a replay replaces are freed here: nobody waits.
+        drop(self.partition.take_garbage());
+    }
+
+    /// Merging again what is there already makes no difference: nothing is skipped.
+    fn merge(&mut self, (database, effect, stamp, _): Change<'_, '_>, access: &AccessClock) {
+        self.partition.set_replicated(true);
+        self.partition.merge(database, effect, stamp, access);
+        drop(self.partition.take_garbage());
+    }
 }

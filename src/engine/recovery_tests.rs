@@ -10,12 +10,13 @@ use proptest::prelude::*;
 
 use super::{Engine, EngineOptions, ExpiryCycle, Moment, RecoveryError, Scope, Transaction};
 use crate::effect::{Effect, StringEncoding};
-use crate::store::AccessClock;
+use crate::store::{self, AccessClock, Entry, HashValue};
 use crate::wal::{self, NoRoom};
 
 const DATABASES: u16 = 3;
 const PARTITIONS: u16 = 2;
 const KEYS: u8 = 24;
+const FIELDS: u8 = 4;
 const START_MS: u64 = 1_700_000_000_000;
 
 /// A change that a command would make, if the key is there or not.
@@ -42,6 +43,12 @@ enum Kind {
         ttl: Option<u64>,
     },
     Delete,
+    HashSet {
+        fields: Vec<(u8, usize)>,
+    },
+    HashDelete {
+        field: u8,
+    },
 }
 
 /// Something that happens between two checkpoints, or within one.
@@ -80,6 +87,8 @@ fn change() -> impl Strategy<Value = Change> {
             .prop_map(|(offset, bytes, fill)| Kind::Splice { offset, bytes, fill }),
         2 => ttl().prop_map(|ttl| Kind::Expire { ttl }),
         2 => Just(Kind::Delete),
+        3 => prop::collection::vec((0..FIELDS, bytes()), 1..6).prop_map(|fields| Kind::HashSet { fields }),
+        3 => (0..FIELDS).prop_map(|field| Kind::HashDelete { field }),
     ];
     (0..DATABASES, 0..KEYS, kind).prop_map(|(database, key, kind)| Change {
         database,
@@ -115,6 +124,7 @@ fn chapter() -> impl Strategy<Value = Chapter> {
 #[derive(Clone, PartialEq, Debug)]
 struct Seen {
     value: Vec<u8>,
+    fields: BTreeMap<Vec<u8>, Vec<u8>>,
     encoding: StringEncoding,
     expire_at: Option<u64>,
     version: Version,
@@ -160,6 +170,7 @@ impl<'d> World<'d> {
                     }
                     let seen = Seen {
                         value: entry.value().to_vec(),
+                        fields: fields_of(entry),
                         encoding: entry.encoding(),
                         expire_at: entry.expire_at(),
                         version: entry.version(),
@@ -258,7 +269,10 @@ impl Change {
     fn room(&self) -> usize {
         let bytes = match self.kind {
             Kind::Put { bytes, .. } | Kind::Splice { bytes, .. } => bytes,
-            Kind::Expire { .. } | Kind::Delete => 0,
+            Kind::HashSet { ref fields } => {
+                fields.iter().map(|(_, bytes)| bytes + 60).sum::<usize>()
+            }
+            Kind::Expire { .. } | Kind::Delete | Kind::HashDelete { .. } => 1,
         };
         Effect::encoded_bytes_max(self.key().len(), bytes)
     }
@@ -267,7 +281,9 @@ impl Change {
     fn make(&self, transaction: &mut Transaction<'_>) {
         let (database, key) = (DatabaseId(self.database), &self.key()[..]);
         let now_ms = transaction.now_ms();
-        let is_there = transaction.peek(database, key).is_some();
+        let found = transaction.peek(database, key).map(Entry::kind);
+        let is_there = found.is_some();
+        let is_string = found == Some(store::Kind::String);
         let at = |ttl: Option<u64>| ttl.map(|ttl| now_ms + ttl);
         match self.kind {
             Kind::Put { bytes, fill, ttl } => {
@@ -286,7 +302,7 @@ impl Change {
                 fill,
             } => {
                 let bytes = &vec![fill; bytes][..];
-                let effect = if is_there {
+                let effect = if is_string {
                     Effect::Splice { key, offset, bytes }
                 } else {
                     Effect::PutPadded { key, offset, bytes }
@@ -298,8 +314,31 @@ impl Change {
             }
             Kind::Delete if is_there => transaction.apply(database, &Effect::Delete { key }),
             Kind::Expire { .. } | Kind::Delete => {}
+            Kind::HashSet { ref fields } if !is_string => {
+                let fields: Vec<_> = fields
+                    .iter()
+                    .map(|(field, bytes)| ([*field], vec![*field; *bytes]))
+                    .collect();
+                let effects: Vec<_> = fields
+                    .iter()
+                    .map(|(field, value)| Effect::HashSet { key, field, value })
+                    .collect();
+                transaction.apply_all(database, &effects);
+            }
+            Kind::HashDelete { field } if found == Some(store::Kind::Hash) => {
+                let field = &[field];
+                transaction.apply(database, &Effect::HashDelete { key, field });
+            }
+            Kind::HashSet { .. } | Kind::HashDelete { .. } => {}
         }
     }
+}
+
+fn fields_of(entry: &Entry) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let fields = entry.hash().into_iter().flat_map(HashValue::iter);
+    fields
+        .map(|(field, value)| (field.to_vec(), value.to_vec()))
+        .collect()
 }
 
 fn key_of(key: u8) -> Vec<u8> {

@@ -1,11 +1,11 @@
 //! One atomic unit of reads and changes, over one partition or several.
 
-use coterie_protocol::{DatabaseId, PartitionId, Version};
+use coterie_protocol::{Actor, DatabaseId, PartitionId, Stamp, Version};
 use smallvec::SmallVec;
 
 use super::{Engine, Moment};
-use crate::effect::{Effect, encode_database};
-use crate::store::{Entry, PartitionGuard};
+use crate::effect::{Effect, StringEncoding, encode_actor, encode_database};
+use crate::store::{Aside, Entry, PartitionGuard};
 use crate::wal::{LogOffset, NoRoom, RecordHeader};
 
 /// What a transaction locks.
@@ -16,6 +16,8 @@ pub enum Scope<'i, 'k> {
     Keys(&'i mut dyn Iterator<Item = &'k [u8]>),
     /// Every partition.
     All,
+    /// One partition as a whole.
+    Partition(PartitionId),
 }
 
 /// State before a change, to take it back.
@@ -23,7 +25,7 @@ struct Undo {
     guard: usize,
     database: DatabaseId,
     key: Vec<u8>,
-    before: Option<Entry>,
+    before: Aside,
 }
 
 /// Locked partitions, what was changed in them, and the record that tells so.
@@ -35,8 +37,10 @@ pub struct Transaction<'a> {
     engine: &'a Engine,
     guards: SmallVec<[PartitionGuard<'a>; 1]>,
     moment: Moment,
-    /// Zero until the first change.
+    /// Of the record and its first effect; zero until the first change.
     version: Version,
+    /// Of the next effect: they are numbered consecutively.
+    next: Version,
     payload: &'a mut Vec<u8>,
     /// Database of the record, and of the last effect in it.
     record_database: DatabaseId,
@@ -48,6 +52,8 @@ pub struct Transaction<'a> {
     /// Lookups of keys that were there, and of those that were not.
     lookups: (u64, u64),
     counts_lookups: bool,
+    /// Who makes the changes, if the partitions are replicated.
+    actor: Option<Actor>,
 }
 
 impl<'a> Transaction<'a> {
@@ -58,7 +64,7 @@ impl<'a> Transaction<'a> {
         payload: &'a mut Vec<u8>,
     ) -> Self {
         payload.clear();
-        let mut guards = SmallVec::new();
+        let mut guards: SmallVec<[PartitionGuard<'a>; 1]> = SmallVec::new();
         let undo = matches!(scope, Scope::Keys(_)).then(Vec::new);
         match scope {
             Scope::Key(key) => guards.push(engine.store.lock(engine.store.partition_of(key))),
@@ -69,13 +75,26 @@ impl<'a> Transaction<'a> {
                 ids.dedup();
                 guards.extend(ids.into_iter().map(|id| engine.store.lock(id)));
             }
+            Scope::Partition(id) => guards.push(engine.store.lock(id)),
             Scope::All => guards.extend(engine.store.ids().map(|id| engine.store.lock(id))),
+        }
+        // Only with a partition locked is it certain what it is.
+        let mut actor = engine.store.actor();
+        if actor.is_none() && guards.iter().any(|guard| guard.is_replicated()) {
+            // Recovered as part of a cluster, which the node does not know yet.
+            actor = Some(Actor::default());
+        }
+        if actor.is_some() {
+            guards
+                .iter_mut()
+                .for_each(|guard: &mut PartitionGuard<'_>| guard.set_replicated(true));
         }
         Transaction {
             engine,
             guards,
             moment,
             version: Version::ZERO,
+            next: Version::ZERO,
             payload,
             record_database: DatabaseId(0),
             last_database: DatabaseId(0),
@@ -83,6 +102,7 @@ impl<'a> Transaction<'a> {
             undo,
             lookups: (0, 0),
             counts_lookups: false,
+            actor,
         }
     }
 
@@ -203,16 +223,182 @@ impl<'a> Transaction<'a> {
                 "one change per single-key transaction"
             );
         }
-        for effect in effects {
+        if let Some(actor) = self.actor {
+            return self.merge_all(index, database, effects, actor);
+        }
+        let mut version = self.record(database, first);
+        for effect in &effects[1..] {
             self.record(database, effect);
         }
-        let version = self.version;
-        debug_assert!(
-            version >= self.guards[index].version(),
-            "versions of a partition never fall"
-        );
         for effect in effects {
+            debug_assert!(
+                version >= self.guards[index].version(),
+                "versions of a partition never fall"
+            );
             self.guards[index].apply(database, effect, version, &self.moment.access);
+            version = version.successor();
+        }
+    }
+
+    /// Makes changes to a key of a replicated partition, one after another.
+    fn merge_all(
+        &mut self,
+        index: usize,
+        database: DatabaseId,
+        effects: &[Effect<'_>],
+        actor: Actor,
+    ) {
+        let now_ms = self.moment.now_ms;
+        for effect in effects {
+            let key = effect.key().unwrap_or_default();
+            let guard = &mut self.guards[index];
+            // What has expired is gone: who writes to it begins anew, and the replicas have to know.
+            let is_there = guard.get(database, key, now_ms, None).is_some();
+            let begins_anew = !matches!(effect, Effect::Put { .. } | Effect::Delete { .. });
+            if !is_there && begins_anew && guard.is_lapsed(database, key) {
+                self.merge(index, database, &Effect::Delete { key }, actor);
+            }
+            match *effect {
+                Effect::Splice { key, offset, bytes } => {
+                    self.put_spliced(index, database, key, (offset, bytes), true, actor);
+                }
+                Effect::PutPadded { key, offset, bytes } => {
+                    self.put_spliced(index, database, key, (offset, bytes), false, actor);
+                }
+                Effect::Count { key, delta, .. } => {
+                    let count = self.guards[index].count(database, key, actor, delta);
+                    self.merge(index, database, &count, actor);
+                }
+                Effect::HashCount {
+                    key, field, delta, ..
+                } => {
+                    let count = self.guards[index].count_field(database, key, field, actor, delta);
+                    self.merge(index, database, &count, actor);
+                }
+                _ => self.merge(index, database, effect, actor),
+            }
+        }
+    }
+
+    fn merge(&mut self, index: usize, database: DatabaseId, effect: &Effect<'_>, actor: Actor) {
+        let version = self.record(database, effect);
+        let stamp = Stamp::new(version, actor);
+        self.guards[index].merge(database, effect, stamp, &self.moment.access);
+    }
+
+    /// An edit in place can't be merged: it becomes a `Put` of the whole value.
+    fn put_spliced(
+        &mut self,
+        index: usize,
+        database: DatabaseId,
+        key: &[u8],
+        (offset, bytes): (u64, &[u8]),
+        keep: bool,
+        actor: Actor,
+    ) {
+        let now_ms = self.moment.now_ms;
+        let old = self.guards[index].get(database, key, now_ms, None);
+        let old = old.filter(|_| keep);
+        let expire_at = old.and_then(Entry::expire_at);
+        let mut value = old.map_or_else(Vec::new, |entry| entry.value().to_vec());
+        let start = offset as usize;
+        let end = start + bytes.len();
+        if value.len() < end {
+            value.resize(end, 0);
+        }
+        value[start..end].copy_from_slice(bytes);
+        let put = Effect::Put {
+            key,
+            value: &value,
+            encoding: StringEncoding::Raw,
+            expire_at,
+        };
+        self.merge(index, database, &put, actor);
+    }
+
+    /// Whether changes are merged by replicas: who deletes tells it even of what is not here.
+    pub fn is_replicated(&self) -> bool {
+        self.actor.is_some()
+    }
+
+    /// Digest of all that is known of a key; 0 for nothing.
+    pub fn digest(&self, database: DatabaseId, key: &[u8]) -> u64 {
+        self.guards[self.guard(key)].digest(database, key)
+    }
+
+    /// Adds `delta` to the number a key holds, and keeps its expiry; `new` is what it comes to.
+    pub fn count(&mut self, database: DatabaseId, key: &[u8], delta: i64, new: i64) {
+        if self.is_replicated() {
+            // Base and total are found when it is merged.
+            let (base, total) = (Stamp::ZERO, 0);
+            return self.apply(
+                database,
+                &Effect::Count {
+                    key,
+                    base,
+                    total,
+                    delta,
+                },
+            );
+        }
+        let index = self.guard(key);
+        let found = self.guards[index].get(database, key, self.moment.now_ms, None);
+        let expire_at = found.and_then(Entry::expire_at);
+        let mut digits = itoa::Buffer::new();
+        let put = Effect::Put {
+            key,
+            value: digits.format(new).as_bytes(),
+            encoding: StringEncoding::Int,
+            expire_at,
+        };
+        self.apply(database, &put);
+    }
+
+    /// Adds `delta` to the number a field of a hash holds; `new` is what it comes to.
+    pub fn count_field(
+        &mut self,
+        database: DatabaseId,
+        key: &[u8],
+        field: &[u8],
+        delta: i64,
+        new: i64,
+    ) {
+        if self.is_replicated() {
+            let (base, total) = (Stamp::ZERO, 0);
+            return self.apply(
+                database,
+                &Effect::HashCount {
+                    key,
+                    field,
+                    base,
+                    total,
+                    delta,
+                },
+            );
+        }
+        let mut digits = itoa::Buffer::new();
+        let value = digits.format(new).as_bytes();
+        self.apply(database, &Effect::HashSet { key, field, value });
+    }
+
+    /// Clears a database in the locked partitions (`FLUSHDB`).
+    pub fn clear(&mut self, database: DatabaseId) {
+        let version = self.record(database, &Effect::Clear);
+        for guard in &mut self.guards {
+            match self.actor {
+                Some(actor) => {
+                    let stamp = Stamp::new(version, actor);
+                    guard.merge(database, &Effect::Clear, stamp, &self.moment.access);
+                }
+                None => guard.apply(database, &Effect::Clear, version, &self.moment.access),
+            }
+        }
+    }
+
+    /// Clears every database in the locked partitions (`FLUSHALL`).
+    pub fn clear_all(&mut self) {
+        for number in 0..self.databases() {
+            self.clear(DatabaseId(number as u16));
         }
     }
 
@@ -222,14 +408,21 @@ impl<'a> Transaction<'a> {
             self.guards.len(),
             usize::from(self.engine.store.layout().count())
         );
-        self.record(database, effect);
-        let version = self.version;
+        if let Effect::Clear = effect {
+            return self.clear(database);
+        }
+        if self.is_replicated() {
+            debug_assert!(false, "refused in a cluster");
+            return;
+        }
+        let version = self.record(database, effect);
         for guard in &mut self.guards {
             guard.apply(database, effect, version, &self.moment.access);
         }
     }
 
-    fn record(&mut self, database: DatabaseId, effect: &Effect<'_>) {
+    /// Adds an effect to the record; returns its version.
+    fn record(&mut self, database: DatabaseId, effect: &Effect<'_>) -> Version {
         if self.version == Version::ZERO {
             let now_ms = self.moment.now_ms;
             let next = self
@@ -238,12 +431,19 @@ impl<'a> Transaction<'a> {
                 .map(|guard| guard.clock().next(now_ms))
                 .max();
             self.version = next.unwrap_or(Version::ZERO);
+            self.next = self.version;
+            if let Some(actor) = self.actor {
+                encode_actor(actor, self.payload);
+            }
             self.record_database = database;
         } else if database != self.last_database {
             encode_database(database, self.payload);
         }
         self.last_database = database;
         effect.encode(self.payload);
+        let version = self.next;
+        self.next = version.successor();
+        version
     }
 
     /// Whether anything was changed so far.
@@ -260,9 +460,7 @@ impl<'a> Transaction<'a> {
     /// nothing was changed.
     pub fn commit(mut self) -> Option<LogOffset> {
         for change in self.undo.take().into_iter().flatten() {
-            if let Some(entry) = change.before {
-                self.guards[change.guard].discard(entry);
-            }
+            self.guards[change.guard].discard(change.before);
         }
         self.append()
     }
@@ -279,7 +477,10 @@ impl<'a> Transaction<'a> {
             version: self.version,
             partition,
             database: self.record_database,
-            kind: super::EFFECTS,
+            kind: match self.actor {
+                Some(_) => super::COORDINATED,
+                None => super::EFFECTS,
+            },
         };
         let offset = self.engine.log.append(header, self.payload);
         self.payload.clear();

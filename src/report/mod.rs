@@ -12,6 +12,7 @@ mod value;
 
 pub use clients::Buffers;
 pub use memory::{MemoryFigures, excess, ratio};
+pub use server::mode;
 pub use value::{Field, Section, Value, human_bytes, render};
 
 use crate::node::Node;
@@ -105,7 +106,7 @@ pub fn gather(node: &Node, topic: Topic) -> Section {
         Topic::Commandstats => commands::counters(node),
         Topic::Errorstats => commands::errors(node),
         Topic::Latencystats => commands::percentiles(node),
-        Topic::Cluster => server::cluster(),
+        Topic::Cluster => server::cluster(node),
         Topic::Keyspace => totals::keyspace(node),
     };
     Section {

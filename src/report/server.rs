@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::value::{Field, Value};
 use crate::REDIS_VERSION;
+use crate::cluster_view::is_cluster;
 use crate::node::Node;
 use crate::store::access;
 
@@ -19,7 +20,7 @@ pub(super) fn server(node: &Node) -> Vec<Field> {
     vec![
         Field::new("redis_version", Value::text(REDIS_VERSION)),
         Field::new("coterie_version", Value::text(env!("CARGO_PKG_VERSION"))),
-        Field::new("redis_mode", Value::text("standalone")),
+        Field::new("redis_mode", Value::text(mode(node))),
         Field::new("os", Value::text(operating_system())),
         Field::new("arch_bits", Value::count(usize::BITS)),
         Field::new("multiplexing_api", Value::text("epoll")),
@@ -66,6 +67,16 @@ pub(super) fn replication(node: &Node) -> Vec<Field> {
     ]
 }
 
-pub(super) fn cluster() -> Vec<Field> {
-    vec![Field::new("cluster_enabled", Value::flag(false))]
+pub(super) fn cluster(node: &Node) -> Vec<Field> {
+    let enabled = Value::flag(is_cluster(node));
+    vec![Field::new("cluster_enabled", enabled)]
+}
+
+/// What clients are told to be connected to, in Redis' words.
+pub fn mode(node: &Node) -> &'static str {
+    if is_cluster(node) {
+        "cluster"
+    } else {
+        "standalone"
+    }
 }

@@ -14,8 +14,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::{Instant, timeout_at};
 
 use super::output::{Output, RETAINED_BYTES, over_limit};
-use crate::commands::{Batch, Outcome, execute, prefetch, settle};
+use crate::commands::{Batch, Outcome, conclude, execute, prefetch, settle};
 use crate::node::Node;
+use crate::outstanding::Outstanding;
 use crate::session::{ReplyMode, Session};
 
 /// Free space a read is offered, in bytes.
@@ -53,6 +54,8 @@ pub struct Connection<S> {
     ahead: Scanner,
     input: BytesMut,
     output: Output,
+    /// Whether replies in the output are still being completed.
+    incomplete: bool,
 }
 
 impl<S: Stream> Connection<S> {
@@ -66,6 +69,7 @@ impl<S: Stream> Connection<S> {
             ahead: Scanner::new(),
             input: BytesMut::new(),
             output: Output::default(),
+            incomplete: false,
         }
     }
 
@@ -176,7 +180,10 @@ impl<S: Stream> Connection<S> {
                 );
                 match outcome {
                     Outcome::Replied => {}
-                    Outcome::NoRoom(_) | Outcome::Paused(_) => {
+                    Outcome::NoRoom(_)
+                    | Outcome::Paused(_)
+                    | Outcome::Conclude
+                    | Outcome::Refresh(_) => {
                         // The request stays in the buffer and is scanned again.
                         self.scanner = Scanner::new();
                         self.ahead = Scanner::new();
@@ -234,20 +241,32 @@ impl<S: Stream> Connection<S> {
     /// Waits for what a request needs before it can be executed or answered.
     async fn resume(&mut self, outcome: Outcome) {
         self.session.set_blocked(true);
-        settle(&self.node, outcome, &mut self.output.bytes).await;
+        settle(
+            &self.node,
+            &mut self.session,
+            outcome,
+            &mut self.output.bytes,
+        )
+        .await;
         self.session.set_blocked(false);
     }
 
     /// Sends all replies, once what they tell is safe.
     async fn flush(&mut self) -> Result<(), End> {
-        // Taken down only when it is reached: a connection that is killed while it waits flushes once more.
-        if let Some(barrier) = self.session.barrier {
-            self.node
-                .engine
-                .log()
-                .wait_until_acknowledged(barrier)
-                .await;
-            self.session.barrier = None;
+        if let Some(offset) = self.session.outstanding.only_local() {
+            // Taken down only when it is reached: a connection that is killed while it waits flushes once more.
+            self.node.engine.log().wait_until_acknowledged(offset).await;
+            self.session.outstanding = Outstanding::default();
+        } else if !self.session.outstanding.is_empty() {
+            let outstanding = std::mem::take(&mut self.session.outstanding);
+            let origin = self.session.origin();
+            // Replies that are not completed never leave: a connection that is killed meanwhile sends no more.
+            self.incomplete = true;
+            conclude(outstanding, &self.node, &origin, &mut self.output.bytes).await;
+            self.incomplete = false;
+        }
+        if self.incomplete {
+            return Ok(());
         }
         let unsent = self.output.unsent();
         if unsent == 0 {

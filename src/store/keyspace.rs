@@ -7,7 +7,7 @@ use super::entry::Entry;
 use super::table::{Hashed, Table};
 
 impl Hashed for Entry {
-    fn hash(&self, seed: u64) -> u64 {
+    fn hash_with(&self, seed: u64) -> u64 {
         xxh3_64_with_seed(self.key(), seed)
     }
 }
@@ -17,7 +17,7 @@ impl Hashed for Entry {
 struct Volatile(u64);
 
 impl Hashed for Volatile {
-    fn hash(&self, _seed: u64) -> u64 {
+    fn hash_with(&self, _seed: u64) -> u64 {
         self.0
     }
 }
@@ -186,6 +186,11 @@ impl Keyspace {
         self.entries.iter()
     }
 
+    /// Every entry, taken out, in no order.
+    pub fn into_entries(self) -> impl Iterator<Item = Entry> {
+        self.entries.into_elements()
+    }
+
     /// Removes keys that expired, from position `from` of the volatile keys on, looking at about `count` of
     /// them. Returns where to go on; `None` at the end.
     pub fn collect_expired(
@@ -209,7 +214,7 @@ impl Keyspace {
         let seed = self.seed;
         let entry = self.entries.remove(hash, |entry| {
             // The table compares but a few bits of the hash.
-            entry.is_expired(now_ms) && entry.hash(seed) == hash
+            entry.is_expired(now_ms) && entry.hash_with(seed) == hash
         })?;
         self.entry_bytes -= entry.allocated_bytes();
         self.volatile.remove(hash, |volatile| volatile.0 == hash);

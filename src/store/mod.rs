@@ -1,22 +1,45 @@
 //! Partitions, keys and values in memory. No I/O, no async, no knowledge of commands.
 
 pub mod access;
+mod digest;
 mod entry;
+mod hash;
+mod hash_history;
 mod keyspace;
+mod merge;
+#[cfg(test)]
+mod merge_tests;
+mod metadata;
 mod partition;
+mod register;
+mod replica;
 mod size_class;
+mod state;
 mod table;
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
-use coterie_protocol::{DatabaseId, PartitionId, Partitions, Slot};
+use coterie_protocol::{Actor, DatabaseId, PartitionId, Partitions, Slot, Stamp};
 use parking_lot::{Mutex, MutexGuard};
 
 pub use access::AccessClock;
-pub use entry::{Entry, Parts};
+pub use digest::BUCKETS;
+pub use entry::{Entry, Kind, Parts};
+pub use hash::HashValue;
 pub use keyspace::Keyspace;
-pub use partition::{Garbage, Partition};
+pub use partition::{Aside, Garbage, Partition};
 pub use table::{POSITION_BITS, position};
+
+/// What merging a change has come to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Merged {
+    /// It is part of the state now.
+    New,
+    /// The state had it already, or had come past it.
+    Known,
+    /// It lost to this higher stamp.
+    Superseded(Stamp),
+}
 
 /// All partitions of a node, each behind its own lock.
 pub struct Store {
@@ -25,6 +48,8 @@ pub struct Store {
     seed: u64,
     databases: u32,
     allocated: AtomicI64,
+    /// The node's actor plus one; 0 when it is not part of a cluster.
+    actor: AtomicU32,
 }
 
 /// A lock that shares no cache line with its neighbours.
@@ -51,6 +76,7 @@ impl Store {
             seed,
             databases,
             allocated: AtomicI64::new(0),
+            actor: AtomicU32::new(0),
         }
     }
 
@@ -93,6 +119,30 @@ impl Store {
         if let Some(partition) = self.partitions[self.partition_of(key).index()].0.try_lock() {
             partition.prefetch(database, key);
         }
+    }
+
+    /// Who makes the changes that this node coordinates; `None` if it is not part of a cluster.
+    pub fn actor(&self) -> Option<Actor> {
+        let number = self.actor.load(Ordering::Acquire).checked_sub(1)?;
+        Some(Actor(number as u16))
+    }
+
+    /// Makes the node part of a cluster, or not any more: every partition keeps from now on what replicas need.
+    pub fn set_replicated(&self, actor: Option<Actor>) {
+        let number = actor.map_or(0, |actor| u32::from(actor.0) + 1);
+        self.actor.store(number, Ordering::Release);
+        for id in self.ids() {
+            self.lock(id).set_replicated(actor.is_some());
+        }
+    }
+
+    /// Whether there is any key.
+    pub fn has_keys(&self) -> bool {
+        self.ids().any(|id| {
+            let partition = self.lock(id);
+            let mut databases = partition.databases();
+            databases.any(|database| partition.keyspace(database).is_some_and(|k| !k.is_empty()))
+        })
     }
 
     /// Numbers of all partitions.

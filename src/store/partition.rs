@@ -1,19 +1,19 @@
 //! A run of slots with its data: the unit of locking, logging, checkpointing and, later, placement.
 
-use coterie_protocol::{DatabaseId, HybridClock, PartitionId, Version};
+use coterie_protocol::{Actor, DatabaseId, HybridClock, PartitionId, Stamp, Version};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::access::AccessClock;
-use super::entry::{Entry, Parts};
+use super::entry::{Entry, Kind, Parts};
+use super::hash::HashValue;
 use super::keyspace::{Keyspace, Lookup};
-use crate::effect::{Effect, StringEncoding};
-
-/// Values larger than this are freed by the reclaimer, not under the partition's lock.
-const FREE_IN_BACKGROUND_ABOVE: usize = 64 * 1024;
+use super::replica::Replica;
+use super::state::Context;
+use crate::effect::{Effect, Effects, MalformedEffect, StringEncoding};
 
 /// What is no longer reachable and takes long to free.
 pub enum Garbage {
-    /// A key with a large value.
+    /// A key with a large value, or a hash of many fields.
     Entry(Entry),
     /// All keys of a database.
     Keyspace(Box<Keyspace>),
@@ -22,15 +22,23 @@ pub enum Garbage {
 /// See the module. State changes only by [`Partition::apply`], and by expiry.
 pub struct Partition {
     id: PartitionId,
-    seed: u64,
-    clock: HybridClock,
-    databases: Vec<Option<Box<Keyspace>>>,
+    pub(super) seed: u64,
+    pub(super) clock: HybridClock,
+    pub(super) databases: Vec<Option<Box<Keyspace>>>,
     /// How often databases were swapped; a checkpoint that walks the partition starts over when it changes.
-    swaps: u64,
+    pub(super) swaps: u64,
     expired: u64,
     /// Memory of all its databases.
-    allocated_bytes: usize,
-    garbage: Vec<Garbage>,
+    pub(super) allocated_bytes: usize,
+    pub(super) garbage: Vec<Garbage>,
+    /// What it keeps beside the keys when it is replicated.
+    pub(super) replica: Option<Box<Replica>>,
+}
+
+/// State of a key that was set aside before a change, to put it back.
+pub struct Aside {
+    pub(super) live: Option<Entry>,
+    pub(super) remembered: Option<Entry>,
 }
 
 impl Partition {
@@ -45,6 +53,7 @@ impl Partition {
             expired: 0,
             allocated_bytes: 0,
             garbage: Vec::new(),
+            replica: None,
         }
     }
 
@@ -82,6 +91,7 @@ impl Partition {
                 .flatten()
                 .map(|keyspace| keyspace.allocated_bytes())
                 .sum::<usize>()
+                + self.replica.as_ref().map_or(0, |r| r.allocated_bytes())
         );
         self.allocated_bytes
     }
@@ -97,7 +107,7 @@ impl Partition {
     }
 
     /// Changes the keys of a database, if it has any, and keeps the memory account.
-    fn change<R>(
+    pub(super) fn change<R>(
         &mut self,
         database: DatabaseId,
         change: impl FnOnce(&mut Keyspace, &mut Vec<Garbage>) -> R,
@@ -109,8 +119,27 @@ impl Partition {
         Some(result)
     }
 
-    fn hash(&self, key: &[u8]) -> u64 {
+    pub(super) fn hash(&self, key: &[u8]) -> u64 {
         xxh3_64_with_seed(key, self.seed)
+    }
+
+    /// What decides how keys of a database merge.
+    pub(super) fn context(&self, database: DatabaseId) -> Context {
+        match &self.replica {
+            Some(replica) => replica.context(database),
+            None => Context {
+                floor: Stamp::ZERO,
+                horizon: Version::ZERO,
+                seed: self.seed,
+            },
+        }
+    }
+
+    /// Takes a database out, and off the memory account.
+    pub(super) fn take_keyspace(&mut self, database: DatabaseId) -> Option<Box<Keyspace>> {
+        let keyspace = self.databases.get_mut(database.index())?.take()?;
+        self.allocated_bytes -= keyspace.allocated_bytes();
+        Some(keyspace)
     }
 
     /// Brings near what a command on this key will touch.
@@ -144,6 +173,7 @@ impl Partition {
             expired,
             garbage,
             allocated_bytes,
+            replica,
             ..
         } = self;
         let keyspace = databases.get_mut(database.index())?.as_deref_mut()?;
@@ -152,7 +182,13 @@ impl Partition {
             Lookup::Expired { entry, freed_bytes } => {
                 *expired += 1;
                 *allocated_bytes = allocated_bytes.wrapping_add_signed(-freed_bytes);
-                discard(garbage, entry);
+                match replica {
+                    Some(replica) => {
+                        let grown = replica.remember(database, hash, entry);
+                        *allocated_bytes = allocated_bytes.wrapping_add_signed(grown);
+                    }
+                    None => discard(garbage, entry),
+                }
                 return None;
             }
         };
@@ -171,6 +207,7 @@ impl Partition {
         version: Version,
         access: &AccessClock,
     ) {
+        debug_assert!(!self.is_replicated());
         match *effect {
             Effect::Put {
                 key,
@@ -184,6 +221,7 @@ impl Partition {
                     encoding,
                     expire_at,
                     version,
+                    actor: Actor::default(),
                     access: access.initial(),
                 };
                 self.put(database, &parts, access);
@@ -195,6 +233,7 @@ impl Partition {
                     encoding: StringEncoding::Raw,
                     expire_at: None,
                     version,
+                    actor: Actor::default(),
                     access: access.initial(),
                 };
                 self.put(database, &empty, access);
@@ -206,6 +245,17 @@ impl Partition {
                 self.update(database, key, version, |entry| {
                     entry.splice(offset as usize, bytes)
                 });
+            }
+            Effect::HashSet { key, field, value } => {
+                self.remove_expired(database, key, version);
+                self.hash_set(database, key, (field, value), version, access);
+            }
+            Effect::HashDelete { key, field } => {
+                self.remove_expired(database, key, version);
+                self.hash_delete(database, key, field, version);
+            }
+            Effect::Count { .. } | Effect::HashCount { .. } | Effect::Lapsed { .. } => {
+                debug_assert!(false, "only in replicated partitions");
             }
             Effect::ExpireAt { key, at } => {
                 self.update(database, key, version, |entry| entry.set_expire_at(at));
@@ -219,14 +269,8 @@ impl Partition {
                 });
             }
             Effect::Clear => {
-                if let Some(keyspace) = self
-                    .databases
-                    .get_mut(database.index())
-                    .and_then(Option::take)
-                {
-                    self.allocated_bytes -= keyspace.allocated_bytes();
-                    self.garbage.push(Garbage::Keyspace(keyspace));
-                }
+                let keyspace = self.take_keyspace(database);
+                self.garbage.extend(keyspace.map(Garbage::Keyspace));
             }
             Effect::Swap { with } => {
                 self.make_database(database.max(with));
@@ -243,17 +287,91 @@ impl Partition {
         }
     }
 
-    fn put(&mut self, database: DatabaseId, parts: &Parts<'_>, access: &AccessClock) {
-        let hash = self.hash(parts.key);
+    pub(super) fn make_keyspace(&mut self, database: DatabaseId) {
         self.make_database(database);
         let slot = &mut self.databases[database.index()];
         if slot.is_none() {
             let keyspace = slot.insert(Box::new(Keyspace::new(self.seed)));
             self.allocated_bytes += keyspace.allocated_bytes();
         }
+    }
+
+    /// Removes the key if its time is over at this version. A removal by expiry is not logged, so a replay may
+    /// find what was gone when the change was made.
+    fn remove_expired(&mut self, database: DatabaseId, key: &[u8], version: Version) {
+        let hash = self.hash(key);
+        self.change(database, |keyspace, garbage| {
+            let found = keyspace.find(key, hash);
+            if found.is_some_and(|entry| entry.is_expired(version.millis()))
+                && let Some(entry) = keyspace.remove(key, hash)
+            {
+                discard(garbage, entry);
+            }
+        });
+    }
+
+    fn hash_set(
+        &mut self,
+        database: DatabaseId,
+        key: &[u8],
+        (field, value): (&[u8], &[u8]),
+        version: Version,
+        access: &AccessClock,
+    ) {
+        let (hash, seed) = (self.hash(key), self.seed);
+        self.make_keyspace(database);
+        self.change(database, |keyspace, _| {
+            let found = keyspace.update(key, hash, |entry| {
+                if entry.hash().is_none() {
+                    entry.set_hash(HashValue::new(seed));
+                }
+                if let Some(fields) = entry.hash_mut() {
+                    fields.set(field, value);
+                }
+                entry.set_version(version);
+                Keyspace::touch(entry, access);
+            });
+            if found.is_none() {
+                let mut fields = HashValue::new(seed);
+                fields.set(field, value);
+                let parts = Parts {
+                    key,
+                    value: &[],
+                    encoding: StringEncoding::Raw,
+                    expire_at: None,
+                    version,
+                    actor: Actor::default(),
+                    access: access.initial(),
+                };
+                keyspace.insert(hash, Entry::with_hash(&parts, Box::new(fields), None));
+            }
+        });
+    }
+
+    fn hash_delete(&mut self, database: DatabaseId, key: &[u8], field: &[u8], version: Version) {
+        let hash = self.hash(key);
+        self.change(database, |keyspace, _| {
+            let is_empty = keyspace.update(key, hash, |entry| {
+                let Some(fields) = entry.hash_mut() else {
+                    return false;
+                };
+                fields.remove(field);
+                let is_empty = fields.is_empty();
+                entry.set_version(version);
+                is_empty
+            });
+            if is_empty == Some(true) {
+                keyspace.remove(key, hash);
+            }
+        });
+    }
+
+    fn put(&mut self, database: DatabaseId, parts: &Parts<'_>, access: &AccessClock) {
+        let hash = self.hash(parts.key);
+        self.make_keyspace(database);
         self.change(database, |keyspace, garbage| {
             let replaced = keyspace.update(parts.key, hash, |entry| {
-                if entry.value().len() > FREE_IN_BACKGROUND_ABOVE {
+                if entry.is_costly_to_free() {
                     let access = entry.access();
                     let new = Entry::new(&Parts { access, ..*parts });
                     let old = std::mem::replace(entry, new);
@@ -286,40 +404,81 @@ impl Partition {
         });
     }
 
-    /// What the key of a change holds, to be able to put it back; `None` if it is not there. The entry itself
-    /// where the change does not need it and copying it would take long, else a copy.
-    pub fn set_aside(&mut self, database: DatabaseId, effect: &Effect<'_>) -> Option<Entry> {
-        let key = effect.key()?;
+    /// What the key of a change holds, to be able to put it back. The entry itself where the change does not need
+    /// it and copying it would take long, else a copy; always a copy in a replicated partition.
+    pub fn set_aside(&mut self, database: DatabaseId, effect: &Effect<'_>) -> Aside {
+        let nothing = Aside {
+            live: None,
+            remembered: None,
+        };
+        let Some(key) = effect.key() else {
+            return nothing;
+        };
         let hash = self.hash(key);
-        let entry = self.keyspace(database)?.find(key, hash)?;
+        let beside = self.replica.as_ref().and_then(|r| r.get(database));
+        let remembered = beside.and_then(|beside| beside.remembered.find(key, hash));
+        let remembered = remembered.map(Entry::duplicate);
+        let found = self.keyspace(database).and_then(|k| k.find(key, hash));
+        let Some(entry) = found else {
+            return Aside {
+                remembered,
+                ..nothing
+            };
+        };
         let is_dispensable = match effect {
+            _ if self.is_replicated() => false,
             Effect::Delete { .. } => true,
             Effect::Put { .. } | Effect::PutPadded { .. } => {
-                entry.value().len() > FREE_IN_BACKGROUND_ABOVE
+                entry.is_costly_to_free() || entry.kind() != Kind::String
             }
             _ => false,
         };
-        if !is_dispensable {
-            return Some(Entry::new(&entry.parts()));
-        }
-        self.change(database, |keyspace, _| keyspace.remove(key, hash))?
+        let live = if is_dispensable {
+            let removed = self.change(database, |keyspace, _| keyspace.remove(key, hash));
+            removed.flatten()
+        } else {
+            Some(entry.duplicate())
+        };
+        Aside { live, remembered }
     }
 
     /// Takes back what was done to a key: `before` is what [`Partition::set_aside`] gave.
-    pub fn undo(&mut self, database: DatabaseId, key: &[u8], before: Option<Entry>) {
+    pub fn undo(&mut self, database: DatabaseId, key: &[u8], before: Aside) {
         let hash = self.hash(key);
+        if self.is_replicated() {
+            self.undo_merge(database, key, before);
+            return;
+        }
         self.change(database, |keyspace, _| {
             keyspace.remove(key, hash);
-            if let Some(entry) = before {
+            if let Some(entry) = before.live {
                 keyspace.insert(hash, entry);
             }
         });
     }
 
-    /// Puts back an entry as a checkpoint holds it.
-    pub fn restore(&mut self, database: DatabaseId, parts: &Parts<'_>, access: &AccessClock) {
-        self.put(database, parts, access);
-        self.clock.observe(parts.version);
+    /// Puts back a key as a checkpoint holds it: the effects that make it.
+    pub fn restore(
+        &mut self,
+        database: DatabaseId,
+        effects: &[u8],
+        version: Version,
+        access: u32,
+        clock: &AccessClock,
+    ) -> Result<(), MalformedEffect> {
+        for effect in Effects::new(database, effects) {
+            let (database, effect) = effect?;
+            match effect {
+                Effect::HashSet { key, field, value } => {
+                    self.hash_set(database, key, (field, value), version, clock);
+                }
+                _ => self.apply(database, &effect, version, clock),
+            }
+            let key = effect.key().ok_or(MalformedEffect { at: 0 })?;
+            self.update(database, key, version, |entry| entry.set_access(access));
+        }
+        self.clock.observe(version);
+        Ok(())
     }
 
     /// Removes keys that expired; see [`Keyspace::collect_expired`].
@@ -330,20 +489,30 @@ impl Partition {
         count: usize,
         now_ms: u64,
     ) -> (usize, Option<u64>) {
-        let mut collected = 0;
-        let next = self.change(database, |keyspace, garbage| {
-            keyspace.collect_expired(from, count, now_ms, |entry| {
-                collected += 1;
-                discard(garbage, entry);
-            })
+        let mut collected = Vec::new();
+        let next = self.change(database, |keyspace, _| {
+            keyspace.collect_expired(from, count, now_ms, |entry| collected.push(entry))
         });
-        self.expired += collected as u64;
-        (collected, next.flatten())
+        let count = collected.len();
+        self.expired += count as u64;
+        for entry in collected {
+            match &mut self.replica {
+                Some(replica) => {
+                    let hash = xxh3_64_with_seed(entry.key(), self.seed);
+                    let grown = replica.remember(database, hash, entry);
+                    self.allocated_bytes = self.allocated_bytes.wrapping_add_signed(grown);
+                }
+                None => discard(&mut self.garbage, entry),
+            }
+        }
+        (count, next.flatten())
     }
 
-    /// Drops an entry that was set aside and is not needed any more.
-    pub fn discard(&mut self, entry: Entry) {
-        discard(&mut self.garbage, entry);
+    /// Drops what was set aside and is not needed any more.
+    pub fn discard(&mut self, aside: Aside) {
+        if let Some(entry) = aside.live {
+            discard(&mut self.garbage, entry);
+        }
     }
 
     /// What is to be freed outside the lock.
@@ -358,7 +527,7 @@ impl Partition {
 }
 
 fn discard(garbage: &mut Vec<Garbage>, entry: Entry) {
-    if entry.value().len() > FREE_IN_BACKGROUND_ABOVE {
+    if entry.is_costly_to_free() {
         garbage.push(Garbage::Entry(entry));
     }
 }

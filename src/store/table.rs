@@ -26,7 +26,7 @@ const DEPTH_MAX: u32 = 20;
 /// Something that knows its own hash.
 pub trait Hashed {
     /// The hash under the table's seed; must never change while it is in a table.
-    fn hash(&self, seed: u64) -> u64;
+    fn hash_with(&self, seed: u64) -> u64;
 }
 
 /// Position of a hash in the table's order, below 2^[`POSITION_BITS`]. hashbrown keeps the top 7 bits as a tag
@@ -77,6 +77,11 @@ impl<T: Hashed> Table<T> {
             slot_bytes: 0,
             seed,
         }
+    }
+
+    /// What its elements' hashes are seeded with.
+    pub fn seed(&self) -> u64 {
+        self.seed
     }
 
     /// Number of elements.
@@ -134,7 +139,7 @@ impl<T: Hashed> Table<T> {
 
     /// Adds an element that is not there yet.
     pub fn insert(&mut self, hash: u64, element: T) {
-        debug_assert_eq!(hash, element.hash(self.seed));
+        debug_assert_eq!(hash, element.hash_with(self.seed));
         let mut index = self.index(hash);
         while self.segments[index].elements.len() >= SPLIT_ABOVE
             && self.segments[index].depth < DEPTH_MAX
@@ -148,13 +153,13 @@ impl<T: Hashed> Table<T> {
         if segment.elements.len() < segment.elements.capacity() {
             segment
                 .elements
-                .insert_unique(hash, element, |e| e.hash(seed));
+                .insert_unique(hash, element, |e| e.hash_with(seed));
             return;
         }
         let before = segment.allocated_bytes();
         segment
             .elements
-            .insert_unique(hash, element, |e| e.hash(seed));
+            .insert_unique(hash, element, |e| e.hash_with(seed));
         self.slot_bytes = self.slot_bytes + segment.allocated_bytes() - before;
     }
 
@@ -224,7 +229,7 @@ impl<T: Hashed> Table<T> {
         let due = segment
             .elements
             .iter()
-            .map(|element| (position(element.hash(self.seed)), element))
+            .map(|element| (position(element.hash_with(self.seed)), element))
             .filter(|(at, _)| *at >= from)
             .collect();
         (due, (segment.prefix + 1) << (POSITION_BITS - segment.depth))
@@ -261,6 +266,13 @@ impl<T: Hashed> Table<T> {
             .flat_map(|segment| segment.elements.iter())
     }
 
+    /// Everything, taken out, in no order.
+    pub fn into_elements(self) -> impl Iterator<Item = T> {
+        self.segments
+            .into_iter()
+            .flat_map(|segment| segment.elements)
+    }
+
     fn split(&mut self, index: usize) {
         if self.segments[index].depth == self.depth {
             self.directory = self
@@ -280,10 +292,10 @@ impl<T: Hashed> Table<T> {
         let mut high = HashTable::with_capacity(elements.len() / 2 + elements.len() / 32);
         let seed = self.seed;
         for element in elements {
-            let hash = element.hash(seed);
+            let hash = element.hash_with(seed);
             let bit = position(hash) >> (POSITION_BITS - depth) & 1;
             let half = if bit == 0 { &mut low } else { &mut high };
-            half.insert_unique(hash, element, |e| e.hash(seed));
+            half.insert_unique(hash, element, |e| e.hash_with(seed));
         }
         segment.elements = low;
         self.slot_bytes =
@@ -329,7 +341,7 @@ impl<T: Hashed> Table<T> {
         for element in absorbed.elements {
             segment
                 .elements
-                .insert_unique(element.hash(seed), element, |e| e.hash(seed));
+                .insert_unique(element.hash_with(seed), element, |e| e.hash_with(seed));
         }
         segment.depth -= 1;
         segment.prefix >>= 1;
@@ -340,7 +352,9 @@ impl<T: Hashed> Table<T> {
             self.point(prefix, depth, gone as u32);
         }
         let segment = &mut self.segments[keep];
-        segment.elements.shrink_to(MERGE_BELOW, |e| e.hash(seed));
+        segment
+            .elements
+            .shrink_to(MERGE_BELOW, |e| e.hash_with(seed));
         self.slot_bytes = self.slot_bytes + segment.allocated_bytes() - before;
         self.halve_directory();
         self.check();
@@ -397,20 +411,20 @@ mod tests {
     struct Number(u64);
 
     impl Hashed for Number {
-        fn hash(&self, seed: u64) -> u64 {
+        fn hash_with(&self, seed: u64) -> u64 {
             xxhash_rust::xxh3::xxh3_64_with_seed(&self.0.to_le_bytes(), seed)
         }
     }
 
     fn insert(table: &mut Table<Number>, n: u64) {
-        let hash = Number(n).hash(1);
+        let hash = Number(n).hash_with(1);
         if table.find(hash, |e| e.0 == n).is_none() {
             table.insert(hash, Number(n));
         }
     }
 
     fn remove(table: &mut Table<Number>, n: u64) {
-        table.remove(Number(n).hash(1), |e| e.0 == n);
+        table.remove(Number(n).hash_with(1), |e| e.0 == n);
     }
 
     #[test]
@@ -419,7 +433,7 @@ mod tests {
         (0..50_000).for_each(|n| insert(&mut table, n));
         assert_eq!(table.len(), 50_000);
         assert!(table.segments.len() > 64);
-        assert!((0..50_000).all(|n| table.find(Number(n).hash(1), |e| e.0 == n).is_some()));
+        assert!((0..50_000).all(|n| table.find(Number(n).hash_with(1), |e| e.0 == n).is_some()));
         (0..49_990).for_each(|n| remove(&mut table, n));
         assert_eq!(table.iter().count(), 10);
         assert!(

@@ -9,10 +9,9 @@ use parking_lot::MutexGuard;
 
 use super::files::is_out_of_space;
 use super::log::Shared;
-use super::offset::LogOffset;
 use super::options::Durability;
 use super::segment::Segment;
-use super::tail::{Chunk, Tail};
+use super::tail::{Chunk, Tail, Taken};
 
 /// How long a power loss may reach back with [`Durability::Everysec`], but for the sync itself.
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
@@ -20,9 +19,7 @@ const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 
 struct Batch {
-    chunks: Vec<Chunk>,
-    /// Everything before is written once the chunks are.
-    target: LogOffset,
+    taken: Taken,
     sync: bool,
 }
 
@@ -88,8 +85,8 @@ impl Flusher {
             tail.start_mapping(marks);
         }
         self.unsynced.append(&mut tail.sealed);
-        let (chunks, target) = tail.take_chunks(marks);
-        let behind = target > marks.durable();
+        let taken = tail.take_chunks(marks);
+        let behind = taken.target > marks.durable();
         let elapsed = self.last_sync.elapsed();
         let requested = tail.sync_requested || tail.stopping || !self.unsynced.is_empty();
         let due = match durability {
@@ -102,15 +99,11 @@ impl Flusher {
             // Here, under the lock that `target` was read under: the log may roll any time after.
             self.note_unsynced(tail.file.clone());
         }
-        if sync || !chunks.is_empty() {
+        if sync || !taken.chunks.is_empty() {
             if tail.pending.is_empty() {
                 tail.sync_requested = false;
             }
-            return Step::Work(Batch {
-                chunks,
-                target,
-                sync,
-            });
+            return Step::Work(Batch { taken, sync });
         }
         if !behind {
             tail.sync_requested = false;
@@ -126,7 +119,7 @@ impl Flusher {
     }
 
     fn work(&mut self, batch: Batch) -> io::Result<()> {
-        for chunk in &batch.chunks {
+        for chunk in &batch.taken.chunks {
             if let Some(file) = &chunk.file {
                 self.write(file, chunk)?;
                 self.note_unsynced(Some(file.clone()));
@@ -134,7 +127,7 @@ impl Flusher {
         }
         if batch.sync {
             self.sync()?;
-            self.shared.marks.set_durable(batch.target);
+            self.shared.marks.set_durable(batch.taken.target);
         }
         self.settle(batch);
         Ok(())
@@ -187,27 +180,24 @@ impl Flusher {
     }
 
     /// After a batch: moves what the batch allows, and tells those who wait.
-    fn settle(&mut self, batch: Batch) {
+    fn settle(&mut self, Batch { taken, sync }: Batch) {
         let shared = &self.shared;
         let grew;
         // `Log::room` may have published already that the buffer is empty, without telling those who wait.
-        let wrote = !batch.chunks.is_empty();
+        let wrote = !taken.chunks.is_empty();
         {
             let mut tail = shared.tail.lock();
             if !tail.is_mapped() {
-                shared
-                    .marks
-                    .set_stored(batch.target.max(shared.marks.stored()));
+                let stored = shared.marks.stored();
+                shared.marks.set_stored(taken.written.max(stored));
             }
+            tail.finish_writing(taken.chunks);
             if shared.durability() != Durability::Always {
                 tail.start_mapping(&shared.marks);
             }
-            if batch.sync {
+            if sync {
                 tail.cool();
-                tail.append_sync_mark(batch.target, &shared.marks);
-            }
-            for chunk in batch.chunks {
-                tail.reuse(chunk.bytes);
+                tail.append_sync_mark(taken.target, &shared.marks);
             }
             grew = tail.publish_room(&shared.marks);
         }

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::directory::DirectoryLock;
 use super::error::NoRoom;
@@ -19,6 +19,7 @@ use super::offset::LogOffset;
 use super::options::{Durability, SyncFailureHook};
 use super::preparer::{Preparer, capacity_for};
 use super::record::{Class, Draft, MAX_PAYLOAD, RecordHeader};
+use super::retention::Retention;
 use super::segment::{free_name, segment_name};
 use super::tail::{Marks, Tail};
 
@@ -70,6 +71,10 @@ pub(crate) struct Shared {
     pub(crate) seed: u32,
     pub(crate) segment_bytes: u32,
     pub(crate) margin: u32,
+    /// Records from here on were checked when the log was opened, or appended since.
+    pub(crate) checked_from: LogOffset,
+    /// Where the log ended when it was opened.
+    pub(crate) started_at: LogOffset,
     pub(crate) marks: Marks,
     pub(crate) tail: Mutex<Tail>,
     /// Tells the flusher that there is something to write or sync.
@@ -78,6 +83,9 @@ pub(crate) struct Shared {
     pub(crate) prepare: Condvar,
     pub(crate) durability: AtomicU8,
     pub(crate) catalog: Mutex<Catalog>,
+    pub(crate) retention: Mutex<Retention>,
+    /// Wakes tasks in `Log::wait_for_growth`.
+    pub(crate) growth: Notify,
     pub(crate) on_sync_failure: Mutex<SyncFailureHook>,
     statistics: Mutex<SyncStatistics>,
     durable: watch::Sender<LogOffset>,
@@ -95,6 +103,7 @@ pub(crate) struct Parts {
     pub(crate) seed: u32,
     pub(crate) segment_bytes: u32,
     pub(crate) margin: u32,
+    pub(crate) checked_from: LogOffset,
     pub(crate) tail: Tail,
     pub(crate) durability: Durability,
     pub(crate) catalog: Catalog,
@@ -110,6 +119,8 @@ impl Shared {
             tail.start_mapping(&marks);
         }
         tail.publish_room(&marks);
+        let oldest = parts.catalog.segments.keys().next().copied();
+        let retention = Retention::new(oldest.unwrap_or_else(|| end.segment()));
         Self {
             directory: parts.directory,
             files: parts.files,
@@ -117,12 +128,16 @@ impl Shared {
             seed: parts.seed,
             segment_bytes: parts.segment_bytes,
             margin: parts.margin,
+            checked_from: parts.checked_from,
+            started_at: end,
             marks,
             tail: Mutex::new(tail),
             flush: Condvar::new(),
             prepare: Condvar::new(),
             durability: AtomicU8::new(parts.durability as u8),
             catalog: Mutex::new(parts.catalog),
+            retention: Mutex::new(retention),
+            growth: Notify::new(),
             on_sync_failure: Mutex::new(parts.on_sync_failure),
             statistics: Mutex::default(),
             durable: watch::Sender::new(end),
@@ -173,6 +188,7 @@ impl Shared {
         tail.publish_room(&self.marks);
         drop(tail);
         self.prepare.notify_one();
+        self.growth.notify_waiters();
         self.publish_progress();
         self.room_changed();
     }
@@ -213,6 +229,10 @@ impl Log {
         Ok(log)
     }
 
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// The random id that the log got when its directory was created.
     pub fn id(&self) -> u128 {
         self.shared.log_id
@@ -236,12 +256,16 @@ impl Log {
         let end = tail.append(draft, &shared.marks);
         let wake_flusher = std::mem::take(&mut tail.wake_flusher);
         let wake_preparer = std::mem::take(&mut tail.wake_preparer);
+        let wake_followers = std::mem::take(&mut tail.wake_followers);
         drop(tail);
         if wake_flusher {
             shared.flush.notify_one();
         }
         if wake_preparer {
             shared.prepare.notify_one();
+        }
+        if wake_followers {
+            shared.growth.notify_waiters();
         }
         end
     }
@@ -298,6 +322,13 @@ impl Log {
     /// Changes whenever there may be room that there wasn't, or a failure; then ask [`Log::room`].
     pub fn room_watch(&self) -> watch::Receiver<u64> {
         self.shared.room.subscribe()
+    }
+
+    /// Where the log ended when it was opened. Offsets after it are of this run of the log: an earlier run may have
+    /// had others there, which a reader saw and a crash lost before they were durable. Who remembers offsets of
+    /// earlier runs must not take them for more than this.
+    pub fn started_at(&self) -> LogOffset {
+        self.shared.started_at
     }
 
     /// The end of the last appended record.
@@ -385,7 +416,8 @@ impl Log {
     }
 
     /// Removes segments that hold nothing at or after `offset`, as a checkpoint has it; keeps some of
-    /// them for reuse. Only what is durable goes. Returns how many went. Does I/O.
+    /// them for reuse. Only what is durable goes, and what nobody holds ([`Log::hold`]). Returns how many
+    /// went. Does I/O.
     ///
     /// # Errors
     ///
@@ -394,6 +426,7 @@ impl Log {
         let shared = &self.shared;
         let limit = offset.segment().min(shared.marks.durable().segment());
         let mut catalog = shared.catalog.lock();
+        let limit = shared.retention.lock().give_up(limit);
         let old: Vec<_> = catalog
             .segments
             .range(..limit)
@@ -402,7 +435,8 @@ impl Log {
         for &(number, bytes) in &old {
             let path = shared.directory.join(segment_name(number));
             // What is still being read may be unlinked, but not overwritten.
-            let reusable = bytes == shared.segment_bytes && self.readers.strong_count() == 0;
+            let read = self.readers.strong_count() > 0 || shared.retention.lock().is_open(number);
+            let reusable = bytes == shared.segment_bytes && !read;
             if reusable && catalog.free.len() < catalog.free_limit {
                 let free = shared.directory.join(free_name(number));
                 shared.files.rename(&path, &free)?;
@@ -481,6 +515,7 @@ impl Log {
         let reason = tail.stopped.clone().or(tail.failure.clone());
         tail.stopped.get_or_insert("the log is closed".to_owned());
         drop(tail);
+        self.shared.growth.notify_waiters();
         self.shared.publish_progress();
         self.shared.room_changed();
         if self.durable() < self.appended() {

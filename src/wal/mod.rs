@@ -26,9 +26,11 @@ mod preparer;
 mod record;
 mod recovery;
 mod repair;
+mod retention;
 mod scan;
 mod segment;
 mod tail;
+mod tail_reader;
 #[cfg(test)]
 mod tests;
 mod waiting;
@@ -42,6 +44,8 @@ pub use options::{Durability, MAX_SEGMENT_BYTES, MIN_SEGMENT_BYTES, Options, Syn
 pub use record::{MAX_PAYLOAD, Record, RecordHeader};
 pub use recovery::{Recovery, SegmentReader, TornTail};
 pub use repair::{RepairStep, repair};
+pub use retention::Hold;
+pub use tail_reader::{TailError, TailReader};
 
 /// The version of the format that this program writes, and the newest that it reads.
 pub const FORMAT_VERSION: u32 = 1;

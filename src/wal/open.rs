@@ -99,6 +99,7 @@ impl Log {
             seed,
             segment_bytes,
             margin,
+            checked_from: start,
             tail,
             durability: options.durability,
             catalog,

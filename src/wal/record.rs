@@ -214,63 +214,76 @@ pub(crate) fn parse(
     bytes: &[u8],
     at: usize,
 ) -> Result<Entry<'_>, Invalid> {
-    if at + 4 > bytes.len() || u32_at(bytes, at) == 0 {
+    let bytes = bytes.get(at..).unwrap_or_default();
+    parse_at(seed, LogOffset::new(segment, at as u32), bytes)
+}
+
+/// As [`parse`], with the bytes from the record's start on.
+pub(crate) fn parse_at(seed: u32, place: LogOffset, bytes: &[u8]) -> Result<Entry<'_>, Invalid> {
+    if bytes.len() < 4 || u32_at(bytes, 0) == 0 {
         return Err(Invalid::Unwritten);
     }
-    if at + HEADER_BYTES > bytes.len() {
-        return Err(Invalid::Length);
-    }
-    if !claims_place(bytes, segment, at) {
-        return Err(Invalid::Place);
-    }
-    let length = announced_length(bytes, at);
-    if length < HEADER_BYTES || length > bytes.len() - at {
-        return Err(Invalid::Length);
-    }
+    let length = placed_length(place, bytes)?;
     let mut checksum = Hasher::new_with_initial(seed);
-    checksum.update(&bytes[at + HEADER_BYTES..at + length]);
-    checksum.update(&bytes[at + 16..at + 32]);
-    checksum.update(&bytes[at..at + 4]);
-    checksum.update(&bytes[at + 8..at + 16]);
-    if checksum.finalize() != u32_at(bytes, at + 4) {
+    checksum.update(&bytes[HEADER_BYTES..length]);
+    checksum.update(&bytes[16..32]);
+    checksum.update(&bytes[0..4]);
+    checksum.update(&bytes[8..16]);
+    if checksum.finalize() != u32_at(bytes, 4) {
         return Err(Invalid::Checksum);
     }
-    read_checked(segment, bytes, at, length)
+    read_checked(place, bytes, length)
+}
+
+/// The length of the record at the start of `bytes`, if it is all there and claims to be at `place`.
+#[inline]
+fn placed_length(place: LogOffset, bytes: &[u8]) -> Result<usize, Invalid> {
+    if bytes.len() < HEADER_BYTES {
+        return Err(Invalid::Length);
+    }
+    if u64_at(bytes, 8) != place.to_u64() {
+        return Err(Invalid::Place);
+    }
+    let length = announced_length(bytes, 0);
+    if length < HEADER_BYTES || length > bytes.len() {
+        return Err(Invalid::Length);
+    }
+    Ok(length)
 }
 
 /// Reads a record of `length` bytes that `parse` has accepted before.
-fn read_checked(
-    segment: u32,
-    bytes: &[u8],
-    at: usize,
-    length: usize,
-) -> Result<Entry<'_>, Invalid> {
-    let class = match bytes[at + 29] {
+#[inline]
+fn read_checked(place: LogOffset, bytes: &[u8], length: usize) -> Result<Entry<'_>, Invalid> {
+    let class = match bytes[29] {
         0 => Class::Caller,
         1 => Class::Seal,
         2 => Class::SyncMark,
         _ => return Err(Invalid::Class),
     };
     let record = Record {
-        offset: LogOffset::new(segment, at as u32),
-        version: Version::from_bits(u64_at(bytes, at + 16)),
-        partition: PartitionId(u16_at(bytes, at + 24)),
-        database: DatabaseId(u16_at(bytes, at + 26)),
-        kind: bytes[at + 28],
-        payload: &bytes[at + HEADER_BYTES..at + length],
+        offset: place,
+        version: Version::from_bits(u64_at(bytes, 16)),
+        partition: PartitionId(u16_at(bytes, 24)),
+        database: DatabaseId(u16_at(bytes, 26)),
+        kind: bytes[28],
+        payload: &bytes[HEADER_BYTES..length],
     };
     Ok(Entry {
         class,
         record,
-        end: (at + padded(length)) as u32,
+        end: place.position() + padded(length) as u32,
     })
 }
 
 /// Reads a record again whose checksum was verified before.
 pub(crate) fn reread(segment: u32, bytes: &[u8], at: usize) -> Result<Entry<'_>, Invalid> {
-    let length = announced_length(bytes, at);
-    if length < HEADER_BYTES || length > bytes.len() - at {
-        return Err(Invalid::Length);
-    }
-    read_checked(segment, bytes, at, length)
+    let bytes = bytes.get(at..).unwrap_or_default();
+    reread_at(LogOffset::new(segment, at as u32), bytes)
+}
+
+/// As [`reread`], with the bytes from the record's start on.
+#[inline]
+pub(crate) fn reread_at(place: LogOffset, bytes: &[u8]) -> Result<Entry<'_>, Invalid> {
+    let length = placed_length(place, bytes)?;
+    read_checked(place, bytes, length)
 }

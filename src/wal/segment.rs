@@ -156,6 +156,20 @@ impl Segment {
         };
     }
 
+    /// The bytes of a range.
+    ///
+    /// # Safety
+    ///
+    /// Nobody may write to the range of the file while the answer lives, nor call `release` on it.
+    #[allow(unsafe_code)]
+    pub(crate) unsafe fn bytes(&self, range: Range<u32>) -> &[u8] {
+        let (start, end) = (range.start as usize, range.end as usize);
+        assert!(start <= end && end <= self.map.len(), "inside the file");
+        // SAFETY: the range is inside the map, just checked, which lives as long as `self`; the file is as long as
+        // the map and is not truncated. That nobody changes the bytes is up to the caller.
+        unsafe { std::slice::from_raw_parts(self.map.as_ptr().add(start), end - start) }
+    }
+
     /// Copies `bytes` into the page cache at `position`. The caller holds the lock of the log's
     /// tail, and only it writes at or after the tail.
     #[inline]

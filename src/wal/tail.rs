@@ -129,6 +129,23 @@ impl Chunk {
     fn start(&self) -> LogOffset {
         LogOffset::new(self.segment, self.position)
     }
+
+    /// Whether the byte at `offset` is one of these.
+    pub(crate) fn contains(&self, offset: LogOffset) -> bool {
+        let end = self.position as usize + self.bytes.len();
+        self.start() <= offset
+            && offset.segment() == self.segment
+            && (offset.position() as usize) < end
+    }
+}
+
+/// What the flusher is to write.
+pub(crate) struct Taken {
+    pub(crate) chunks: Vec<Arc<Chunk>>,
+    /// Records of callers that end here or before are written once the chunks are.
+    pub(crate) target: LogOffset,
+    /// So is everything before this, the log's own records included.
+    pub(crate) written: LogOffset,
 }
 
 pub(crate) struct Tail {
@@ -144,12 +161,16 @@ pub(crate) struct Tail {
     pub(crate) spare: Option<Arc<Segment>>,
     mapped: bool,
     pub(crate) pending: VecDeque<Chunk>,
+    /// What was pending and is being written now; it stays readable meanwhile.
+    pub(crate) writing: Vec<Arc<Chunk>>,
     pub(crate) pending_bytes: usize,
     buffer: Vec<u8>,
     /// Full segments that were not handed to the flusher yet.
     pub(crate) sealed: Vec<Arc<Segment>>,
     /// The flusher sleeps and wants to hear of the next record, or has to.
     pub(crate) wake_flusher: bool,
+    /// Somebody waits in `Log::wait_for_growth`.
+    pub(crate) wake_followers: bool,
     /// The preparer has something to do.
     pub(crate) wake_preparer: bool,
     warm: Warm,
@@ -184,10 +205,12 @@ impl Tail {
             spare,
             mapped: false,
             pending: VecDeque::new(),
+            writing: Vec::new(),
             pending_bytes: 0,
             buffer: Vec::new(),
             sealed: Vec::new(),
             wake_flusher: false,
+            wake_followers: false,
             wake_preparer: false,
             warm: Warm::default(),
             wanted: 0,
@@ -386,25 +409,41 @@ impl Tail {
         ready
     }
 
-    /// Takes the pending bytes that have a file to go to. The second part is the offset up to which
-    /// everything is written once they are.
-    pub(crate) fn take_chunks(&mut self, marks: &Marks) -> (Vec<Chunk>, LogOffset) {
+    /// Takes the pending bytes that have a file to go to, until `finish_writing`.
+    pub(crate) fn take_chunks(&mut self, marks: &Marks) -> Taken {
+        debug_assert!(self.writing.is_empty());
         let ready = self
             .pending
             .iter()
             .take_while(|chunk| chunk.file.is_some())
             .count();
-        let chunks: Vec<_> = self.pending.drain(..ready).collect();
+        let chunks: Vec<_> = self.pending.drain(..ready).map(Arc::new).collect();
+        self.writing.clone_from(&chunks);
         self.pending_bytes -= chunks.iter().map(|chunk| chunk.bytes.len()).sum::<usize>();
-        let target = match self.pending.front() {
-            Some(chunk) => chunk.start().min(marks.appended()),
-            None => marks.appended(),
+        let written = match self.pending.front() {
+            Some(chunk) => chunk.start(),
+            None => self.end(),
         };
-        (chunks, target)
+        Taken {
+            chunks,
+            target: written.min(marks.appended()),
+            written,
+        }
+    }
+
+    /// What `take_chunks` returned is in files now.
+    pub(crate) fn finish_writing(&mut self, chunks: Vec<Arc<Chunk>>) {
+        self.writing.clear();
+        for chunk in chunks {
+            // Unless a reader has it.
+            if let Ok(chunk) = Arc::try_unwrap(chunk) {
+                self.reuse(chunk.bytes);
+            }
+        }
     }
 
     /// Gives a written buffer back.
-    pub(crate) fn reuse(&mut self, mut buffer: Vec<u8>) {
+    fn reuse(&mut self, mut buffer: Vec<u8>) {
         if buffer.capacity() <= KEPT_BUFFER_BYTES && buffer.capacity() > self.buffer.capacity() {
             buffer.clear();
             self.buffer = buffer;

@@ -28,7 +28,14 @@ impl Connection {
     /// # Errors
     /// The connection can't be made.
     pub fn open(port: u16, protocol: Protocol) -> io::Result<Self> {
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        Self::open_at(SocketAddr::from(([127, 0, 0, 1], port)), protocol)
+    }
+
+    /// As [`open`](Self::open), at any address.
+    ///
+    /// # Errors
+    /// The connection can't be made.
+    pub fn open_at(address: SocketAddr, protocol: Protocol) -> io::Result<Self> {
         let stream = TcpStream::connect_timeout(&address, DEADLINE)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(DEADLINE))?;

@@ -5,14 +5,18 @@
     reason = "every test binary uses its own part of this module"
 )]
 
+mod cluster;
 mod connection;
+mod network;
 mod quoting;
 mod reply;
 mod resp3;
 mod server;
 mod wait;
 
+pub use cluster::{Cluster, Door, Link, Setup};
 pub use connection::{Connection, Protocol};
+pub use network::{Datagram, Host, Network, Path};
 pub use quoting::{encode_command, escape, glob_match, split_line};
 pub use reply::Reply;
 pub use server::{Options, Program, Server};

@@ -24,7 +24,7 @@ pub enum Program {
 }
 
 impl Program {
-    fn path(self) -> String {
+    pub(super) fn path(self) -> String {
         match self {
             Self::Subject => std::env::var("COTERIE_TEST_SUBJECT")
                 .unwrap_or_else(|_| env!("CARGO_BIN_EXE_coterie").to_owned()),
@@ -392,13 +392,13 @@ fn spawn(options: &Options, port: u16, temporary: &Path) -> Child {
 }
 
 /// A port that nobody listens on at this moment.
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
     let address: io::Result<_> = listener.local_addr();
     address.expect("a bound socket has an address").port()
 }
 
-fn is_port_collision(log: &str) -> bool {
+pub(super) fn is_port_collision(log: &str) -> bool {
     let log = log.to_lowercase();
     log.contains("address already in use") || log.contains("failed listening")
 }

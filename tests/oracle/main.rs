@@ -3,8 +3,10 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod cluster;
 mod command_table;
 mod generated;
+mod hashes;
 mod info;
 mod intended;
 mod mutated;

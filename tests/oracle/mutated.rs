@@ -67,6 +67,11 @@ fn fuzz_mutated_frames() {
                 b"PTTL",
                 b"EXPIRETIME",
                 b"PEXPIRETIME",
+                b"HGETALL",
+                b"HKEYS",
+                b"HVALS",
+                b"HSCAN",
+                b"HRANDFIELD",
             ]
             .contains(&name)
         };

@@ -138,6 +138,7 @@ fn agree(rule: &Rule, ours: &Outcome, theirs: &Outcome) -> bool {
     match rule {
         Rule::Exact | Rule::Until(_) => our_bytes == their_bytes,
         Rule::Unordered => our.clone().sorted() == their.clone().sorted(),
+        Rule::Pairs => paired(our.clone()) == paired(their.clone()),
         Rule::Type => our.kind() == their.kind(),
         Rule::Ignore | Rule::Set(_) => true,
         Rule::Match(pattern) => [our, their]
@@ -149,6 +150,35 @@ fn agree(rule: &Rule, ours: &Outcome, theirs: &Outcome) -> bool {
         },
         Rule::Scan | Rule::NoReply | Rule::Drops => false,
     }
+}
+
+/// A reply with the fields and values of a hash, wherever they stand in it, as pairs in a canonical order.
+pub fn paired(reply: Reply) -> Reply {
+    let is_bulk = |item: &Reply| matches!(item, Reply::Bulk(_));
+    match reply {
+        Reply::Array(items) if items.len() > 2 && items.iter().all(is_bulk) => {
+            let pairs = items.chunks(2).map(|pair| Reply::Array(pair.to_vec()));
+            in_order(pairs.collect())
+        }
+        // The two parts of the reply to HSCAN, or pairs already.
+        Reply::Array(items) => {
+            let is_scan = matches!(&items[..], [Reply::Bulk(_), Reply::Array(_)]);
+            let items = items.into_iter().map(paired).collect();
+            if is_scan {
+                Reply::Array(items)
+            } else {
+                in_order(items)
+            }
+        }
+        other => other,
+    }
+}
+
+fn in_order(mut items: Vec<Reply>) -> Reply {
+    if items.iter().all(|item| matches!(item, Reply::Array(_))) {
+        items.sort_by(|a, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
+    }
+    Reply::Array(items)
 }
 
 /// One of the two servers with its named connections and captured words.
@@ -269,20 +299,23 @@ fn until(connection: &mut Connection, command: &[Vec<u8>], text: &str, what: &st
     last
 }
 
-/// Iterates `SCAN` with the given options to its end.
-fn scan(connection: &mut Connection, options: &[Vec<u8>]) -> Outcome {
+/// Iterates `SCAN` or `HSCAN` with the given options to its end.
+fn scan(connection: &mut Connection, words: &[Vec<u8>]) -> Outcome {
+    // The cursor follows the command's name, and in `HSCAN` the key, whose elements come in pairs.
+    let in_key = words[0].eq_ignore_ascii_case(b"HSCAN");
+    let (head, options) = words.split_at(if in_key { 2 } else { 1 });
     let mut cursor = b"0".to_vec();
     let mut keys = BTreeSet::new();
     loop {
-        let mut command = vec![b"SCAN".to_vec(), cursor.clone()];
-        command.extend_from_slice(&options[1..]);
+        let command = [head, std::slice::from_ref(&cursor), options].concat();
         match exchange(connection, &command, false) {
             Outcome::Reply(Reply::Array(parts), ..) => match &parts[..] {
                 [Reply::Bulk(next), Reply::Array(found)] => {
+                    let found: Vec<_> = found.iter().filter_map(Reply::bytes).collect();
                     keys.extend(
                         found
-                            .iter()
-                            .filter_map(|key| key.bytes().map(<[u8]>::to_vec)),
+                            .chunks(if in_key { 2 } else { 1 })
+                            .map(|element| element.join(&b"="[..])),
                     );
                     cursor.clone_from(next);
                 }

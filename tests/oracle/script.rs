@@ -4,12 +4,13 @@
 //! | --- | --- |
 //! | `@name` | use the connection of this name (the default is `a`); connections open by themselves |
 //! | `~unordered` | arrays, sets and maps are compared without order |
+//! | `~pairs` | fields with values, flat or in pairs, are compared without order |
 //! | `~type` | only the reply's type is compared |
 //! | `~ignore` | both must answer, anything |
 //! | `~match PATTERN` | both replies, as plain text, match the glob pattern (error texts begin with `-`) |
 //! | `~near N` | both are integers that differ by at most N; negative ones are equal (the default for TTL, with 2) |
 //! | `~until TEXT` | the command is repeated on both until its reply is TEXT |
-//! | `~scan` | the command is a SCAN without cursor: it is iterated, and the keys are compared |
+//! | `~scan` | the command is a SCAN or HSCAN without cursor: it is iterated, and the keys or fields with values are compared |
 //! | `~set NAME` | the reply (not compared) replaces the word `$NAME` from here on |
 //! | `~noreply` | no reply is read |
 //! | `~closes` | the server closes the connection after the reply |
@@ -26,6 +27,7 @@ pub enum Rule {
     /// The same bytes.
     Exact,
     Unordered,
+    Pairs,
     Type,
     Ignore,
     Match(Vec<u8>),
@@ -91,6 +93,7 @@ fn parse_line(line: usize, text: &str) -> Result<Step, String> {
         let number = |text: String| text.parse::<u32>().map_err(|e| format!("{text}: {e}"));
         match word.as_str() {
             "~unordered" => step.rule = Rule::Unordered,
+            "~pairs" => step.rule = Rule::Pairs,
             "~type" => step.rule = Rule::Type,
             "~ignore" => step.rule = Rule::Ignore,
             "~match" => step.rule = Rule::Match(argument()?.into_bytes()),

@@ -3,6 +3,7 @@
 use coterie_protocol::text::parse_i64;
 
 use super::parse_offset;
+use crate::commands::value::string_of;
 use crate::commands::{Call, CommandError, CommandResult};
 use crate::effect::{Effect, StringEncoding};
 use crate::store::Entry;
@@ -26,7 +27,7 @@ pub fn setbit(call: &mut Call<'_, '_>) -> CommandResult {
         }
     };
     let key = call.request.arg(1);
-    let entry = call.transaction.get(call.database, key);
+    let entry = string_of(call.transaction.get(call.database, key))?;
     let old = entry.and_then(|entry| entry.value().get(offset as usize).copied());
     let byte = old.unwrap_or(0);
     let new = [if bit { byte | mask } else { byte & !mask }];
@@ -57,7 +58,7 @@ pub fn setbit(call: &mut Call<'_, '_>) -> CommandResult {
 pub fn getbit(call: &mut Call<'_, '_>) -> CommandResult {
     let limit = call.node.config.load().proto_max_bulk_len;
     let (offset, mask) = place(parse_offset(call.request.arg(2), limit)?);
-    let entry = call.transaction.get(call.database, call.request.arg(1));
+    let entry = string_of(call.transaction.get(call.database, call.request.arg(1)))?;
     let value = entry.map_or(&[][..], Entry::value);
     let byte = value.get(offset as usize).copied().unwrap_or(0);
     call.reply.integer((byte & mask != 0).into());

@@ -2,6 +2,7 @@
 
 use coterie_protocol::text::parse_i64;
 
+use crate::commands::value::string_of;
 use crate::commands::{Call, CommandError, CommandResult};
 
 /// A range of bits, both ends included.
@@ -50,7 +51,8 @@ fn resolve(start: i64, end: i64, unit: Unit, length: usize) -> Option<BitRange> 
 /// `BITCOUNT`
 pub fn bitcount(call: &mut Call<'_, '_>) -> CommandResult {
     let request = call.request;
-    let Some(entry) = call.transaction.get(call.database, request.arg(1)) else {
+    let entry = call.transaction.get(call.database, request.arg(1));
+    let Some(entry) = string_of(entry)? else {
         // Redis does not even look at the other arguments then.
         call.reply.integer(0);
         return Ok(());
@@ -101,7 +103,8 @@ pub fn bitpos(call: &mut Call<'_, '_>) -> CommandResult {
             return Err(CommandError::line("ERR The bit argument must be 1 or 0."));
         }
     };
-    let Some(entry) = call.transaction.get(call.database, request.arg(1)) else {
+    let entry = call.transaction.get(call.database, request.arg(1));
+    let Some(entry) = string_of(entry)? else {
         // Zeros without end, and again Redis looks no further.
         call.reply.integer(if bit { -1 } else { 0 });
         return Ok(());

@@ -8,6 +8,7 @@ use coterie_protocol::Request;
 use coterie_protocol::text::parse_i64;
 
 use super::check_offset;
+use crate::commands::value::string_of;
 use crate::commands::{Call, CommandError, CommandResult};
 use crate::effect::{Effect, StringEncoding};
 use crate::store::Entry;
@@ -351,7 +352,7 @@ pub fn bitfield_ro(call: &mut Call<'_, '_>) -> CommandResult {
 
 fn execute(call: &mut Call<'_, '_>, operations: &[Operation]) -> CommandResult {
     let key = call.request.arg(1);
-    let entry = call.transaction.get(call.database, key);
+    let entry = string_of(call.transaction.get(call.database, key))?;
     let mut view = View::new(entry.map_or(&[][..], Entry::value), operations);
     call.reply.array(operations.len());
     for operation in operations {

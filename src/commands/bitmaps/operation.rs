@@ -1,5 +1,6 @@
 //! Bitwise operations between strings.
 
+use crate::commands::value::string_of;
 use crate::commands::{Call, CommandError, CommandResult};
 use crate::effect::{Effect, StringEncoding};
 use crate::store::Entry;
@@ -57,7 +58,7 @@ pub fn bitop(call: &mut Call<'_, '_>) -> CommandResult {
     call.transaction.count_lookups();
     let mut result = Vec::new();
     for (index, source) in call.request.iter().skip(3).enumerate() {
-        let entry = call.transaction.get(call.database, source);
+        let entry = string_of(call.transaction.get(call.database, source))?;
         let value = entry.map_or(&[][..], Entry::value);
         if index == 0 && operation != Operation::Not {
             result.extend_from_slice(value);

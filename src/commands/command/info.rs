@@ -51,6 +51,7 @@ const CATEGORIES: &[(&str, Membership)] = &[
     }),
     ("read", |spec| spec.flags.contains(Flags::READONLY)),
     ("write", |spec| spec.flags.contains(Flags::WRITE)),
+    ("hash", |spec| spec.categories.contains(Categories::HASH)),
     ("string", |spec| {
         spec.categories.contains(Categories::STRING)
     }),

@@ -160,7 +160,7 @@ fn greet(call: &mut Control<'_, '_>) {
     reply.bulk(b"id");
     reply.integer(call.session.client.id as i64);
     reply.bulk(b"mode");
-    reply.bulk(b"standalone");
+    reply.bulk(crate::report::mode(call.node).as_bytes());
     reply.bulk(b"role");
     reply.bulk(b"master");
     reply.bulk(b"modules");

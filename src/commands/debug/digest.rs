@@ -9,7 +9,7 @@ use super::{Outcome, answer};
 use crate::commands::call::Control;
 use crate::engine::Scope;
 use crate::node::Node;
-use crate::store::Entry;
+use crate::store::{Entry, HashValue};
 
 /// Entries hashed under one lock.
 const SLICE_ENTRIES: usize = 64;
@@ -40,7 +40,23 @@ impl Digest {
 
 fn add_value(hash: &mut Xxh3, entry: &Entry) {
     hash.update(&entry.expire_at().unwrap_or(u64::MAX).to_le_bytes());
-    hash.update(entry.value());
+    match entry.hash() {
+        None => hash.update(entry.value()),
+        Some(fields) => add_fields(hash, fields),
+    }
+}
+
+/// The fields have no order.
+fn add_fields(hash: &mut Xxh3, fields: &HashValue) {
+    let mut total = Digest::default();
+    for (field, value) in fields.iter() {
+        let mut pair = Xxh3::new();
+        pair.update(&(field.len() as u64).to_le_bytes());
+        pair.update(field);
+        pair.update(value);
+        total.add(Digest::of(&pair));
+    }
+    hash.update(total.text().as_bytes());
 }
 
 fn digest_of_entry(database: DatabaseId, entry: &Entry) -> Digest {

@@ -8,12 +8,14 @@ use std::future::ready;
 use std::time::Duration;
 
 use coterie_protocol::text::{parse_f64, parse_i64};
-use coterie_protocol::{ReplyWriter, RespVersion};
+use coterie_protocol::{PartitionId, ReplyWriter, RespVersion};
+use xxhash_rust::xxh3::Xxh3;
 
 use super::call::{Control, Deferred};
 use super::error::CommandError;
 use super::help::{help, wrong_subcommand};
 use super::spec::{CommandSpec, Docs, Flags, Handler};
+use super::value::encoding_name;
 use crate::background::make_checkpoint_in_turn;
 use crate::config::DebugCommand;
 use crate::engine::Scope;
@@ -66,6 +68,7 @@ fn debug(call: &mut Control<'_, '_>) -> Outcome {
         (b"reload", 2..) => reload(call),
         (b"protocol", 3) => protocol::protocol(call),
         (b"error", 3) => Err(error(call)),
+        (b"cluster-digest", 2 | 3) => cluster_digest(call),
         (b"log", 3) => log(call),
         (b"populate", 3..=5) => populate::populate(call),
         (b"panic", 2) => panic!("DEBUG PANIC was called"),
@@ -99,6 +102,29 @@ fn sleep(call: &mut Control<'_, '_>) -> Outcome {
     }))
 }
 
+fn cluster_digest(call: &mut Control<'_, '_>) -> Outcome {
+    let store = call.node.engine.store();
+    let count = store.layout().count();
+    let asked = match call.request.get(2) {
+        None => 0..count,
+        Some(number) => parse_i64(number)
+            .and_then(|number| u16::try_from(number).ok())
+            .filter(|number| *number < count)
+            .map(|number| number..number + 1)
+            .ok_or(CommandError::NotInteger)?,
+    };
+    let mut digest = Xxh3::new();
+    for number in asked {
+        for bucket in store.lock(PartitionId(number)).tree() {
+            digest.update(&bucket.to_le_bytes());
+        }
+    }
+    let text = format!("{:016x}", digest.digest());
+    Ok(answer(call.session.resp, |reply| {
+        reply.bulk(text.as_bytes())
+    }))
+}
+
 fn object(call: &mut Control<'_, '_>) -> Outcome {
     let key = call.request.arg(2);
     let moment = call.node.moment(&call.node.config.load());
@@ -110,18 +136,31 @@ fn object(call: &mut Control<'_, '_>) -> Outcome {
     let entry = transaction
         .peek(database, key)
         .ok_or(CommandError::NoSuchKey)?;
-    let value = entry.value();
-    // As the log has it: the length in groups of seven bits, then the bytes.
-    let serialized = value.len().max(1).ilog2() as usize / 7 + 1 + value.len();
+    let address: *const u8 = match entry.hash() {
+        None => entry.value().as_ptr(),
+        Some(hash) => std::ptr::from_ref(hash).cast(),
+    };
+    let serialized: usize = match entry.hash() {
+        None => serialized_length(entry.value()),
+        Some(hash) => hash
+            .iter()
+            .map(|(field, value)| serialized_length(field) + serialized_length(value))
+            .sum(),
+    };
     let text = format!(
         "Value at:{:p} refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}",
-        value.as_ptr(),
-        entry.encoding().name(),
+        address,
+        encoding_name(entry, &call.node.config.load()),
         serialized,
         entry.access(),
         moment.access.idle_seconds(entry.access()),
     );
     Ok(answer(call.session.resp, |reply| reply.simple(text)))
+}
+
+/// As the log has it: the length in groups of seven bits, then the bytes.
+fn serialized_length(bytes: &[u8]) -> usize {
+    bytes.len().max(1).ilog2() as usize / 7 + 1 + bytes.len()
 }
 
 fn set_active_expire(call: &mut Control<'_, '_>) -> Outcome {
@@ -185,6 +224,8 @@ fn write_help(reply: &mut ReplyWriter<'_>) {
         reply,
         "DEBUG",
         &[
+            "CLUSTER-DIGEST [<partition>]",
+            "    A checksum of what this node replicates, or of one partition: the same on its replicas.",
             "DIGEST",
             "    A checksum of all keys and values, the same after a restart.",
             "DIGEST-VALUE <key> [<key> ...]",

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use coterie_protocol::DatabaseId;
 use coterie_protocol::text::parse_i64;
 
+use super::value::kind_name;
 use super::{Call, CommandError, CommandResult};
 use crate::effect::{Effect, StringEncoding};
 
@@ -16,11 +17,13 @@ pub use table::COMMANDS;
 fn del(call: &mut Call<'_, '_>) -> CommandResult {
     let mut deleted = 0;
     for key in call.request.iter().skip(1) {
-        if call.transaction.peek(call.database, key).is_some() {
+        let is_here = call.transaction.peek(call.database, key).is_some();
+        // What is not here may be on another replica, which this one has not heard of yet.
+        if is_here || call.transaction.is_replicated() {
             call.transaction
                 .apply(call.database, &Effect::Delete { key });
-            deleted += 1;
         }
+        deleted += i64::from(is_here);
     }
     call.reply.integer(deleted);
     Ok(())
@@ -45,8 +48,7 @@ fn touch(call: &mut Call<'_, '_>) -> CommandResult {
 
 fn kind(call: &mut Call<'_, '_>) -> CommandResult {
     let found = call.transaction.peek(call.database, call.request.arg(1));
-    call.reply
-        .simple(if found.is_some() { "string" } else { "none" });
+    call.reply.simple(found.map_or("none", kind_name));
     Ok(())
 }
 
@@ -80,8 +82,7 @@ fn rename_key(call: &mut Call<'_, '_>, replace: bool) -> Result<bool, CommandErr
     let Some(copy) = Copied::of(call, from) else {
         return Err(CommandError::NoSuchKey);
     };
-    copy.reserve(call, from, to)?;
-    copy.put(call, database, to);
+    copy.put(call, from, database, to)?;
     call.transaction
         .apply(database, &Effect::Delete { key: from });
     Ok(true)
@@ -101,8 +102,7 @@ fn copy(call: &mut Call<'_, '_>) -> CommandResult {
         call.reply.integer(0);
         return Ok(());
     }
-    copy.reserve(call, from, to)?;
-    copy.put(call, database, to);
+    copy.put(call, from, database, to)?;
     call.reply.integer(1);
     Ok(())
 }
@@ -149,8 +149,7 @@ fn move_key(call: &mut Call<'_, '_>) -> CommandResult {
         call.reply.integer(0);
         return Ok(());
     }
-    copy.reserve(call, key, key)?;
-    copy.put(call, target, key);
+    copy.put(call, key, target, key)?;
     call.transaction
         .apply(call.database, &Effect::Delete { key });
     call.reply.integer(1);
@@ -159,38 +158,66 @@ fn move_key(call: &mut Call<'_, '_>) -> CommandResult {
 
 /// A key's value and expiry, copied so that they can be put under another name.
 struct Copied {
-    value: Vec<u8>,
-    encoding: StringEncoding,
+    value: Value,
     expire_at: Option<u64>,
+}
+
+enum Value {
+    String(Vec<u8>, StringEncoding),
+    /// Fields with their values.
+    Hash(Vec<(Vec<u8>, Vec<u8>)>),
 }
 
 impl Copied {
     fn of(call: &mut Call<'_, '_>, key: &[u8]) -> Option<Self> {
         let entry = call.transaction.get(call.database, key)?;
+        let value = match entry.hash() {
+            None => Value::String(entry.value().to_vec(), entry.encoding()),
+            Some(hash) => Value::Hash(
+                hash.iter()
+                    .map(|(field, value)| (field.to_vec(), value.to_vec()))
+                    .collect(),
+            ),
+        };
         Some(Copied {
-            value: entry.value().to_vec(),
-            encoding: entry.encoding(),
+            value,
             expire_at: entry.expire_at(),
         })
     }
 
-    /// Makes sure of room for the copy, and for the end of the key it comes from.
-    fn reserve(&self, call: &mut Call<'_, '_>, from: &[u8], to: &[u8]) -> CommandResult {
-        let bytes = Effect::encoded_bytes_max(to.len(), self.value.len())
-            + Effect::encoded_bytes_max(from.len(), 0);
-        call.transaction
-            .reserve(bytes)
-            .map_err(|error| CommandError::NoRoom(error, bytes))
+    /// The effects that make a key this value and expiry, whatever it was.
+    fn effects<'a>(&'a self, key: &'a [u8]) -> Vec<Effect<'a>> {
+        let expire_at = self.expire_at;
+        match &self.value {
+            Value::String(value, encoding) => vec![Effect::Put {
+                key,
+                value,
+                encoding: *encoding,
+                expire_at,
+            }],
+            Value::Hash(pairs) => {
+                let sets = pairs
+                    .iter()
+                    .map(|(field, value)| Effect::HashSet { key, field, value });
+                let expires = expire_at.map(|at| Effect::ExpireAt { key, at: Some(at) });
+                let effects = std::iter::once(Effect::Delete { key });
+                effects.chain(sets).chain(expires).collect()
+            }
+        }
     }
 
-    fn put(&self, call: &mut Call<'_, '_>, database: DatabaseId, key: &[u8]) {
-        let effect = Effect::Put {
-            key,
-            value: &self.value,
-            encoding: self.encoding,
-            expire_at: self.expire_at,
-        };
-        call.transaction.apply(database, &effect);
+    /// Puts the copy under a name, once there is room for it and for the end of the key it comes from.
+    fn put(
+        &self,
+        call: &mut Call<'_, '_>,
+        from: &[u8],
+        database: DatabaseId,
+        to: &[u8],
+    ) -> CommandResult {
+        let effects = self.effects(to);
+        call.reserve(&effects, Effect::encoded_bytes_max(from.len(), 0))?;
+        call.transaction.apply_all(database, &effects);
+        Ok(())
     }
 }
 

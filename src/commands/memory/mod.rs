@@ -35,7 +35,7 @@ fn usage(call: &mut Call<'_, '_>) -> CommandResult {
     Ok(())
 }
 
-/// `SAMPLES count`, any number of times. All there is to a string is in one piece: nothing is sampled.
+/// `SAMPLES count`, any number of times. Memory is accounted as it is taken: nothing is sampled.
 fn check_usage_options(call: &Call<'_, '_>) -> CommandResult {
     let mut options = call.request.iter().skip(3);
     while let Some(option) = options.next() {

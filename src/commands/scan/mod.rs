@@ -9,15 +9,17 @@ mod walk;
 use std::sync::Arc;
 
 use coterie_protocol::text::parse_i64;
-use coterie_protocol::{DatabaseId, PartitionId, ReplyWriter};
+use coterie_protocol::{DatabaseId, OwnedRequest, PartitionId, ReplyWriter, RespVersion};
 
-use super::{CommandError, CommandResult, Control, Deferred};
+use super::value::kind_name;
+use super::{CommandError, Control, Deferred, spanning};
 use crate::glob::{self, Case};
 use crate::node::Node;
 use crate::store::Entry;
 use walk::{Cursor, Turn, Walk};
 
 pub use table::COMMANDS;
+pub use walk::parse_cursor;
 
 /// Keys visited under one lock.
 const SLICE: usize = 256;
@@ -35,25 +37,30 @@ const RANDOM_TRIES: usize = 100;
 struct Filter {
     /// `None` for every name.
     pattern: Option<Vec<u8>>,
-    /// No key has the type that was asked for.
-    nothing: bool,
+    /// `None` for every type.
+    kind: Option<Vec<u8>>,
 }
 
 impl Filter {
     fn new(pattern: &[u8]) -> Self {
         Filter {
             pattern: (pattern != b"*").then(|| pattern.to_vec()),
-            nothing: false,
+            kind: None,
         }
     }
 
     fn accepts(&self, entry: &Entry) -> bool {
         let matches = |pattern: &Vec<u8>| glob::matches(pattern, entry.key(), Case::Sensitive);
-        !self.nothing && self.pattern.as_ref().is_none_or(matches)
+        let is_kind = |kind: &Vec<u8>| kind.eq_ignore_ascii_case(kind_name(entry).as_bytes());
+        self.kind.as_ref().is_none_or(is_kind) && self.pattern.as_ref().is_none_or(matches)
     }
 }
 
 fn keys(control: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
+    if let Some(replies) = spread(control) {
+        let resp = control.session.resp;
+        return Ok(Box::pin(async move { concatenate(replies.await, resp) }));
+    }
     let filter = Filter::new(control.request.arg(1));
     let mut walk = Walk::new(control, Cursor::START);
     let resp = control.session.resp;
@@ -81,6 +88,10 @@ fn scan(control: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
     let cursor = Cursor::parse(control.request.arg(1))?;
     let (count, filter) = parse_scan_options(control)?;
     let mut walk = Walk::new(control, cursor);
+    let local = match scanned_here(control, &walk)? {
+        Scanned::Here(local) => local,
+        Scanned::Elsewhere(reply) => return Ok(reply),
+    };
     let resp = control.session.resp;
     Ok(Box::pin(async move {
         let mut elements = Vec::new();
@@ -96,7 +107,11 @@ fn scan(control: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
                 }
             });
             left = left.saturating_sub(visited);
-            if left == 0 || walk.is_over() {
+            let is_elsewhere = |local: &Vec<bool>| {
+                let at = walk.partition();
+                at.is_some_and(|partition| !local[partition.index()])
+            };
+            if left == 0 || walk.is_over() || local.as_ref().is_some_and(is_elsewhere) {
                 break;
             }
             turn.end_if_long().await;
@@ -126,7 +141,7 @@ fn parse_scan_options(control: &Control<'_, '_>) -> Result<(usize, Filter), Comm
         } else if word.eq_ignore_ascii_case(b"match") {
             filter.pattern = Filter::new(value).pattern;
         } else if word.eq_ignore_ascii_case(b"type") {
-            filter.nothing = !value.eq_ignore_ascii_case(b"string");
+            filter.kind = Some(value.to_vec());
         } else {
             return Err(CommandError::Syntax);
         }
@@ -135,15 +150,19 @@ fn parse_scan_options(control: &Control<'_, '_>) -> Result<(usize, Filter), Comm
 }
 
 fn randomkey(control: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
+    if let Some(replies) = spread(control) {
+        return Ok(Box::pin(async move { any_of(replies.await) }));
+    }
     let node = control.node.clone();
     let (database, now_ms) = (control.session.database, control.now_ms);
+    let partitions = control.session.partitions.clone();
     let mut walk = Walk::new(control, Cursor::START);
     let resp = control.session.resp;
     Ok(Box::pin(async move {
         let mut turn = Turn::begin();
         let mut key = None;
         for _ in 0..RANDOM_TRIES {
-            match sample(&node, database, now_ms) {
+            match sample(&node, database, partitions.as_deref(), now_ms) {
                 Sample::Empty => walk.end(),
                 Sample::Expired => {}
                 Sample::Live(live) => key = Some(live),
@@ -179,9 +198,22 @@ enum Sample {
 }
 
 /// Chooses a partition by its number of keys, and one of its keys.
-fn sample(node: &Arc<Node>, database: DatabaseId, now_ms: u64) -> Sample {
+fn sample(
+    node: &Arc<Node>,
+    database: DatabaseId,
+    partitions: Option<&[PartitionId]>,
+    now_ms: u64,
+) -> Sample {
     let store = node.engine.store();
-    let sizes: Vec<usize> = store.ids().map(|id| keys_in(node, id, database)).collect();
+    let is_asked = |id: &PartitionId| partitions.is_none_or(|asked| asked.contains(id));
+    let size = |id: PartitionId| {
+        if is_asked(&id) {
+            keys_in(node, id, database)
+        } else {
+            0
+        }
+    };
+    let sizes: Vec<usize> = store.ids().map(size).collect();
     let total: usize = sizes.iter().sum();
     if total == 0 {
         return Sample::Empty;
@@ -214,10 +246,116 @@ fn keys_in(node: &Node, id: PartitionId, database: DatabaseId) -> usize {
 }
 
 /// Expired keys count until they are removed, as in Redis.
-fn dbsize(control: &mut Control<'_, '_>) -> CommandResult {
-    let (node, database) = (control.node, control.session.database);
-    let ids = node.engine.store().ids();
-    let total: usize = ids.map(|id| keys_in(node, id, database)).sum();
-    control.reply.integer(total as i64);
-    Ok(())
+fn dbsize(control: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
+    let resp = control.session.resp;
+    if let Some(replies) = spread(control) {
+        return Ok(Box::pin(async move {
+            spanning::combine(&replies.await, resp, |reply, sum| reply.integer(sum))
+        }));
+    }
+    let (node, database) = (control.node.clone(), control.session.database);
+    let partitions = control.session.partitions.clone();
+    Ok(Box::pin(async move {
+        let ids = node.engine.store().ids();
+        let total: usize = ids
+            .filter(|id| partitions.as_ref().is_none_or(|asked| asked.contains(id)))
+            .map(|id| keys_in(&node, id, database))
+            .sum();
+        let mut out = Vec::new();
+        ReplyWriter::new(&mut out, resp).integer(total as i64);
+        out
+    }))
+}
+
+/// Has the command executed by nodes that together hold every partition, if this is one of several nodes and it was
+/// not asked by another.
+fn spread(control: &Control<'_, '_>) -> Option<impl Future<Output = Vec<Vec<u8>>> + Send + use<>> {
+    let replication = control.node.replication.get()?;
+    if !replication.is_clustered() || control.session.partitions.is_some() {
+        return None;
+    }
+    let (node, origin) = (control.node.clone(), control.session.origin());
+    let request = OwnedRequest::from(control.request);
+    Some(async move { spanning::everywhere(&node, &origin, request).await })
+}
+
+/// One array of all elements of several; or the first error.
+fn concatenate(replies: Vec<Vec<u8>>, resp: RespVersion) -> Vec<u8> {
+    let mut elements = Vec::new();
+    let mut count = 0;
+    for reply in &replies {
+        let head = reply.iter().position(|byte| *byte == b'\n');
+        let length = head.and_then(|end| parse_i64(reply.get(1..end - 1)?));
+        let (Some(end), Some(length), Some(b'*')) = (head, length, reply.first()) else {
+            return reply.clone();
+        };
+        count += length.max(0) as usize;
+        elements.extend_from_slice(&reply[end + 1..]);
+    }
+    let mut out = Vec::with_capacity(elements.len() + 16);
+    let mut reply = ReplyWriter::new(&mut out, resp);
+    reply.array(count);
+    reply.raw(&elements);
+    out
+}
+
+/// One reply of several that is not null, if there is one.
+fn any_of(mut replies: Vec<Vec<u8>>) -> Vec<u8> {
+    let is_null = |reply: &Vec<u8>| reply.starts_with(b"$-1") || reply.starts_with(b"_");
+    let keys = replies.iter().filter(|reply| !is_null(reply)).count();
+    if keys > 0 {
+        replies.retain(|reply| !is_null(reply));
+    }
+    if replies.is_empty() {
+        return Vec::new();
+    }
+    let chosen = rand::random_range(0..replies.len());
+    replies.swap_remove(chosen)
+}
+
+/// Where a `SCAN` goes on.
+enum Scanned {
+    /// Here, as far as partitions are here: those with `true`. `None` for all.
+    Here(Option<Vec<bool>>),
+    /// On another node.
+    Elsewhere(Deferred),
+}
+
+/// A cursor is in one partition: a replica of that goes on with it, until it comes to a partition it does not hold.
+fn scanned_here(control: &Control<'_, '_>, walk: &Walk) -> Result<Scanned, CommandError> {
+    let replication = control.node.replication.get();
+    let Some(replication) = replication.filter(|replication| replication.is_clustered()) else {
+        return Ok(Scanned::Here(None));
+    };
+    let routes = replication.routes();
+    let policy = routes.policy(control.session.database);
+    let local: Vec<bool> = routes
+        .partitions()
+        .map(|(_, route)| route.is_local(&policy))
+        .collect();
+    let Some(partition) = walk.partition().filter(|at| !local[at.index()]) else {
+        return Ok(Scanned::Here(Some(local)));
+    };
+    let unavailable = CommandError::line("NOREPLICAS Not enough good replicas to read.");
+    if control.session.forwarded {
+        return Err(CommandError::line(
+            "TRYAGAIN The partition is moving to other replicas",
+        ));
+    }
+    let peer = routes.route(partition).first_live(&policy).cloned();
+    let peer = peer.ok_or(unavailable)?;
+    let epoch = routes.epoch;
+    let answer = spanning::forward(&peer, control.session, epoch, &[], control.request);
+    let resp = control.session.resp;
+    Ok(Scanned::Elsewhere(Box::pin(async move {
+        match answer.await {
+            Ok(reply) => reply.to_vec(),
+            Err(error) => {
+                let mut out = Vec::new();
+                let line = format!("NOREPLICAS The replica did not answer: {error}");
+                ReplyWriter::new(&mut out, resp).error(line);
+                out
+            }
+        }
+    })))
 }

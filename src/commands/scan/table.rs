@@ -9,7 +9,7 @@ pub static COMMANDS: &[CommandSpec] = &[
     CommandSpec {
         name: "dbsize",
         arity: 1,
-        handler: Handler::Control(dbsize),
+        handler: Handler::Deferred(dbsize),
         flags: Flags::READONLY.union(Flags::FAST),
         categories: Categories::KEYSPACE,
         tips: &["request_policy:all_shards", "response_policy:agg_sum"],

@@ -28,34 +28,38 @@ impl Cursor {
         position: 0,
     };
 
-    /// A cursor as clients send it back. What no walk ever gave is somewhere, or behind the end. Redis reads
-    /// it with C's `strtoul`: a sign may come first, nothing counts as 0, and what follows a zero byte is not
-    /// seen.
+    /// A cursor as clients send it back. What no walk ever gave is somewhere, or behind the end.
     pub fn parse(text: &[u8]) -> Result<Self, CommandError> {
-        let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
-        let (negative, digits) = match text {
-            [b'-', digits @ ..] => (true, digits),
-            [b'+', digits @ ..] => (false, digits),
-            digits => (false, digits),
-        };
-        let number = digits.iter().try_fold(0u64, |number, byte| {
-            let digit = byte.is_ascii_digit().then(|| byte - b'0')?;
-            number.checked_mul(10)?.checked_add(digit.into())
-        });
-        let is_lone_sign = digits.is_empty() && !text.is_empty();
-        let number = number
-            .filter(|_| !is_lone_sign)
-            .ok_or(CommandError::line("ERR invalid cursor"))?;
-        let number = if negative {
-            number.wrapping_neg()
-        } else {
-            number
-        };
+        let number = parse_cursor(text)?;
         Ok(Cursor {
             partition: number >> POSITION_BITS,
             position: number & ((1 << POSITION_BITS) - 1),
         })
     }
+}
+
+/// The number of a cursor. Redis reads it with C's `strtoul`: a sign may come first, nothing counts as 0, and what
+/// follows a zero byte is not seen.
+pub fn parse_cursor(text: &[u8]) -> Result<u64, CommandError> {
+    let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
+    let (negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        digits => (false, digits),
+    };
+    let number = digits.iter().try_fold(0u64, |number, byte| {
+        let digit = byte.is_ascii_digit().then(|| byte - b'0')?;
+        number.checked_mul(10)?.checked_add(digit.into())
+    });
+    let is_lone_sign = digits.is_empty() && !text.is_empty();
+    let number = number
+        .filter(|_| !is_lone_sign)
+        .ok_or(CommandError::line("ERR invalid cursor"))?;
+    Ok(if negative {
+        number.wrapping_neg()
+    } else {
+        number
+    })
 }
 
 impl fmt::Display for Cursor {
@@ -71,6 +75,8 @@ pub struct Walk {
     now_ms: u64,
     at: Cursor,
     is_over: bool,
+    /// The partitions it visits; `None` for all.
+    visited: Option<Arc<[PartitionId]>>,
 }
 
 impl Walk {
@@ -83,7 +89,13 @@ impl Walk {
             now_ms: control.now_ms,
             at: from,
             is_over: from.partition >= partitions,
+            visited: control.session.partitions.clone(),
         }
+    }
+
+    /// The partition it is at; `None` at the end.
+    pub fn partition(&self) -> Option<PartitionId> {
+        (!self.is_over).then_some(PartitionId(self.at.partition as u16))
     }
 
     /// Visits about `count` keys of one partition, those of them that are not expired. Returns how many were
@@ -94,7 +106,16 @@ impl Walk {
             return passed;
         }
         let store = self.node.engine.store();
-        let partition = store.lock(PartitionId(self.at.partition as u16));
+        let id = PartitionId(self.at.partition as u16);
+        if self
+            .visited
+            .as_ref()
+            .is_some_and(|visited| !visited.contains(&id))
+        {
+            self.leave_partition();
+            return passed;
+        }
+        let partition = store.lock(id);
         let next = partition.keyspace(self.database).and_then(|keyspace| {
             keyspace.scan(self.at.position, count, |entry| {
                 passed += 1;
@@ -106,12 +127,18 @@ impl Walk {
         match next {
             Some(position) => self.at.position = position,
             None => {
-                self.at.partition += 1;
-                self.at.position = 0;
-                self.is_over = self.at.partition >= u64::from(store.layout().count());
+                drop(partition);
+                self.leave_partition();
             }
         }
         passed
+    }
+
+    fn leave_partition(&mut self) {
+        let partitions = u64::from(self.node.engine.store().layout().count());
+        self.at.partition += 1;
+        self.at.position = 0;
+        self.is_over = self.at.partition >= partitions;
     }
 
     /// Whether everything was visited.

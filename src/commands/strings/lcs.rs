@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use coterie_protocol::text::parse_i64;
 use coterie_protocol::{ReplyWriter, Request};
 
+use crate::commands::value::string_of;
 use crate::commands::{CommandError, Control, Deferred};
 use crate::engine::Scope;
 use crate::store::Entry;
@@ -63,10 +64,7 @@ impl Options {
 
 /// `LCS`: copies the strings, and compares them with no lock held.
 pub fn lcs(control: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
-    // As in Redis the keys are looked up first, so that expired ones go even if the options are wrong.
-    let values = copy_values(control);
-    let options = Options::parse(control.request)?;
-    let (a, b) = values?;
+    let (options, a, b) = read(control)?;
     let version = control.session.resp;
     Ok(Box::pin(async move {
         let mut out = Vec::new();
@@ -87,8 +85,8 @@ pub fn lcs(control: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
     }))
 }
 
-/// Both values, if comparing them takes no more memory than Redis allows.
-fn copy_values(control: &mut Control<'_, '_>) -> Result<(Vec<u8>, Vec<u8>), CommandError> {
+/// The options and both values, if comparing those takes no more memory than Redis allows.
+fn read(control: &mut Control<'_, '_>) -> Result<(Options, Vec<u8>, Vec<u8>), CommandError> {
     let keys = [control.request.arg(1), control.request.arg(2)];
     let config = control.node.config.load();
     let mut moment = control.node.moment(&config);
@@ -101,10 +99,13 @@ fn copy_values(control: &mut Control<'_, '_>) -> Result<(Vec<u8>, Vec<u8>), Comm
     );
     let database = control.session.database;
     let mut length = |key| {
-        let entry = transaction.get(database, key);
-        entry.map_or(0, |entry: &Entry| entry.value().len())
+        let entry = string_of(transaction.get(database, key))
+            .map_err(|_| CommandError::line("ERR The specified keys must contain string values"))?;
+        Ok(entry.map_or(0, |entry: &Entry| entry.value().len()))
     };
-    let lengths = keys.map(&mut length);
+    let lengths = [length(keys[0])?, length(keys[1])?];
+    // As in Redis the keys are looked up first, so that expired ones go even if the options are wrong.
+    let options = Options::parse(control.request)?;
     if lengths.iter().any(|length| *length > BYTES_MAX) {
         return Err(CommandError::line("ERR String too long for LCS"));
     }
@@ -123,13 +124,13 @@ fn copy_values(control: &mut Control<'_, '_>) -> Result<(Vec<u8>, Vec<u8>), Comm
     statistics.keyspace_misses.fetch_add(misses, Relaxed);
     if lengths.contains(&0) {
         // Nothing in common, so the other one is not worth a copy.
-        return Ok((Vec::new(), Vec::new()));
+        return Ok((options, Vec::new(), Vec::new()));
     }
     let mut copy = |key| {
         let entry = transaction.peek(database, key);
         entry.map_or_else(Vec::new, |entry| entry.value().to_vec())
     };
-    Ok((copy(keys[0]), copy(keys[1])))
+    Ok((options, copy(keys[0]), copy(keys[1])))
 }
 
 fn write_indexes(reply: &mut ReplyWriter<'_>, runs: &[Run], length: usize, options: &Options) {

@@ -1,5 +1,6 @@
 //! Several keys at once.
 
+use crate::commands::value::string_of;
 use crate::commands::{Call, CommandError, CommandResult};
 use crate::effect::{Effect, StringEncoding};
 
@@ -7,7 +8,9 @@ use crate::effect::{Effect, StringEncoding};
 pub fn mget(call: &mut Call<'_, '_>) -> CommandResult {
     call.reply.array(call.request.len() - 1);
     for key in call.request.iter().skip(1) {
-        match call.transaction.get(call.database, key) {
+        // A key of another type counts as missing.
+        let entry = call.transaction.get(call.database, key);
+        match string_of(entry).ok().flatten() {
             Some(entry) => call.reply.bulk(entry.value()),
             None => call.reply.null(),
         }

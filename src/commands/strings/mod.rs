@@ -1,7 +1,6 @@
 //! Strings: values set, read and edited as a whole, as numbers, and by ranges of bytes.
 
 mod lcs;
-mod long_double;
 mod many;
 mod number;
 mod range;

@@ -2,8 +2,8 @@
 
 use coterie_protocol::text::parse_i64;
 
-use super::long_double;
-use crate::commands::{Call, CommandError, CommandResult};
+use crate::commands::value::string_of;
+use crate::commands::{Call, CommandError, CommandResult, long_double};
 use crate::effect::{Effect, StringEncoding};
 
 /// `INCR`
@@ -33,24 +33,14 @@ pub fn decrby(call: &mut Call<'_, '_>) -> CommandResult {
 
 fn add(call: &mut Call<'_, '_>, increment: i64) -> CommandResult {
     let key = call.request.arg(1);
-    let (old, expire_at) = match call.transaction.get(call.database, key) {
-        Some(entry) => {
-            let number = parse_i64(entry.value()).ok_or(CommandError::NotInteger)?;
-            (number, entry.expire_at())
-        }
-        None => (0, None),
+    let old = match string_of(call.transaction.get(call.database, key))? {
+        Some(entry) => parse_i64(entry.value()).ok_or(CommandError::NotInteger)?,
+        None => 0,
     };
     let new = old.checked_add(increment).ok_or(CommandError::line(
         "ERR increment or decrement would overflow",
     ))?;
-    let mut digits = itoa::Buffer::new();
-    let effect = Effect::Put {
-        key,
-        value: digits.format(new).as_bytes(),
-        encoding: StringEncoding::Int,
-        expire_at,
-    };
-    call.transaction.apply(call.database, &effect);
+    call.transaction.count(call.database, key, increment, new);
     call.reply.integer(new);
     Ok(())
 }
@@ -58,7 +48,7 @@ fn add(call: &mut Call<'_, '_>, increment: i64) -> CommandResult {
 /// `INCRBYFLOAT`
 pub fn incrbyfloat(call: &mut Call<'_, '_>) -> CommandResult {
     let key = call.request.arg(1);
-    let (old, expire_at) = match call.transaction.get(call.database, key) {
+    let (old, expire_at) = match string_of(call.transaction.get(call.database, key))? {
         Some(entry) => (
             long_double::parse(entry.value()).ok_or(CommandError::NotFloat)?,
             entry.expire_at(),

@@ -3,6 +3,7 @@
 use coterie_protocol::text::parse_i64;
 
 use super::checked_length;
+use crate::commands::value::string_of;
 use crate::commands::{Call, CommandError, CommandResult};
 use crate::effect::{Effect, StringEncoding};
 use crate::store::Entry;
@@ -10,7 +11,7 @@ use crate::store::Entry;
 /// `APPEND`
 pub fn append(call: &mut Call<'_, '_>) -> CommandResult {
     let (key, bytes) = (call.request.arg(1), call.request.arg(2));
-    let (effect, length) = match call.transaction.get(call.database, key) {
+    let (effect, length) = match string_of(call.transaction.get(call.database, key))? {
         Some(entry) => {
             let offset = entry.value().len() as u64;
             let limit = call.node.config.load().proto_max_bulk_len;
@@ -34,7 +35,7 @@ pub fn append(call: &mut Call<'_, '_>) -> CommandResult {
 
 /// `STRLEN`
 pub fn strlen(call: &mut Call<'_, '_>) -> CommandResult {
-    let entry = call.transaction.get(call.database, call.request.arg(1));
+    let entry = string_of(call.transaction.get(call.database, call.request.arg(1)))?;
     let length = entry.map_or(0, |entry| entry.value().len());
     call.reply.integer(length as i64);
     Ok(())
@@ -46,7 +47,7 @@ pub fn setrange(call: &mut Call<'_, '_>) -> CommandResult {
     let offset = parse_i64(call.request.arg(2)).ok_or(CommandError::NotInteger)?;
     let offset =
         u64::try_from(offset).map_err(|_| CommandError::line("ERR offset is out of range"))?;
-    let entry = call.transaction.get(call.database, key);
+    let entry = string_of(call.transaction.get(call.database, key))?;
     let old_length = entry.map(|entry| entry.value().len() as u64);
     if bytes.is_empty() {
         call.reply.integer(old_length.unwrap_or(0) as i64);
@@ -67,7 +68,7 @@ pub fn setrange(call: &mut Call<'_, '_>) -> CommandResult {
 pub fn getrange(call: &mut Call<'_, '_>) -> CommandResult {
     let start = parse_i64(call.request.arg(2)).ok_or(CommandError::NotInteger)?;
     let end = parse_i64(call.request.arg(3)).ok_or(CommandError::NotInteger)?;
-    let entry = call.transaction.get(call.database, call.request.arg(1));
+    let entry = string_of(call.transaction.get(call.database, call.request.arg(1)))?;
     let value = entry.map_or(&[][..], Entry::value);
     call.reply.bulk(slice(value, start, end));
     Ok(())

@@ -3,6 +3,7 @@
 use coterie_protocol::Request;
 use coterie_protocol::text::parse_i64;
 
+use crate::commands::value::string_of;
 use crate::commands::{Call, CommandError, CommandResult};
 use crate::effect::{Effect, StringEncoding};
 use crate::store::Entry;
@@ -136,7 +137,8 @@ impl<'a> SetOptions<'a> {
 
 /// `GET`
 pub fn get(call: &mut Call<'_, '_>) -> CommandResult {
-    match call.transaction.get(call.database, call.request.arg(1)) {
+    let entry = call.transaction.get(call.database, call.request.arg(1));
+    match string_of(entry)? {
         Some(entry) => call.reply.bulk(entry.value()),
         None => call.reply.null(),
     }
@@ -168,10 +170,11 @@ fn set_with_options(call: &mut Call<'_, '_>) -> CommandResult {
         Expiry::Keep => old.and_then(Entry::expire_at),
         _ => time,
     };
-    match old {
-        Some(old) if options.get => call.reply.bulk(old.value()),
-        None if options.get => call.reply.null(),
-        _ => {}
+    if options.get {
+        match string_of(old)? {
+            Some(old) => call.reply.bulk(old.value()),
+            None => call.reply.null(),
+        }
     }
     let sets = match options.condition {
         Condition::Always => true,
@@ -242,7 +245,7 @@ pub fn getset(call: &mut Call<'_, '_>) -> CommandResult {
 pub fn getdel(call: &mut Call<'_, '_>) -> CommandResult {
     call.transaction.count_lookups();
     let key = call.request.arg(1);
-    let Some(entry) = call.transaction.get(call.database, key) else {
+    let Some(entry) = string_of(call.transaction.get(call.database, key))? else {
         call.reply.null();
         return Ok(());
     };
@@ -258,7 +261,7 @@ pub fn getex(call: &mut Call<'_, '_>) -> CommandResult {
     call.transaction.count_lookups();
     let now_ms = call.transaction.now_ms();
     let key = call.request.arg(1);
-    let Some(entry) = call.transaction.get(call.database, key) else {
+    let Some(entry) = string_of(call.transaction.get(call.database, key))? else {
         call.reply.null();
         return Ok(());
     };

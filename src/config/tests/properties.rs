@@ -69,7 +69,8 @@ proptest! {
     fn what_is_accepted_survives_get_and_rewrite(
         values in prop::collection::vec((any::<prop::sample::Index>(), value()), 1..12),
     ) {
-        let all: Vec<_> = entries().collect();
+        let is_shown = |entry: &Entry| entry.parameter.kind != Kind::Hidden;
+        let all: Vec<_> = entries().filter(is_shown).collect();
         let mut config = Config::default();
         for (index, value) in values {
             let entry = index.get(&all);

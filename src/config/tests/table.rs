@@ -14,6 +14,11 @@ fn samples(kind: &Kind) -> Vec<String> {
         Kind::Octal => vec!["1".into(), "777".into()],
         Kind::Bool => vec!["yes".into(), "no".into()],
         Kind::Keyword(words) => words.iter().map(|word| (*word).to_owned()).collect(),
+        Kind::Hidden => vec![String::new()],
+        Kind::Ip => vec!["192.0.2.1".into(), "2001:db8::1".into(), String::new()],
+        Kind::Hostname => vec!["a-1.example.org".into(), String::new()],
+        Kind::Endpoints => vec!["a:1 [::1]:65535".into(), String::new()],
+        Kind::Quorum => vec!["all".into(), "majority".into(), "1".into(), "255".into()],
         Kind::Text => vec!["a b".into(), "é\"\\\n'#".into(), String::new()],
         Kind::List => vec!["* -::*".into(), String::new()],
         Kind::Percentiles => vec!["0 100 12.5".into(), String::new()],
@@ -71,6 +76,51 @@ fn the_table_is_sound() {
         );
         assert!(lookup(&parameter.name.to_ascii_uppercase()).is_some());
     }
+}
+
+#[test]
+fn addresses_are_checked() {
+    for wrong in ["a", "a:", ":1", "a:0", "a:65536", "::1:5", "a:1 b"] {
+        assert!(load(&format!("--join {wrong}"), &[]).is_err(), "{wrong}");
+    }
+    for wrong in [
+        "cluster-announce-hostname = 'a b'",
+        "cluster-announce-ip = 'localhost'",
+        "write-quorum = 0",
+        "read-quorum = 'most'",
+        "join = 6379",
+    ] {
+        assert!(from_file(wrong).is_err(), "{wrong}");
+    }
+    let config = from_file("join = ['a:1']\nwrite-quorum = 2").unwrap();
+    assert_eq!(config.join, ["a:1"]);
+    assert_eq!(config.write_quorum, crate::topology::Quorum::Count(2));
+}
+
+#[test]
+fn the_secret_of_the_cluster_is_not_shown() {
+    let config = from_file("cluster-secret = 'hunter2'").unwrap();
+    assert_eq!(config.cluster_secret.expose(), "hunter2");
+    assert_eq!(config.get(b"cluster-secret")[0].1, "");
+    assert!(!format!("{config:?}").contains("hunter2"));
+    assert!(Config::is_secret(b"cluster-secret"));
+    let known = config.read_cluster_secret().unwrap();
+    assert_eq!(known, Some(config.cluster_secret.clone()));
+    assert_eq!(Config::default().read_cluster_secret().unwrap(), None);
+
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let mut config = config;
+    config.cluster_secret_file = Some(file.path().to_owned());
+    assert!(config.read_cluster_secret().is_err(), "it is empty");
+    std::fs::write(file.path(), "from a file\n").unwrap();
+    let secret = config.read_cluster_secret().unwrap();
+    assert_eq!(secret, Some(Secret::new("from a file")));
+}
+
+#[test]
+fn what_is_for_tests_is_not_advertised() {
+    assert!(lookup("debug-clock-offset-ms").is_some());
+    assert!(!Config::example().contains("debug-clock-offset-ms"));
 }
 
 #[test]

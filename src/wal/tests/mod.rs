@@ -7,6 +7,7 @@ mod concurrency;
 mod crash;
 mod failures;
 mod faults;
+mod tailing;
 
 use std::time::{Duration, Instant};
 

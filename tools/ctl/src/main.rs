@@ -1,5 +1,8 @@
 //! Operates and inspects Coterie nodes.
 
+mod client;
+mod cluster;
+mod local;
 mod wal;
 
 use std::io;
@@ -17,6 +20,14 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Tells what a cluster looks like
+    #[command(subcommand)]
+    Cluster(cluster::Command),
+    /// Takes nodes out of a cluster
+    #[command(subcommand)]
+    Node(cluster::node::Command),
+    /// Runs a cluster of several processes on this machine, until Ctrl-C
+    Local(local::Arguments),
     /// Looks into the log and the checkpoints of a node, and repairs the log
     #[command(subcommand)]
     Wal(wal::Command),
@@ -29,6 +40,10 @@ enum Error {
     Log(#[from] coterie::wal::OpenError),
     #[error(transparent)]
     Checkpoint(#[from] coterie::wal::checkpoint::CheckpointError),
+    #[error(transparent)]
+    Client(#[from] client::ClientError),
+    #[error(transparent)]
+    Local(#[from] local::LocalError),
     #[error("writing the output: {0}")]
     Output(#[from] io::Error),
 }
@@ -37,6 +52,9 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let mut output = io::BufWriter::new(io::stdout().lock());
     let result = match arguments.command {
+        Command::Cluster(command) => cluster::run(command, &mut output),
+        Command::Node(command) => cluster::node::run(command, &mut output),
+        Command::Local(arguments) => local::run(&arguments, &mut output),
         Command::Wal(command) => wal::run(command, &mut output),
     };
     let result = result.and_then(|code| {

@@ -1,4 +1,4 @@
-//! The arithmetic of `INCRBYFLOAT`: 80-bit floating-point numbers, as C's `long double` is on x86.
+//! The arithmetic of `INCRBYFLOAT` and `HINCRBYFLOAT`: 80-bit floating-point numbers, as C's `long double` is on x86.
 //!
 //! Redis parses with `strtold`, adds, and prints with `%.17Lf`. Doubles would give other digits for many
 //! sums, so this is done bit by bit the same.
@@ -83,6 +83,11 @@ fn parse_exponent(text: &[u8]) -> Option<i32> {
         (value * 10 + u32::from(byte - b'0')).min(EXPONENT_MAX)
     }) as i32;
     Some(if negative { -value } else { value })
+}
+
+/// Whether it is neither infinite nor no number.
+pub fn is_finite(value: X87DoubleExtended) -> bool {
+    value.is_finite()
 }
 
 /// The sum; `None` if it is infinite or no number.

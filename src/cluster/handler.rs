@@ -1,0 +1,104 @@
+//! Takes what arrives from other nodes to whom it is for.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use coterie_protocol::NodeId;
+
+use super::Cluster;
+use crate::topology::{BoxFuture, Channel, RaftTransport, TransportError};
+use crate::transport::{CallId, Handler, Inbound, Refusal, Service, Transport};
+
+/// The handler a transport is given. It is weak about nothing: node and transport end together.
+pub(super) struct Dispatch(pub(super) Arc<Cluster>);
+
+impl Handler for Dispatch {
+    fn received(&self, from: &Arc<Inbound>, service: Service, call: Option<CallId>, body: Bytes) {
+        let cluster = &self.0;
+        match (service, call) {
+            (Service::Raft | Service::Topology | Service::Join, Some(call)) => {
+                let Some(topology) = cluster.topology.get().cloned() else {
+                    // It asks again.
+                    from.close();
+                    return;
+                };
+                let from = from.clone();
+                tokio::spawn(async move {
+                    let answer = match service {
+                        Service::Raft => topology.handle_raft(from.node(), &body).await,
+                        Service::Join => topology.handle_join(&body).await,
+                        _ => topology.handle_topology(from.node(), &body).await,
+                    };
+                    from.reply(call, &answer);
+                });
+            }
+            (Service::Membership, _) => {
+                if let Some(membership) = cluster.membership.get() {
+                    membership.received(from.node(), &body);
+                }
+            }
+            (Service::Execute, Some(call)) => {
+                cluster.executors.received(&cluster.node, from, call, body);
+            }
+            (Service::Client, Some(call)) => {
+                cluster.clients.received(&cluster.node, from, call, body);
+            }
+            (service, call) => match cluster.replication.get() {
+                Some(replication) => replication.received(from, service, call, body),
+                None => from.close(),
+            },
+        }
+    }
+
+    fn pushed(&self, from: NodeId, service: Service, body: Bytes) {
+        if let Some(replication) = self.0.replication.get() {
+            replication.pushed(from, service, &body);
+        }
+    }
+
+    fn datagram(&self, from: NodeId, _address: SocketAddr, payload: Bytes) {
+        if let Some(membership) = self.0.membership.get() {
+            membership.datagram(from, &payload);
+        }
+    }
+
+    fn link_changed(&self, peer: NodeId, up: bool) {
+        if let Some(membership) = self.0.membership.get() {
+            membership.link_changed(peer, up);
+        }
+        if let Some(replication) = self.0.replication.get() {
+            replication.link_changed(peer, up);
+        }
+    }
+
+    fn refused(&self, address: SocketAddr, refusal: &Refusal) {
+        tracing::debug!(%address, %refusal, "refused by a node");
+    }
+}
+
+/// Calls of the consensus over the links.
+pub(super) struct Calls(pub(super) Arc<Transport>);
+
+impl RaftTransport for Calls {
+    fn call(
+        &self,
+        to: NodeId,
+        channel: Channel,
+        body: Vec<u8>,
+    ) -> BoxFuture<'static, Result<Vec<u8>, TransportError>> {
+        let service = match channel {
+            Channel::Raft => Service::Raft,
+            Channel::Topology => Service::Topology,
+        };
+        let link = self.0.link(to);
+        Box::pin(async move {
+            let failed = |reason: String| TransportError { to, reason };
+            let link = link.ok_or_else(|| failed("not connected yet".to_owned()))?;
+            match link.call(service, &body).await {
+                Ok(answer) => Ok(answer.to_vec()),
+                Err(error) => Err(failed(error.to_string())),
+            }
+        })
+    }
+}

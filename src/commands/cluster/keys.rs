@@ -1,0 +1,106 @@
+//! The keys of one slot on this node: `CLUSTER COUNTKEYSINSLOT` and `CLUSTER GETKEYSINSLOT`.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use coterie_protocol::text::parse_i64;
+use coterie_protocol::{DatabaseId, ReplyWriter, Slot};
+
+use crate::commands::{CommandError, Control, Deferred};
+use crate::node::Node;
+use crate::store::Entry;
+
+/// Keys looked at under one lock.
+const STEP: usize = 256;
+/// A walk works this long before others on its thread get their turn.
+const WORK: Duration = Duration::from_micros(300);
+
+pub fn count(call: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
+    let number = integer(call, 2)?;
+    let slot = slot(number).ok_or(CommandError::line("ERR Invalid slot"))?;
+    let (walk, resp) = (Walk::new(call, slot), call.session.resp);
+    Ok(Box::pin(async move {
+        let mut keys = 0;
+        walk.visit(usize::MAX, |_| keys += 1).await;
+        let mut out = Vec::new();
+        ReplyWriter::new(&mut out, resp).integer(keys);
+        out
+    }))
+}
+
+pub fn get(call: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
+    let (number, most) = (integer(call, 2)?, integer(call, 3)?);
+    let wrong = CommandError::line("ERR Invalid slot or number of keys");
+    let (Some(slot), Ok(most)) = (slot(number), usize::try_from(most)) else {
+        return Err(wrong);
+    };
+    let (walk, resp) = (Walk::new(call, slot), call.session.resp);
+    Ok(Box::pin(async move {
+        let mut keys: Vec<Box<[u8]>> = Vec::new();
+        walk.visit(most, |entry| keys.push(entry.key().into()))
+            .await;
+        let mut out = Vec::new();
+        let mut reply = ReplyWriter::new(&mut out, resp);
+        reply.array(keys.len());
+        for key in &keys {
+            reply.bulk(key);
+        }
+        out
+    }))
+}
+
+fn integer(call: &Control<'_, '_>, index: usize) -> Result<i64, CommandError> {
+    parse_i64(call.request.arg(index)).ok_or(CommandError::NotInteger)
+}
+
+fn slot(number: i64) -> Option<Slot> {
+    u16::try_from(number).ok().and_then(Slot::new)
+}
+
+/// A walk over the keys of a slot in one database.
+struct Walk {
+    node: Arc<Node>,
+    database: DatabaseId,
+    slot: Slot,
+    now_ms: u64,
+}
+
+impl Walk {
+    fn new(call: &Control<'_, '_>, slot: Slot) -> Self {
+        Walk {
+            node: call.node.clone(),
+            database: call.session.database,
+            slot,
+            now_ms: call.now_ms,
+        }
+    }
+
+    /// Visits at most this many keys that are not expired.
+    async fn visit(&self, most: usize, mut visit: impl FnMut(&Entry)) {
+        let store = self.node.engine.store();
+        let partition = store.layout().partition_of(self.slot);
+        let (mut left, mut position) = (most, 0);
+        let mut began = Instant::now();
+        while left > 0 {
+            let next = store
+                .lock(partition)
+                .keyspace(self.database)
+                .and_then(|keys| {
+                    keys.scan(position, STEP, |entry| {
+                        let is_one =
+                            !entry.is_expired(self.now_ms) && Slot::of(entry.key()) == self.slot;
+                        if is_one && left > 0 {
+                            left -= 1;
+                            visit(entry);
+                        }
+                    })
+                });
+            let Some(next) = next else { break };
+            position = next;
+            if began.elapsed() > WORK {
+                tokio::task::yield_now().await;
+                began = Instant::now();
+            }
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Completes replies before they leave: waits for replicas, compares reads, collects forwarded answers.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use coterie_protocol::{ReplyWriter, RespVersion};
+use tokio::time::Instant;
+
+use super::perform::perform;
+use crate::node::Node;
+use crate::outstanding::{Forward, Outstanding, Read};
+use crate::replication::{Barrier, ReadKey, Replication};
+use crate::session::Origin;
+use crate::topology;
+use crate::transport::CallError;
+
+/// Said of a write that too few replicas have acknowledged in time (I3).
+const WRITE_UNKNOWN: &[u8] =
+    b"NOQUORUM Not enough replicas acknowledged the write in time. It may have taken effect.";
+/// Said of a read that too few replicas have answered.
+const READ_FAILED: &[u8] = b"NOQUORUM Not enough replicas answered in time.";
+/// A replica that has fallen silent is not waited for longer than this, where another can be asked instead.
+const SILENCE_CHECK: Duration = Duration::from_millis(10);
+
+/// A part of the output, and what takes its place.
+type Edit = (Range<usize>, Vec<u8>);
+
+/// Waits for everything, and puts the replies in `out` right.
+pub async fn conclude(
+    mut outstanding: Outstanding,
+    node: &Arc<Node>,
+    origin: &Origin,
+    out: &mut Vec<u8>,
+) {
+    if let Some(local) = outstanding.barrier.local() {
+        node.engine.log().wait_until_acknowledged(local).await;
+    }
+    let Some(replication) = node.replication.get() else {
+        return;
+    };
+    let timeout = Duration::from_millis(node.config.load().write_timeout_ms.into());
+    let deadline = Instant::now() + timeout;
+    let mut edits = Vec::new();
+    if !outstanding.reads.is_empty() {
+        let reads = std::mem::take(&mut outstanding.reads);
+        verify(node, replication, origin, reads, deadline, &mut edits).await;
+    }
+    for forward in std::mem::take(&mut outstanding.forwards) {
+        let at = forward.at;
+        let withheld = forward.withheld;
+        let reply = complete(node, origin, forward, deadline).await;
+        if !withheld {
+            edits.push((at..at, reply));
+        }
+    }
+    if replication
+        .waiters
+        .wait(&outstanding.barrier, deadline)
+        .await
+        .is_err()
+    {
+        for reply in &outstanding.writes {
+            edits.push((reply.clone(), error(origin.resp, WRITE_UNKNOWN)));
+        }
+    }
+    apply(edits, out);
+}
+
+fn error(resp: RespVersion, line: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    ReplyWriter::new(&mut out, resp).error(line);
+    out
+}
+
+fn apply(mut edits: Vec<Edit>, out: &mut Vec<u8>) {
+    if edits.is_empty() {
+        return;
+    }
+    edits.sort_by_key(|(range, _)| range.start);
+    let added: usize = edits.iter().map(|(_, bytes)| bytes.len()).sum();
+    let mut edited = Vec::with_capacity(out.len() + added);
+    let mut copied = 0;
+    for (range, bytes) in edits {
+        edited.extend_from_slice(&out[copied..range.start]);
+        edited.extend_from_slice(&bytes);
+        copied = range.end;
+    }
+    edited.extend_from_slice(&out[copied..]);
+    *out = edited;
+}
+
+/// Compares what was read with other replicas. Reads that were behind are executed again on the merged state, which
+/// has reached a quorum before they are answered, so that reads never go back.
+async fn verify(
+    node: &Arc<Node>,
+    replication: &Arc<Replication>,
+    origin: &Origin,
+    mut reads: Vec<Read>,
+    deadline: Instant,
+    edits: &mut Vec<Edit>,
+) {
+    let keys: Vec<ReadKey> = reads
+        .iter_mut()
+        .flat_map(|read| std::mem::take(&mut read.keys))
+        .collect();
+    let Ok(differing) = replication.verify(&keys, deadline).await else {
+        for read in reads {
+            edits.push((read.reply, error(origin.resp, READ_FAILED)));
+        }
+        return;
+    };
+    if differing.is_empty() {
+        return;
+    }
+    let mut written = Barrier::default();
+    let mut repeated = Vec::new();
+    for read in reads {
+        let concerned: Vec<&ReadKey> = differing
+            .iter()
+            .map(|&number| &keys[number])
+            .filter(|key| key.partition == read.partition)
+            .collect();
+        let Some(quorum) = concerned.first().map(|key| key.quorum) else {
+            continue;
+        };
+        let mut session = origin.session();
+        session.consistency.read = Some(topology::Quorum::Count(1));
+        let reply = Box::pin(perform(node, &mut session, &read.request)).await;
+        let names = concerned
+            .iter()
+            .map(|key| (key.database, key.key.as_slice()));
+        if let Some(offset) = replication.engine.append_state(read.partition, names) {
+            written.add(quorum, offset);
+        }
+        repeated.push((read.reply, reply));
+    }
+    let reached = replication.waiters.wait(&written, deadline).await.is_ok();
+    for (range, reply) in repeated {
+        let reply = if reached {
+            reply
+        } else {
+            error(origin.resp, READ_FAILED)
+        };
+        edits.push((range, reply));
+    }
+}
+
+/// Waits for the answer to a forwarded request; where that is allowed, has it executed again if none comes.
+async fn complete(
+    node: &Arc<Node>,
+    origin: &Origin,
+    mut forward: Forward,
+    deadline: Instant,
+) -> Vec<u8> {
+    let answer = loop {
+        tokio::select! {
+            biased;
+            answer = &mut forward.answer => break answer,
+            () = tokio::time::sleep(SILENCE_CHECK) => {
+                let is_silent = forward.repeatable && !forward.peer.is_live();
+                if is_silent || Instant::now() >= deadline {
+                    break Err(CallError::Broken);
+                }
+            }
+        }
+    };
+    match answer {
+        Ok(reply) => reply.to_vec(),
+        Err(_) if forward.repeatable && Instant::now() < deadline => {
+            let mut session = origin.session();
+            Box::pin(perform(node, &mut session, &forward.request)).await
+        }
+        Err(_) => error(origin.resp, WRITE_UNKNOWN),
+    }
+}

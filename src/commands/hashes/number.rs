@@ -1,0 +1,48 @@
+//! Fields as numbers: counters.
+
+use coterie_protocol::text::parse_i64;
+
+use super::{hash, set_fields};
+use crate::commands::{Call, CommandError, CommandResult, long_double};
+
+/// `HINCRBY`
+pub fn hincrby(call: &mut Call<'_, '_>) -> CommandResult {
+    let field = call.request.arg(2);
+    let increment = parse_i64(call.request.arg(3)).ok_or(CommandError::NotInteger)?;
+    let old = match hash(call)?.and_then(|hash| hash.get(field)) {
+        Some(value) => {
+            parse_i64(value).ok_or(CommandError::line("ERR hash value is not an integer"))?
+        }
+        None => 0,
+    };
+    let new = old.checked_add(increment).ok_or(CommandError::line(
+        "ERR increment or decrement would overflow",
+    ))?;
+    let mut digits = itoa::Buffer::new();
+    let text = digits.format(new).as_bytes();
+    set_fields(call, std::iter::once((field, text)))?;
+    call.reply.integer(new);
+    Ok(())
+}
+
+/// `HINCRBYFLOAT`
+pub fn hincrbyfloat(call: &mut Call<'_, '_>) -> CommandResult {
+    let field = call.request.arg(2);
+    let increment = long_double::parse(call.request.arg(3)).ok_or(CommandError::NotFloat)?;
+    if !long_double::is_finite(increment) {
+        return Err(CommandError::line("ERR value is NaN or Infinity"));
+    }
+    let old = match hash(call)?.and_then(|hash| hash.get(field)) {
+        Some(value) => {
+            long_double::parse(value).ok_or(CommandError::line("ERR hash value is not a float"))?
+        }
+        None => long_double::ZERO,
+    };
+    let new = long_double::add(old, increment).ok_or(CommandError::line(
+        "ERR increment would produce NaN or Infinity",
+    ))?;
+    let text = long_double::format(new);
+    set_fields(call, std::iter::once((field, text.as_bytes())))?;
+    call.reply.bulk(text.as_bytes());
+    Ok(())
+}

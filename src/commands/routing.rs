@@ -1,0 +1,230 @@
+//! Where a data command is executed in a cluster: here, by another replica, or in parts.
+
+use std::sync::Arc;
+
+use coterie_protocol::{DatabaseId, PartitionId, Request, Slot};
+
+use super::error::CommandError;
+use super::spec::{CommandSpec, Flags, Locks};
+use crate::config::Redirect;
+use crate::node::Node;
+use crate::replication::routes::{self, Route, Routes, WriteQuorums};
+use crate::replication::{Peer, Quorum, Replication};
+use crate::session::Session;
+use crate::topology::Policy;
+
+/// Refused before anything was done (I3).
+const NO_REPLICAS: CommandError =
+    CommandError::line("NOREPLICAS Not enough good replicas to write.");
+const NO_REPLICAS_TO_READ: CommandError =
+    CommandError::line("NOREPLICAS Not enough good replicas to read.");
+/// Nothing was done, and the client may try again.
+const MOVING: CommandError =
+    CommandError::line("TRYAGAIN The partition is moving to other replicas");
+const CROSS_SLOT: CommandError =
+    CommandError::line("CROSSSLOT Keys in request don't hash to the same slot");
+
+/// What a command executed here has to reach.
+#[derive(Clone, Default)]
+pub struct Levels {
+    /// Quorums that must hold what it writes.
+    pub write: WriteQuorums,
+    /// The quorum that must agree with what it read; `None` if this node alone is enough.
+    pub read: Option<Quorum>,
+    /// Whether what this node knows of the keys has to be brought up to date first.
+    pub refresh: bool,
+}
+
+/// Where a command is executed.
+pub enum Way {
+    /// On this node.
+    Here(PartitionId, Levels),
+    /// On another node.
+    Forward(PartitionId, Arc<Peer>),
+    /// Key by key, or partition by partition.
+    Parts,
+}
+
+/// What is known when a command is routed.
+pub struct Router<'a> {
+    /// The node.
+    pub node: &'a Node,
+    /// Its quorum path.
+    pub replication: &'a Replication,
+    /// The routes its batch was begun under.
+    pub routes: &'a Routes,
+    /// The connection.
+    pub session: &'a Session,
+}
+
+impl Router<'_> {
+    /// Routes a data command.
+    ///
+    /// # Errors
+    /// It can't be executed as things are; nothing was done.
+    pub fn route(&self, spec: &CommandSpec, request: Request<'_>) -> Result<Way, CommandError> {
+        if spec.locks == Locks::All {
+            return match spec.name {
+                "flushall" | "flushdb" => Ok(Way::Parts),
+                _ => Err(CommandError::line(
+                    "ERR This command is not allowed in a cluster of several nodes",
+                )),
+            };
+        }
+        let store = self.node.engine.store();
+        let mut keys = spec.keys.of(request);
+        let Some(first) = keys.next() else {
+            return Ok(Way::Here(PartitionId(0), Levels::default()));
+        };
+        let partition = store.partition_of(first);
+        if keys.any(|key| store.partition_of(key) != partition) {
+            return if is_divisible(spec.name) {
+                Ok(Way::Parts)
+            } else {
+                Err(CROSS_SLOT)
+            };
+        }
+        let way = if spec.flags.intersects(Flags::WRITE | Flags::MAY_REPLICATE) {
+            self.route_write(partition, is_plain(spec.name, request))
+        } else {
+            self.route_read(partition)
+        }?;
+        match way {
+            Way::Forward(partition, _) if self.session.forwarded => {
+                // Whoever forwarded it has other routes: it will know better in a moment.
+                tracing::debug!(%partition, "forwarded request for a partition that is not here");
+                Err(MOVING)
+            }
+            Way::Forward(_, peer) if self.node.config.load().redirect == Redirect::Moved => {
+                Err(self.moved(Slot::of(first), &peer))
+            }
+            way => Ok(way),
+        }
+    }
+
+    fn policy(&self) -> Policy {
+        self.routes.policy(self.session.database)
+    }
+
+    fn route_read(&self, partition: PartitionId) -> Result<Way, CommandError> {
+        let (route, policy) = (self.routes.route(partition), self.policy());
+        let consistency = &self.session.consistency;
+        let is_local = route.is_local(&policy);
+        if is_local && consistency.local_reads && consistency.read.is_none() {
+            return Ok(Way::Here(partition, Levels::default()));
+        }
+        if !is_local {
+            let live = route.first_live(&policy).cloned();
+            return live
+                .map(|peer| Way::Forward(partition, peer))
+                .ok_or(NO_REPLICAS_TO_READ);
+        }
+        let level = consistency.read.unwrap_or(policy.read_quorum);
+        let quorum = route.read_quorum(&policy, level);
+        if quorum.need <= 1 {
+            return Ok(Way::Here(partition, Levels::default()));
+        }
+        if !routes::is_available(&quorum, &self.replication.peers) {
+            return Err(NO_REPLICAS_TO_READ);
+        }
+        let levels = Levels {
+            read: Some(quorum),
+            ..Levels::default()
+        };
+        Ok(Way::Here(partition, levels))
+    }
+
+    fn route_write(&self, partition: PartitionId, plain: bool) -> Result<Way, CommandError> {
+        let (route, policy) = (self.routes.route(partition), self.policy());
+        if !route.is_local(&policy) {
+            let live = route.first_live(&policy).cloned();
+            return live
+                .map(|peer| Way::Forward(partition, peer))
+                .ok_or(NO_REPLICAS);
+        }
+        if !plain
+            && !self.session.forwarded
+            && let Some(first) = route.first_live(&policy)
+            && first.index != 0
+        {
+            return Ok(Way::Forward(partition, first.clone()));
+        }
+        let write = self.write_quorums(route, &policy);
+        let peers = &self.replication.peers;
+        if !write
+            .iter()
+            .all(|quorum| routes::is_available(quorum, peers))
+        {
+            return Err(NO_REPLICAS);
+        }
+        let levels = Levels {
+            write,
+            read: None,
+            refresh: !plain && self.replication.is_behind(partition) && !self.session.refreshed,
+        };
+        Ok(Way::Here(partition, levels))
+    }
+
+    fn write_quorums(&self, route: &Route, policy: &Policy) -> WriteQuorums {
+        let level = self
+            .session
+            .consistency
+            .write
+            .unwrap_or(policy.write_quorum);
+        route.write_quorums(policy, level)
+    }
+
+    /// The quorums of a write that concerns a whole partition, which this node coordinates.
+    ///
+    /// # Errors
+    /// Too few replicas are live.
+    pub fn partition_write(&self, partition: PartitionId) -> Result<WriteQuorums, CommandError> {
+        match self.route_write(partition, true)? {
+            Way::Here(_, levels) => Ok(levels.write),
+            _ => Err(MOVING),
+        }
+    }
+
+    /// The quorum that must agree with what this node knows of a partition's keys, before it changes them.
+    pub fn refresh_quorum(&self, partition: PartitionId, database: DatabaseId) -> Quorum {
+        let policy = self.routes.policy(database);
+        let route = self.routes.route(partition);
+        route.read_quorum(&policy, crate::topology::Quorum::Majority)
+    }
+
+    fn moved(&self, slot: Slot, peer: &Peer) -> CommandError {
+        let member = self.routes.topology.members.get(&peer.id);
+        match member {
+            Some(member) => {
+                CommandError::Bytes(format!("MOVED {slot} {}", member.address).into_bytes())
+            }
+            None => MOVING,
+        }
+    }
+}
+
+/// Commands whose keys may be in several partitions: each part is executed by itself.
+fn is_divisible(name: &str) -> bool {
+    matches!(
+        name,
+        "mget" | "mset" | "del" | "unlink" | "exists" | "touch"
+    )
+}
+
+/// Whether a write's effect does not depend on what is there, so that any replica may coordinate it, and executing
+/// it twice is as good as once.
+pub fn is_plain(name: &str, request: Request<'_>) -> bool {
+    match name {
+        "set" => request.iter().skip(3).all(|option| !is_conditional(option)),
+        "setex" | "psetex" | "mset" | "del" | "unlink" | "hset" | "hmset" | "hdel" | "flushall"
+        | "flushdb" => true,
+        _ => false,
+    }
+}
+
+/// Options of `SET` that look at the old value.
+fn is_conditional(option: &[u8]) -> bool {
+    [b"NX".as_slice(), b"XX", b"GET", b"KEEPTTL"]
+        .iter()
+        .any(|word| option.eq_ignore_ascii_case(word))
+}

@@ -1,0 +1,363 @@
+//! Commands that span partitions in a cluster: taken apart, executed where the parts are, and put together again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use coterie_protocol::{
+    Epoch, Frame, OwnedRequest, PartitionId, ReplyWriter, Request, RespVersion, frame,
+};
+use tokio::task::JoinSet;
+
+use super::call::Deferred;
+use super::error::{CommandError, CommandResult};
+use super::perform::perform;
+use super::routing::Router;
+use super::spec::CommandSpec;
+use crate::effect::Effect;
+use crate::engine::Scope;
+use crate::node::Node;
+use crate::outstanding::Outstanding;
+use crate::replication::{Peer, Replication, wire};
+use crate::session::{Origin, Session};
+use crate::topology::BoxFuture;
+use crate::transport::{CallError, Service};
+
+/// A part that failed because a node is gone is tried again elsewhere, so many times.
+const TRIES: usize = 3;
+/// … after this time.
+const RETRY_AFTER: Duration = Duration::from_millis(20);
+/// Keys of one part of a command.
+const NOT_ANSWERED: &[u8] = b"NOREPLICAS Not enough good replicas to read.";
+
+/// Sends a request to another node.
+pub fn forward(
+    peer: &Peer,
+    session: &Session,
+    epoch: Epoch,
+    partitions: &[u8],
+    request: Request<'_>,
+) -> BoxFuture<'static, Result<Bytes, CallError>> {
+    let head = wire::ExecuteHead {
+        epoch,
+        database: session.database,
+        resp3: session.resp == RespVersion::Resp3,
+        touch: !session.no_touch,
+        read: session.consistency.read,
+        write: session.consistency.write,
+        local: session.consistency.local_reads,
+        partitions: partitions.to_vec(),
+    };
+    let body = wire::execution(&head, request.iter());
+    match peer.link() {
+        Some(link) => Box::pin(link.call(Service::Execute, &body)),
+        None => Box::pin(async { Err(CallError::Broken) }),
+    }
+}
+
+/// Executes a command that is about several partitions.
+///
+/// # Errors
+/// Its arguments are wrong.
+pub fn parts(
+    node: &Arc<Node>,
+    session: &Session,
+    spec: &CommandSpec,
+    request: Request<'_>,
+) -> Result<Deferred, CommandError> {
+    let (node, origin) = (node.clone(), session.origin());
+    match spec.name {
+        "flushall" | "flushdb" => {
+            check_flush(request)?;
+            let everything = spec.name == "flushall";
+            let request = OwnedRequest::from(request);
+            match session.partitions.clone() {
+                Some(partitions) => Ok(Box::pin(async move {
+                    flush(&node, &origin, &partitions, everything).await
+                })),
+                None => Ok(Box::pin(async move {
+                    let replies = everywhere(&node, &origin, request).await;
+                    combine(&replies, origin.resp, |reply, _| reply.ok())
+                })),
+            }
+        }
+        "mset" if request.len() % 2 == 0 => Err(CommandError::Arity("mset".into())),
+        name => {
+            let request = OwnedRequest::from(request);
+            Ok(Box::pin(split(node, origin, name_of(name), request)))
+        }
+    }
+}
+
+/// How the parts of a command make a whole.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whole {
+    /// A value for each key, in the order of keys.
+    Values,
+    /// `OK`.
+    Ok,
+    /// The sum of integers.
+    Sum,
+}
+
+fn name_of(name: &str) -> Whole {
+    match name {
+        "mget" => Whole::Values,
+        "mset" => Whole::Ok,
+        _ => Whole::Sum,
+    }
+}
+
+/// A command with keys in several partitions: one command for each.
+async fn split(node: Arc<Node>, origin: Origin, whole: Whole, request: OwnedRequest) -> Vec<u8> {
+    let step = if whole == Whole::Ok { 2 } else { 1 };
+    let mut parts: BTreeMap<PartitionId, Vec<usize>> = BTreeMap::new();
+    let words = request.request();
+    for index in (1..words.len()).step_by(step) {
+        let partition = node.engine.store().partition_of(words.arg(index));
+        parts.entry(partition).or_default().push(index);
+    }
+    let mut tasks = JoinSet::new();
+    for indexes in parts.into_values() {
+        let mut arguments = vec![words.name()];
+        for &index in &indexes {
+            arguments.extend((index..index + step).map(|index| words.arg(index)));
+        }
+        let part = OwnedRequest::new(&arguments);
+        let (node, mut session) = (node.clone(), origin.session());
+        tasks.spawn(async move { (indexes, perform(&node, &mut session, &part).await) });
+    }
+    let done = tasks.join_all().await;
+    if whole != Whole::Values {
+        let replies: Vec<Vec<u8>> = done.into_iter().map(|(_, reply)| reply).collect();
+        return combine(&replies, origin.resp, |reply, sum| match whole {
+            Whole::Ok => reply.ok(),
+            _ => reply.integer(sum),
+        });
+    }
+    let mut values: BTreeMap<usize, Option<Vec<u8>>> = BTreeMap::new();
+    for (indexes, reply) in done {
+        match frame::decode(&reply) {
+            Ok(Some((Frame::Array { data, .. }, _))) if data.len() == indexes.len() => {
+                let data = data.into_iter().map(|value| match value {
+                    Frame::BlobString { data, .. } => Some(data),
+                    _ => None,
+                });
+                values.extend(indexes.into_iter().zip(data));
+            }
+            _ => return reply,
+        }
+    }
+    let mut out = Vec::new();
+    let mut reply = ReplyWriter::new(&mut out, origin.resp);
+    reply.array(values.len());
+    for value in values.into_values() {
+        match value {
+            Some(value) => reply.bulk(&value),
+            None => reply.null(),
+        }
+    }
+    out
+}
+
+/// Makes one reply of many: the first error, if there is one, else what `write` makes of the sum of integers.
+pub fn combine(
+    replies: &[Vec<u8>],
+    resp: RespVersion,
+    write: impl FnOnce(&mut ReplyWriter<'_>, i64),
+) -> Vec<u8> {
+    let mut sum = 0;
+    for reply in replies {
+        match frame::decode(reply) {
+            Ok(Some((Frame::Number { data, .. }, _))) => sum += data,
+            Ok(Some((Frame::SimpleError { .. } | Frame::BlobError { .. }, _))) => {
+                return reply.clone();
+            }
+            _ => {}
+        }
+    }
+    let mut out = Vec::new();
+    write(&mut ReplyWriter::new(&mut out, resp), sum);
+    out
+}
+
+/// Executes a request on nodes that together hold every partition, each for its part. Returns their replies.
+pub async fn everywhere(node: &Arc<Node>, origin: &Origin, request: OwnedRequest) -> Vec<Vec<u8>> {
+    let Some(replication) = node.replication.get() else {
+        return Vec::new();
+    };
+    let mut left: Vec<PartitionId> = node.engine.store().ids().collect();
+    let mut replies = Vec::new();
+    for _ in 0..TRIES {
+        let Some(shares) = share_out(replication, origin, &left) else {
+            break;
+        };
+        let mut tasks = JoinSet::new();
+        for (peer, partitions) in shares {
+            tasks.spawn(execute_share(
+                node.clone(),
+                origin.clone(),
+                request.clone(),
+                peer,
+                partitions,
+            ));
+        }
+        left.clear();
+        for (partitions, reply) in tasks.join_all().await {
+            match reply {
+                Some(reply) => replies.push(reply),
+                None => left.extend(partitions),
+            }
+        }
+        if left.is_empty() {
+            return replies;
+        }
+        tokio::time::sleep(RETRY_AFTER).await;
+    }
+    let mut out = Vec::new();
+    ReplyWriter::new(&mut out, origin.resp).error(NOT_ANSWERED);
+    vec![out]
+}
+
+/// Deals partitions out to this node, as far as it holds them, and the first live replicas of others. `None` if one
+/// has no live replica.
+fn share_out(
+    replication: &Replication,
+    origin: &Origin,
+    partitions: &[PartitionId],
+) -> Option<Vec<(Arc<Peer>, Vec<PartitionId>)>> {
+    let routes = replication.routes();
+    let policy = routes.policy(origin.database);
+    let own = replication.peers.own();
+    let mut shares: BTreeMap<usize, (Arc<Peer>, Vec<PartitionId>)> = BTreeMap::new();
+    for &partition in partitions {
+        let route = routes.route(partition);
+        let peer = if route.is_local(&policy) {
+            own.clone()
+        } else {
+            route.first_live(&policy)?.clone()
+        };
+        let share = shares
+            .entry(peer.index)
+            .or_insert_with(|| (peer, Vec::new()));
+        share.1.push(partition);
+    }
+    Some(shares.into_values().collect())
+}
+
+async fn execute_share(
+    node: Arc<Node>,
+    origin: Origin,
+    request: OwnedRequest,
+    peer: Arc<Peer>,
+    partitions: Vec<PartitionId>,
+) -> (Vec<PartitionId>, Option<Vec<u8>>) {
+    let mut session = origin.session();
+    if peer.index == 0 {
+        session.partitions = Some(partitions.clone().into());
+        session.forwarded = true;
+        let reply = Box::pin(perform(&node, &mut session, &request)).await;
+        return (partitions, Some(reply));
+    }
+    let epoch = node
+        .replication
+        .get()
+        .map_or(Epoch::default(), |replication| replication.routes().epoch);
+    let bits = to_bits(&partitions);
+    let timeout = Duration::from_millis(node.config.load().write_timeout_ms.into());
+    let answer = forward(&peer, &session, epoch, &bits, request.request());
+    let reply = tokio::time::timeout(timeout, answer).await;
+    let reply = reply.ok().and_then(Result::ok).map(|reply| reply.to_vec());
+    (partitions, reply)
+}
+
+/// A set of partitions as bits.
+fn to_bits(partitions: &[PartitionId]) -> Vec<u8> {
+    let mut bits = Vec::new();
+    for partition in partitions {
+        let byte = partition.index() / 8;
+        if bits.len() <= byte {
+            bits.resize(byte + 1, 0);
+        }
+        bits[byte] |= 1 << (partition.index() % 8);
+    }
+    bits
+}
+
+/// The set that such bits stand for, as far as there are partitions of these numbers.
+pub fn from_bits(bits: &[u8], count: u16) -> Vec<PartitionId> {
+    (0..count)
+        .filter(|number| {
+            let byte = bits.get(usize::from(number / 8)).copied().unwrap_or(0);
+            byte & 1 << (number % 8) != 0
+        })
+        .map(PartitionId)
+        .collect()
+}
+
+/// `FLUSHALL [ASYNC|SYNC]`, and likewise `FLUSHDB`.
+fn check_flush(request: Request<'_>) -> CommandResult {
+    let is_mode =
+        |word: &[u8]| word.eq_ignore_ascii_case(b"async") || word.eq_ignore_ascii_case(b"sync");
+    match request.len() {
+        1 => Ok(()),
+        2 if is_mode(request.arg(1)) => Ok(()),
+        _ => Err(CommandError::Syntax),
+    }
+}
+
+/// Empties partitions that this node coordinates.
+async fn flush(
+    node: &Arc<Node>,
+    origin: &Origin,
+    partitions: &[PartitionId],
+    everything: bool,
+) -> Vec<u8> {
+    let mut out = Vec::new();
+    let Some(replication) = node.replication.get() else {
+        return out;
+    };
+    let mut outstanding = Outstanding::default();
+    let session = origin.session();
+    for &partition in partitions {
+        let (routes, guard) = replication.enter();
+        let allowed = Router {
+            node,
+            replication,
+            routes: &routes,
+            session: &session,
+        }
+        .partition_write(partition);
+        let quorums = match allowed {
+            Ok(quorums) => quorums,
+            Err(error) => {
+                ReplyWriter::new(&mut out, origin.resp).error(error.to_line());
+                return out;
+            }
+        };
+        let bytes = Effect::encoded_bytes_max(64, 64);
+        while node.engine.log().room(bytes).is_err() {
+            node.engine.log().wait_for_room(bytes).await;
+        }
+        outstanding.hold(&guard);
+        let mut payload = Vec::new();
+        let moment = node.moment(&node.config.load());
+        let scope = Scope::Partition(partition);
+        let mut transaction = node.engine.begin(scope, moment, &mut payload);
+        if everything {
+            transaction.clear_all();
+        } else {
+            transaction.clear(origin.database);
+        }
+        if let Some(offset) = transaction.commit() {
+            for quorum in quorums {
+                outstanding.barrier.add(quorum, offset);
+            }
+        }
+    }
+    ReplyWriter::new(&mut out, origin.resp).ok();
+    outstanding.writes.push(0..out.len());
+    super::conclude::conclude(outstanding, node, origin, &mut out).await;
+    out
+}

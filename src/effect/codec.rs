@@ -1,0 +1,369 @@
+//! How effects are written in records, checkpoints and messages.
+//!
+//! # Encoding
+//! Each effect is a tag byte and its fields. Lengths and numbers are LEB128 varints, expiry times are
+//! fixed 8-byte little-endian milliseconds since the Unix epoch.
+//!
+//! | tag | effect | fields |
+//! | --- | --- | --- |
+//! | 1 | `Put` | encoding byte, key, value |
+//! | 2 | `Put` with an expiry | encoding byte, expiry, key, value |
+//! | 3 | `Splice` | offset, key, bytes |
+//! | 4 | `ExpireAt` | expiry, key |
+//! | 5 | `ExpireAt` never | key |
+//! | 6 | `Delete` | key |
+//! | 7 | `Clear` | |
+//! | 8 | `Swap` | database |
+//! | 9 | changes the database of the effects that follow | database |
+//! | 10 | `PutPadded` | offset, key, bytes |
+//! | 11 | `HashSet` | key, field, value |
+//! | 12 | `HashDelete` | key, field |
+//! | 13 | `Count` | base, total (8 bytes), delta (zigzag varint), key |
+//! | 14 | `HashCount` | base, total (8 bytes), delta (zigzag varint), key, field |
+//! | 15 | sets the stamp of the effect that follows; those after it count on from there | stamp |
+//! | 16 | `Lapsed` | time, key |
+//!
+//! A stamp is the version in 8 little-endian bytes and the actor as a varint.
+
+use coterie_protocol::{Actor, DatabaseId, Stamp, Version};
+
+use super::{Effect, MalformedEffect, StringEncoding};
+
+impl Effect<'_> {
+    /// Appends the encoded effect.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match *self {
+            Effect::Put {
+                key,
+                value,
+                encoding,
+                expire_at,
+            } => {
+                out.push(if expire_at.is_some() { 2 } else { 1 });
+                out.push(encoding as u8);
+                if let Some(at) = expire_at {
+                    out.extend_from_slice(&at.to_le_bytes());
+                }
+                put_bytes(out, key);
+                put_bytes(out, value);
+            }
+            Effect::PutPadded { key, offset, bytes } => {
+                out.push(10);
+                put_varint(out, offset);
+                put_bytes(out, key);
+                put_bytes(out, bytes);
+            }
+            Effect::Splice { key, offset, bytes } => {
+                out.push(3);
+                put_varint(out, offset);
+                put_bytes(out, key);
+                put_bytes(out, bytes);
+            }
+            Effect::ExpireAt { key, at } => {
+                out.push(if at.is_some() { 4 } else { 5 });
+                if let Some(at) = at {
+                    out.extend_from_slice(&at.to_le_bytes());
+                }
+                put_bytes(out, key);
+            }
+            Effect::Delete { key } => {
+                out.push(6);
+                put_bytes(out, key);
+            }
+            Effect::HashSet { key, field, value } => {
+                out.push(11);
+                put_bytes(out, key);
+                put_bytes(out, field);
+                put_bytes(out, value);
+            }
+            Effect::HashDelete { key, field } => {
+                out.push(12);
+                put_bytes(out, key);
+                put_bytes(out, field);
+            }
+            Effect::Count {
+                key,
+                base,
+                total,
+                delta,
+            } => {
+                out.push(13);
+                put_stamp(out, base);
+                out.extend_from_slice(&total.to_le_bytes());
+                put_varint(out, zigzag(delta));
+                put_bytes(out, key);
+            }
+            Effect::HashCount {
+                key,
+                field,
+                base,
+                total,
+                delta,
+            } => {
+                out.push(14);
+                put_stamp(out, base);
+                out.extend_from_slice(&total.to_le_bytes());
+                put_varint(out, zigzag(delta));
+                put_bytes(out, key);
+                put_bytes(out, field);
+            }
+            Effect::Lapsed { key, at } => {
+                out.push(16);
+                out.extend_from_slice(&at.to_le_bytes());
+                put_bytes(out, key);
+            }
+            Effect::Clear => out.push(7),
+            Effect::Swap { with } => {
+                out.push(8);
+                put_varint(out, with.0.into());
+            }
+        }
+    }
+}
+
+/// Appends a marker: the effects that follow are of `database`.
+pub fn encode_database(database: DatabaseId, out: &mut Vec<u8>) {
+    out.push(9);
+    put_varint(out, database.0.into());
+}
+
+/// Appends a marker: the effect that follows has this stamp.
+pub fn encode_stamp(stamp: Stamp, out: &mut Vec<u8>) {
+    out.push(15);
+    put_stamp(out, stamp);
+}
+
+/// Reads the effects of a payload, each with its database, which starts as the record's.
+pub struct Effects<'a> {
+    payload: &'a [u8],
+    at: usize,
+    database: DatabaseId,
+    /// Of the effect that comes next.
+    stamp: Stamp,
+}
+
+/// Reads the effects of a payload, each with its database and its stamp, which start as the record's.
+pub struct Stamped<'a>(Effects<'a>);
+
+impl<'a> Stamped<'a> {
+    /// Effects of a record's payload.
+    pub fn new(database: DatabaseId, stamp: Stamp, payload: &'a [u8]) -> Self {
+        Stamped(Effects {
+            payload,
+            at: 0,
+            database,
+            stamp,
+        })
+    }
+
+    /// How many bytes were read.
+    pub fn consumed(&self) -> usize {
+        self.0.at
+    }
+}
+
+impl<'a> Iterator for Stamped<'a> {
+    type Item = Result<(DatabaseId, Effect<'a>, Stamp), MalformedEffect>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let read = self.0.next()?;
+        // What was read has the stamp before the one that comes next.
+        let version = Version::from_bits(self.0.stamp.version.to_bits().saturating_sub(1));
+        let stamp = Stamp::new(version, self.0.stamp.actor);
+        Some(read.map(|(database, effect)| (database, effect, stamp)))
+    }
+}
+
+impl<'a> Effects<'a> {
+    /// Effects of a record's payload.
+    pub fn new(database: DatabaseId, payload: &'a [u8]) -> Self {
+        Effects {
+            payload,
+            at: 0,
+            database,
+            stamp: Stamp::ZERO,
+        }
+    }
+
+    /// How many bytes were read.
+    pub fn consumed(&self) -> usize {
+        self.at
+    }
+
+    fn read(&mut self) -> Option<(DatabaseId, Effect<'a>)> {
+        loop {
+            let effect = match self.byte()? {
+                tag @ (1 | 2) => {
+                    let encoding = StringEncoding::from_u8(self.byte()?)?;
+                    let expire_at = if tag == 2 { Some(self.fixed()?) } else { None };
+                    Effect::Put {
+                        encoding,
+                        expire_at,
+                        key: self.bytes()?,
+                        value: self.bytes()?,
+                    }
+                }
+                3 => Effect::Splice {
+                    offset: self.varint()?,
+                    key: self.bytes()?,
+                    bytes: self.bytes()?,
+                },
+                4 => Effect::ExpireAt {
+                    at: Some(self.fixed()?),
+                    key: self.bytes()?,
+                },
+                5 => Effect::ExpireAt {
+                    at: None,
+                    key: self.bytes()?,
+                },
+                6 => Effect::Delete { key: self.bytes()? },
+                7 => Effect::Clear,
+                8 => Effect::Swap {
+                    with: self.database_id()?,
+                },
+                9 => {
+                    self.database = self.database_id()?;
+                    continue;
+                }
+                10 => Effect::PutPadded {
+                    offset: self.varint()?,
+                    key: self.bytes()?,
+                    bytes: self.bytes()?,
+                },
+                11 => Effect::HashSet {
+                    key: self.bytes()?,
+                    field: self.bytes()?,
+                    value: self.bytes()?,
+                },
+                12 => Effect::HashDelete {
+                    key: self.bytes()?,
+                    field: self.bytes()?,
+                },
+                13 => Effect::Count {
+                    base: self.stamp()?,
+                    total: self.fixed()? as i64,
+                    delta: unzigzag(self.varint()?),
+                    key: self.bytes()?,
+                },
+                14 => Effect::HashCount {
+                    base: self.stamp()?,
+                    total: self.fixed()? as i64,
+                    delta: unzigzag(self.varint()?),
+                    key: self.bytes()?,
+                    field: self.bytes()?,
+                },
+                15 => {
+                    self.stamp = self.stamp()?;
+                    continue;
+                }
+                16 => Effect::Lapsed {
+                    at: self.fixed()?,
+                    key: self.bytes()?,
+                },
+                _ => return None,
+            };
+            self.stamp.version = self.stamp.version.successor();
+            return Some((self.database, effect));
+        }
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        let byte = *self.payload.get(self.at)?;
+        self.at += 1;
+        Some(byte)
+    }
+
+    fn fixed(&mut self) -> Option<u64> {
+        let bytes = self.payload.get(self.at..self.at.checked_add(8)?)?;
+        self.at += 8;
+        Some(u64::from_le_bytes(bytes.try_into().ok()?))
+    }
+
+    fn varint(&mut self) -> Option<u64> {
+        let mut value = 0u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            let low = u64::from(byte & 0x7f);
+            if shift == 63 && low > 1 {
+                return None;
+            }
+            value |= low << shift;
+            if byte & 0x80 == 0 {
+                return Some(value);
+            }
+        }
+        None
+    }
+
+    fn bytes(&mut self) -> Option<&'a [u8]> {
+        let length = usize::try_from(self.varint()?).ok()?;
+        let bytes = self.payload.get(self.at..self.at.checked_add(length)?)?;
+        self.at += length;
+        Some(bytes)
+    }
+
+    fn stamp(&mut self) -> Option<Stamp> {
+        let version = Version::from_bits(self.fixed()?);
+        let actor = Actor(u16::try_from(self.varint()?).ok()?);
+        Some(Stamp::new(version, actor))
+    }
+
+    fn database_id(&mut self) -> Option<DatabaseId> {
+        Some(DatabaseId(u16::try_from(self.varint()?).ok()?))
+    }
+}
+
+impl<'a> Iterator for Effects<'a> {
+    type Item = Result<(DatabaseId, Effect<'a>), MalformedEffect>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.at >= self.payload.len() {
+            return None;
+        }
+        let at = self.at;
+        let effect = self.read().ok_or(MalformedEffect { at });
+        if effect.is_err() {
+            self.at = self.payload.len();
+        }
+        Some(effect)
+    }
+}
+
+fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+/// Signed numbers near zero as small unsigned ones.
+fn zigzag(value: i64) -> u64 {
+    (value << 1 ^ value >> 63) as u64
+}
+
+fn unzigzag(value: u64) -> i64 {
+    (value >> 1) as i64 ^ -((value & 1) as i64)
+}
+
+/// Appends an actor: what the payload of a record begins with that tells who made it.
+pub fn encode_actor(actor: Actor, out: &mut Vec<u8>) {
+    put_varint(out, actor.0.into());
+}
+
+/// Splits off the actor that a payload begins with.
+pub fn split_actor(payload: &[u8]) -> Option<(Actor, &[u8])> {
+    let mut reader = Effects::new(DatabaseId(0), payload);
+    let actor = Actor(u16::try_from(reader.varint()?).ok()?);
+    Some((actor, &payload[reader.at..]))
+}
+
+fn put_stamp(out: &mut Vec<u8>, stamp: Stamp) {
+    out.extend_from_slice(&stamp.version.to_bits().to_le_bytes());
+    put_varint(out, stamp.actor.0.into());
+}
+
+fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    put_varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}

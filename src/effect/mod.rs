@@ -1,0 +1,201 @@
+//! The vocabulary of state changes: what commands emit, the log stores, replicas and recovery apply.
+//!
+//! Effects are deterministic and small. Time and randomness are resolved before one exists, so applying
+//! the same effects in the same order gives the same state anywhere. A record's payload is a sequence of
+//! encoded effects; a multi-key transaction is one such sequence. The first effect has the record's version,
+//! each further one the version after that, so that every change in a cluster has a [`Stamp`] of its own.
+
+mod codec;
+#[cfg(test)]
+mod tests;
+
+use coterie_protocol::{DatabaseId, Stamp};
+
+pub use codec::{Effects, Stamped, encode_actor, encode_database, encode_stamp, split_actor};
+
+/// How Redis would hold a string, as `OBJECT ENCODING` tells it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum StringEncoding {
+    /// The text of a 64-bit signed integer.
+    Int = 0,
+    /// At most 44 bytes, set as a whole.
+    Embedded = 1,
+    /// Anything longer, or edited in place.
+    Raw = 2,
+}
+
+impl StringEncoding {
+    /// Longest value Redis embeds in its object header, in bytes.
+    const EMBEDDED_BYTES_MAX: usize = 44;
+
+    /// The encoding of a value set as a whole (`SET`, `MSET`, `GETSET`, …).
+    pub fn of(value: &[u8]) -> Self {
+        if value.len() <= 20 && coterie_protocol::text::parse_i64(value).is_some() {
+            StringEncoding::Int
+        } else {
+            Self::of_text(value)
+        }
+    }
+
+    /// The encoding of a value that Redis does not try to read as an integer (`INCRBYFLOAT`).
+    pub fn of_text(value: &[u8]) -> Self {
+        if value.len() <= Self::EMBEDDED_BYTES_MAX {
+            StringEncoding::Embedded
+        } else {
+            StringEncoding::Raw
+        }
+    }
+
+    /// The name `OBJECT ENCODING` answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            StringEncoding::Int => "int",
+            StringEncoding::Embedded => "embstr",
+            StringEncoding::Raw => "raw",
+        }
+    }
+
+    /// The encoding of its number; `None` for a number no encoding has.
+    pub fn from_u8(byte: u8) -> Option<Self> {
+        match byte {
+            0 => Some(StringEncoding::Int),
+            1 => Some(StringEncoding::Embedded),
+            2 => Some(StringEncoding::Raw),
+            _ => None,
+        }
+    }
+}
+
+/// One change of state. Times are absolute Unix milliseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Effect<'a> {
+    /// The key holds exactly this string and this expiry, whatever it was.
+    Put {
+        /// The key.
+        key: &'a [u8],
+        /// The whole value.
+        value: &'a [u8],
+        /// What `OBJECT ENCODING` answers.
+        encoding: StringEncoding,
+        /// When the key expires; `None` for never.
+        expire_at: Option<u64>,
+    },
+    /// The key holds this many zeros and then these bytes, without expiry, whatever it was.
+    PutPadded {
+        /// The key.
+        key: &'a [u8],
+        /// Number of zeros.
+        offset: u64,
+        /// What follows them.
+        bytes: &'a [u8],
+    },
+    /// Bytes of an existing string are overwritten from `offset` on; a gap is filled with zeros.
+    Splice {
+        /// The key.
+        key: &'a [u8],
+        /// First byte that changes.
+        offset: u64,
+        /// What it changes to.
+        bytes: &'a [u8],
+    },
+    /// An existing key expires at this time, or never.
+    ExpireAt {
+        /// The key.
+        key: &'a [u8],
+        /// When; `None` removes the expiry.
+        at: Option<u64>,
+    },
+    /// A field of a hash holds exactly this value. A key that is no hash becomes one.
+    HashSet {
+        /// The key.
+        key: &'a [u8],
+        /// The field.
+        field: &'a [u8],
+        /// Its whole value.
+        value: &'a [u8],
+    },
+    /// A field of a hash is gone, and the key with its last one.
+    HashDelete {
+        /// The key.
+        key: &'a [u8],
+        /// The field.
+        field: &'a [u8],
+    },
+    /// What the effect's actor has added to a counter, in all, since a base. Only in replicated partitions.
+    Count {
+        /// The key.
+        key: &'a [u8],
+        /// Stamp of the value it is added to, or of the mark behind which there is none.
+        base: Stamp,
+        /// The sum.
+        total: i64,
+        /// What this change added to the sum, to make it again on another base; 0 in states.
+        delta: i64,
+    },
+    /// The same for a counter in a field of a hash.
+    HashCount {
+        /// The key.
+        key: &'a [u8],
+        /// The field.
+        field: &'a [u8],
+        /// Stamp of the value it is added to, or of the mark behind which there is none.
+        base: Stamp,
+        /// The sum.
+        total: i64,
+        /// What this change added to the sum, to make it again on another base; 0 in states.
+        delta: i64,
+    },
+    /// A `Put` of which only the time is left that it was to expire at: its value was dropped since. Only in the
+    /// state of a key that one replica sends another.
+    Lapsed {
+        /// The key.
+        key: &'a [u8],
+        /// When it expired.
+        at: u64,
+    },
+    /// The key is gone.
+    Delete {
+        /// The key.
+        key: &'a [u8],
+    },
+    /// Every key of the database is gone.
+    Clear,
+    /// The database and another change their numbers.
+    Swap {
+        /// The other database.
+        with: DatabaseId,
+    },
+}
+
+/// Bytes that are no effect: a program error or a newer format, since records are checksummed.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("malformed effect at byte {at} of a record")]
+pub struct MalformedEffect {
+    /// Offset in the payload.
+    pub at: usize,
+}
+
+impl<'a> Effect<'a> {
+    /// The key it changes; `None` for those that change a whole database.
+    pub fn key(&self) -> Option<&'a [u8]> {
+        match *self {
+            Effect::Put { key, .. }
+            | Effect::PutPadded { key, .. }
+            | Effect::Splice { key, .. }
+            | Effect::ExpireAt { key, .. }
+            | Effect::HashSet { key, .. }
+            | Effect::HashDelete { key, .. }
+            | Effect::Count { key, .. }
+            | Effect::HashCount { key, .. }
+            | Effect::Lapsed { key, .. }
+            | Effect::Delete { key } => Some(key),
+            Effect::Clear | Effect::Swap { .. } => None,
+        }
+    }
+
+    /// Upper bound of the encoded length, for reserving room before anything changes. A field counts as value.
+    pub fn encoded_bytes_max(key: usize, value: usize) -> usize {
+        key + value + 40
+    }
+}

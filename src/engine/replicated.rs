@@ -1,0 +1,370 @@
+//! What a replica does with records: those that peers coordinated, and states that are sent from node to node.
+//!
+//! # Records
+//! The payload of a [`COORDINATED`] record begins with the actor that made it, as a varint, and that of a
+//! [`RECEIVED`] one with the origin's actor and, in 8 little-endian bytes, where the origin's record ends in the
+//! origin's log. Stamped effects follow. A [`FORGET`] record has no payload: its partition moved away.
+
+use std::collections::BTreeMap;
+
+use coterie_protocol::{Actor, DatabaseId, PartitionId, Stamp, Version};
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+
+use super::{Engine, MANY};
+use crate::effect::{
+    Effect, Effects, MalformedEffect, Stamped, encode_actor, encode_database, split_actor,
+};
+use crate::store::{AccessClock, Merged, PartitionGuard};
+use crate::wal::{LogOffset, RecordHeader};
+
+/// Kind of a record that this node made as coordinator.
+pub const COORDINATED: u8 = 3;
+/// Kind of a record that came from another node.
+pub const RECEIVED: u8 = 4;
+/// Kind of a record that tells that a partition moved away.
+pub const FORGET: u8 = 5;
+
+/// Up to where in the log of each actor everything for this node has been received.
+#[derive(Default)]
+pub(super) struct Marks(Mutex<BTreeMap<Actor, LogOffset>>);
+
+impl Marks {
+    pub fn raise(&self, actor: Actor, offset: LogOffset) {
+        let mut marks = self.0.lock();
+        let mark = marks.entry(actor).or_insert(LogOffset::ZERO);
+        *mark = (*mark).max(offset);
+    }
+
+    fn get(&self, actor: Actor) -> LogOffset {
+        let found = self.0.lock().get(&actor).copied();
+        found.unwrap_or(LogOffset::ZERO)
+    }
+
+    pub fn all(&self) -> Vec<(Actor, LogOffset)> {
+        let marks = self.0.lock();
+        marks.iter().map(|(actor, at)| (*actor, *at)).collect()
+    }
+}
+
+/// What taking in a peer's record has come to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Received {
+    /// Up to where this node's log has to be stored for the record to be.
+    pub offset: LogOffset,
+    /// A higher stamp that an effect lost to.
+    pub superseded: Option<Stamp>,
+}
+
+/// The effects of a [`COORDINATED`] record, if this actor made it.
+pub fn coordinated_by(payload: &[u8], actor: Actor) -> Option<&[u8]> {
+    let (by, effects) = split_actor(payload)?;
+    (by == actor).then_some(effects)
+}
+
+/// The origin of a [`RECEIVED`] record, where its record ends there, and the effects.
+pub(super) fn split_received(payload: &[u8]) -> Option<(Actor, LogOffset, &[u8])> {
+    let (actor, rest) = split_actor(payload)?;
+    let (offset, effects) = rest.split_first_chunk()?;
+    Some((
+        actor,
+        LogOffset::from_u64(u64::from_le_bytes(*offset)),
+        effects,
+    ))
+}
+
+/// What merging several effects has come to.
+#[derive(Default)]
+struct Outcome {
+    new: u64,
+    superseded: Option<Stamp>,
+}
+
+impl Outcome {
+    fn add(&mut self, merged: Merged) {
+        match merged {
+            Merged::New => self.new += 1,
+            Merged::Known => {}
+            Merged::Superseded(by) => self.superseded = self.superseded.max(Some(by)),
+        }
+    }
+
+    fn is_known(&self) -> bool {
+        self.new == 0 && self.superseded.is_none()
+    }
+}
+
+impl Engine {
+    /// Up to where in the log of an actor everything for this node has been received.
+    pub fn received(&self, origin: Actor) -> LogOffset {
+        self.marks.get(origin)
+    }
+
+    /// Takes note that everything for this node up to there in the origin's log has been received.
+    pub fn note_received(&self, origin: Actor, offset: LogOffset) {
+        self.marks.raise(origin, offset);
+    }
+
+    /// Merges a record that a peer coordinated, and appends it to the log. `effects` is the payload without its
+    /// actor, `origin_end` where the record ends in the peer's log. A record that is behind the mark was received
+    /// before, and is left alone. The mark itself is moved by [`Engine::note_received`], once the record is
+    /// stored. The log was asked for room.
+    pub fn receive(
+        &self,
+        origin: Actor,
+        origin_end: LogOffset,
+        version: Version,
+        partition: PartitionId,
+        database: DatabaseId,
+        effects: &[u8],
+    ) -> Result<Received, MalformedEffect> {
+        if origin_end <= self.received(origin) {
+            return Ok(Received {
+                offset: self.log.appended(),
+                superseded: None,
+            });
+        }
+        let stamp = Stamp::new(version, origin);
+        let mut guards = self.lock_all_of(partition, database, effects)?;
+        let outcome = self.merge_all(&mut guards, Stamped::new(database, stamp, effects))?;
+        let offset = if outcome.is_known() {
+            // It came by another way, which may not be stored yet.
+            self.log.appended()
+        } else {
+            let header = RecordHeader {
+                version,
+                partition,
+                database,
+                kind: RECEIVED,
+            };
+            self.append_received(header, origin, origin_end, effects)
+        };
+        self.unlock(guards);
+        Ok(Received {
+            offset,
+            superseded: outcome.superseded,
+        })
+    }
+
+    /// Merges the state of keys as another replica knows it: stamped effects, the first of database 0. Returns up
+    /// to where the log has to be stored for it to be, and how many effects were new. The log was asked for room.
+    pub fn merge_state(
+        &self,
+        partition: PartitionId,
+        state: &[u8],
+    ) -> Result<(LogOffset, u64), MalformedEffect> {
+        let database = DatabaseId::DEFAULT;
+        let mut guards = self.lock_all_of(partition, database, state)?;
+        let outcome = self.merge_all(&mut guards, Stamped::new(database, Stamp::ZERO, state))?;
+        let mut offset = self.log.appended();
+        if !outcome.is_known() {
+            let header = RecordHeader {
+                version: guards
+                    .first()
+                    .map_or(Version::ZERO, |guard| guard.version()),
+                partition,
+                database,
+                kind: RECEIVED,
+            };
+            offset = self.append_received(header, Actor::default(), LogOffset::ZERO, state);
+        }
+        self.unlock(guards);
+        Ok((offset, outcome.new))
+    }
+
+    /// Appends what is known of keys of one partition as a record of this node, so that it flows to the replicas.
+    /// Returns where it ends; `None` when nothing is known, or the node is not part of a cluster.
+    pub fn append_state<'k>(
+        &self,
+        partition: PartitionId,
+        keys: impl Iterator<Item = (DatabaseId, &'k [u8])>,
+    ) -> Option<LogOffset> {
+        let mut payload = Vec::new();
+        encode_actor(self.store.actor()?, &mut payload);
+        let before = payload.len();
+        let guard = self.store.lock(partition);
+        for (database, key) in keys {
+            guard.encode_state(database, key, &mut payload);
+        }
+        if payload.len() == before {
+            return None;
+        }
+        let header = RecordHeader {
+            version: guard.version(),
+            partition,
+            database: DatabaseId::DEFAULT,
+            kind: COORDINATED,
+        };
+        Some(self.log.append(header, &payload))
+    }
+
+    /// Makes the effects of a record of this node again, with later versions than `past` and on what is known by
+    /// now: they had lost to something newer. Counts are added to the value there is. Returns where the new
+    /// record ends. The log was asked for room.
+    pub fn repeat(
+        &self,
+        partition: PartitionId,
+        database: DatabaseId,
+        effects: &[u8],
+        past: Version,
+    ) -> Result<LogOffset, MalformedEffect> {
+        let Some(actor) = self.store.actor() else {
+            return Ok(LogOffset::ZERO);
+        };
+        let mut guards = self.lock_all_of(partition, database, effects)?;
+        let now_ms = crate::clock::Clock::System.now_ms();
+        for guard in &mut guards {
+            guard.clock().observe(past);
+        }
+        let next = guards.iter_mut().map(|guard| guard.clock().next(now_ms));
+        let version = next.max().unwrap_or(past.successor());
+        let access = AccessClock::new(now_ms, None);
+        let mut payload = Vec::new();
+        encode_actor(actor, &mut payload);
+        let mut stamp = Stamp::new(version, actor);
+        let mut last = database;
+        for effect in Effects::new(database, effects) {
+            let (database, effect) = effect?;
+            if database != last {
+                encode_database(database, &mut payload);
+                last = database;
+            }
+            let index = self.guard_of(&guards, &effect);
+            let effect = match (effect, index) {
+                (Effect::Count { key, delta, .. }, Some(index)) => {
+                    guards[index].count(database, key, actor, delta)
+                }
+                (
+                    Effect::HashCount {
+                        key, field, delta, ..
+                    },
+                    Some(index),
+                ) => guards[index].count_field(database, key, field, actor, delta),
+                (effect, _) => effect,
+            };
+            effect.encode(&mut payload);
+            let concerned = match index {
+                Some(index) => &mut guards[index..=index],
+                None => &mut guards[..],
+            };
+            for guard in concerned {
+                guard.merge(database, &effect, stamp, &access);
+            }
+            stamp.version = stamp.version.successor();
+        }
+        let header = RecordHeader {
+            version,
+            partition,
+            database,
+            kind: COORDINATED,
+        };
+        let end = self.log.append(header, &payload);
+        self.unlock(guards);
+        Ok(end)
+    }
+
+    /// Forgets all that a partition holds, since it moved away.
+    pub fn forget(&self, partition: PartitionId) {
+        let mut guard = self.store.lock(partition);
+        guard.clear_all();
+        let header = RecordHeader {
+            version: guard.version(),
+            partition,
+            database: DatabaseId::DEFAULT,
+            kind: FORGET,
+        };
+        self.log.append(header, &[]);
+        let garbage = guard.take_garbage();
+        drop(guard);
+        self.reclaimer.free(garbage);
+    }
+
+    fn append_received(
+        &self,
+        header: RecordHeader,
+        origin: Actor,
+        origin_end: LogOffset,
+        effects: &[u8],
+    ) -> LogOffset {
+        let mut payload = Vec::with_capacity(effects.len() + 16);
+        encode_actor(origin, &mut payload);
+        payload.extend_from_slice(&origin_end.to_u64().to_le_bytes());
+        payload.extend_from_slice(effects);
+        self.log.append(header, &payload)
+    }
+
+    /// Locks the partition of a record; of one that concerns many, those of its keys, or all if it changes whole
+    /// databases. All that it holds was read once then, so that what is malformed changes nothing.
+    fn lock_all_of(
+        &self,
+        partition: PartitionId,
+        database: DatabaseId,
+        effects: &[u8],
+    ) -> Result<SmallVec<[PartitionGuard<'_>; 1]>, MalformedEffect> {
+        if partition != MANY && partition.0 >= self.store.layout().count() {
+            return Err(MalformedEffect { at: 0 });
+        }
+        let mut ids = SmallVec::<[PartitionId; 16]>::new();
+        let mut everywhere = false;
+        for effect in Effects::new(database, effects) {
+            match effect?.1.key() {
+                Some(key) => {
+                    let id = self.store.partition_of(key);
+                    if partition != MANY && id != partition {
+                        return Err(MalformedEffect { at: 0 });
+                    }
+                    ids.push(id);
+                }
+                None => everywhere = true,
+            }
+        }
+        if partition != MANY {
+            ids.clear();
+            ids.push(partition);
+        } else if everywhere {
+            ids = self.store.ids().collect();
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        let mut guards: SmallVec<_> = ids.into_iter().map(|id| self.store.lock(id)).collect();
+        guards
+            .iter_mut()
+            .for_each(|guard: &mut PartitionGuard<'_>| guard.set_replicated(true));
+        Ok(guards)
+    }
+
+    fn guard_of(&self, guards: &[PartitionGuard<'_>], effect: &Effect<'_>) -> Option<usize> {
+        let id = self.store.partition_of(effect.key()?);
+        guards.iter().position(|guard| guard.id() == id)
+    }
+
+    fn merge_all(
+        &self,
+        guards: &mut [PartitionGuard<'_>],
+        effects: Stamped<'_>,
+    ) -> Result<Outcome, MalformedEffect> {
+        let access = AccessClock::new(crate::clock::Clock::System.now_ms(), None);
+        let mut outcome = Outcome::default();
+        for effect in effects {
+            let (database, effect, stamp) = effect?;
+            let concerned = match self.guard_of(guards, &effect) {
+                Some(index) => &mut guards[index..=index],
+                None => &mut guards[..],
+            };
+            for guard in concerned {
+                outcome.add(guard.merge(database, &effect, stamp, &access));
+            }
+        }
+        Ok(outcome)
+    }
+
+    fn unlock(&self, guards: SmallVec<[PartitionGuard<'_>; 1]>) {
+        for mut guard in guards {
+            if guard.has_garbage() {
+                let garbage = guard.take_garbage();
+                drop(guard);
+                self.reclaimer.free(garbage);
+            }
+        }
+    }
+}

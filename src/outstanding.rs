@@ -1,0 +1,122 @@
+//! What the replies of a connection still wait for. `commands::conclude` completes them.
+//!
+//! Commands of a pipeline are executed one after the other; what takes a round trip to other nodes (a replica's
+//! acknowledgement, the comparison of a read, the answer to a forwarded request) is waited for once, for all of
+//! them, before the replies are sent.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use coterie_protocol::{OwnedRequest, PartitionId};
+use smallvec::SmallVec;
+
+use crate::replication::{Barrier, EpochGuard, Peer, ReadKey};
+use crate::topology::BoxFuture;
+use crate::transport::CallError;
+use crate::wal::LogOffset;
+
+/// See the module. Positions are in the connection's output.
+#[derive(Default)]
+pub struct Outstanding {
+    /// Marks that must be reached.
+    pub barrier: Barrier,
+    /// Replies of writes that wait for the marks.
+    pub writes: Vec<Range<usize>>,
+    /// Reads to be compared.
+    pub reads: Vec<Read>,
+    /// Requests that other nodes execute.
+    pub forwards: Vec<Forward>,
+    guards: SmallVec<[Arc<EpochGuard>; 1]>,
+}
+
+/// A read whose reply is there, and whose keys are to be compared.
+pub struct Read {
+    /// The reply.
+    pub reply: Range<usize>,
+    /// Of its keys.
+    pub partition: PartitionId,
+    /// To execute it again.
+    pub request: OwnedRequest,
+    /// What was seen.
+    pub keys: Vec<ReadKey>,
+}
+
+/// A request that another node executes.
+pub struct Forward {
+    /// Where its reply belongs.
+    pub at: usize,
+    /// Whether the client does not want the reply.
+    pub withheld: bool,
+    /// Of its keys.
+    pub partition: PartitionId,
+    /// Who executes it.
+    pub peer: Arc<Peer>,
+    /// To have it executed again.
+    pub request: OwnedRequest,
+    /// Whether it may be executed twice.
+    pub repeatable: bool,
+    /// The reply to come.
+    pub answer: BoxFuture<'static, Result<Bytes, CallError>>,
+}
+
+/// What a command is about to do, with regard to those before it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// Read here.
+    Read,
+    /// Write here.
+    Write,
+    /// Be forwarded to the node with this index.
+    Forward(usize),
+}
+
+impl Outstanding {
+    /// Whether the replies may leave at once.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.barrier.is_empty() && self.reads.is_empty() && self.forwards.is_empty()
+    }
+
+    /// Where the own log must be, if that is all there is to wait for.
+    pub fn only_local(&self) -> Option<LogOffset> {
+        let others = !self.barrier.conditions().is_empty()
+            || !self.reads.is_empty()
+            || !self.forwards.is_empty();
+        self.barrier.local().filter(|_| !others)
+    }
+
+    /// Keeps the epoch of a request from being over.
+    pub fn hold(&mut self, guard: &Arc<EpochGuard>) {
+        if !self.guards.iter().any(|held| Arc::ptr_eq(held, guard)) {
+            self.guards.push(guard.clone());
+        }
+    }
+
+    /// A write whose reply is there.
+    pub fn add_write(&mut self, reply: Range<usize>) {
+        self.writes.push(reply);
+    }
+
+    /// The client does not want replies at this place or behind it.
+    pub fn withhold_from(&mut self, start: usize) {
+        self.reads.retain(|read| read.reply.start < start);
+        self.writes.retain(|reply| reply.start < start);
+        for forward in self.forwards.iter_mut().rev() {
+            if forward.at < start {
+                break;
+            }
+            forward.withheld = true;
+        }
+    }
+
+    /// Whether what came before has to be completed first, so that commands on one partition keep their order: a
+    /// read may have to be executed again, and a forwarded request is executed elsewhere.
+    pub fn conflicts(&self, partition: PartitionId, step: Step) -> bool {
+        let reads = step != Step::Read && self.reads.iter().any(|read| read.partition == partition);
+        reads
+            || self.forwards.iter().any(|forward| {
+                forward.partition == partition && step != Step::Forward(forward.peer.index)
+            })
+    }
+}

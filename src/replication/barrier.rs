@@ -1,0 +1,234 @@
+//! What replies wait for: marks that must have been reached before they may be told (I1).
+//!
+//! A write is one number: the end of its record in the coordinator's log. Every replica tells how far it has
+//! followed that log, so "W of these nodes have it" is a comparison, and because marks only grow, one condition
+//! covers all the writes of a pipeline to the same replicas.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+use tokio::time::Instant;
+
+use super::peers::{NodeSet, OWN, Peers};
+use crate::wal::{Log, LogOffset};
+
+/// This many of these nodes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Quorum {
+    /// Out of which.
+    pub members: NodeSet,
+    /// How many.
+    pub need: u8,
+}
+
+/// A quorum that must hold this node's log up to an offset.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Condition {
+    /// Who.
+    pub quorum: Quorum,
+    /// Up to where.
+    pub offset: LogOffset,
+}
+
+/// What the replies of one connection wait for.
+#[derive(Clone, Default, Debug)]
+pub struct Barrier {
+    /// The own log, as durable as it is set to be.
+    local: Option<LogOffset>,
+    /// Replicas.
+    conditions: SmallVec<[Condition; 2]>,
+}
+
+impl Barrier {
+    /// Whether there is nothing to wait for.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.local.is_none() && self.conditions.is_empty()
+    }
+
+    /// Where the own log must be.
+    pub fn local(&self) -> Option<LogOffset> {
+        self.local
+    }
+
+    /// What replicas must have.
+    pub fn conditions(&self) -> &[Condition] {
+        &self.conditions
+    }
+
+    /// Waits also for the own log.
+    #[inline]
+    pub fn add_local(&mut self, offset: LogOffset) {
+        self.local = self.local.max(Some(offset));
+    }
+
+    /// Waits also for a quorum.
+    pub fn add(&mut self, quorum: Quorum, offset: LogOffset) {
+        let same = |condition: &&mut Condition| condition.quorum == quorum;
+        match self.conditions.iter_mut().find(same) {
+            Some(condition) => condition.offset = condition.offset.max(offset),
+            None => self.conditions.push(Condition { quorum, offset }),
+        }
+    }
+
+    /// Waits also for everything another one waits for.
+    pub fn merge(&mut self, other: &Barrier) {
+        if let Some(offset) = other.local {
+            self.add_local(offset);
+        }
+        for condition in &other.conditions {
+            self.add(condition.quorum, condition.offset);
+        }
+    }
+
+    /// Nothing is waited for any more.
+    pub fn clear(&mut self) {
+        self.local = None;
+        self.conditions.clear();
+    }
+}
+
+/// Too few replicas acknowledged in time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TimedOut;
+
+/// Who waits for marks, and the marks.
+pub struct Waiters {
+    log: Arc<Log>,
+    peers: Arc<Peers>,
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    next: u64,
+    all: Vec<Waiter>,
+}
+
+struct Waiter {
+    number: u64,
+    conditions: SmallVec<[Condition; 2]>,
+    waker: Waker,
+}
+
+impl Waiters {
+    /// Nobody waits yet.
+    pub fn new(log: Arc<Log>, peers: Arc<Peers>) -> Self {
+        Waiters {
+            log,
+            peers,
+            waiting: Mutex::default(),
+        }
+    }
+
+    /// Whether enough nodes have what a condition asks for.
+    pub fn is_met(&self, condition: &Condition) -> bool {
+        let mut have = 0;
+        for peer in self.peers.all().iter() {
+            if peer.bit() & condition.quorum.members == 0 {
+                continue;
+            }
+            let has = if peer.bit() == OWN {
+                self.log.acknowledged_when(condition.offset)
+            } else {
+                peer.acknowledged() >= condition.offset
+            };
+            have += u8::from(has);
+            if have >= condition.quorum.need {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn are_met(&self, conditions: &[Condition]) -> bool {
+        conditions.iter().all(|condition| self.is_met(condition))
+    }
+
+    /// Waits until enough nodes have everything a barrier asks for.
+    ///
+    /// # Errors
+    /// They have not by the deadline.
+    pub async fn wait(&self, barrier: &Barrier, deadline: Instant) -> Result<(), TimedOut> {
+        let conditions = barrier.conditions();
+        if self.are_met(conditions) {
+            return Ok(());
+        }
+        let entry = Entry {
+            waiters: self,
+            number: self.number(),
+        };
+        let reached = poll_fn(|context| {
+            // Entered before the check: a mark that moves in between wakes it.
+            self.enter(entry.number, conditions, context.waker());
+            if self.are_met(conditions) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        });
+        tokio::time::timeout_at(deadline, reached)
+            .await
+            .map_err(|_| TimedOut)
+    }
+
+    fn number(&self) -> u64 {
+        let mut waiting = self.waiting.lock();
+        waiting.next += 1;
+        waiting.next
+    }
+
+    fn enter(&self, number: u64, conditions: &[Condition], waker: &Waker) {
+        let mut waiting = self.waiting.lock();
+        match waiting
+            .all
+            .iter_mut()
+            .find(|waiter| waiter.number == number)
+        {
+            Some(waiter) => waiter.waker.clone_from(waker),
+            None => waiting.all.push(Waiter {
+                number,
+                conditions: conditions.into(),
+                waker: waker.clone(),
+            }),
+        }
+    }
+
+    fn leave(&self, number: u64) {
+        let mut waiting = self.waiting.lock();
+        if let Some(index) = waiting.all.iter().position(|w| w.number == number) {
+            waiting.all.swap_remove(index);
+        }
+    }
+
+    /// Wakes those whose marks are reached; called when one has moved.
+    pub fn marks_moved(&self) {
+        let mut waiting = self.waiting.lock();
+        let mut reached: SmallVec<[Waker; 16]> = SmallVec::new();
+        let mut index = 0;
+        while index < waiting.all.len() {
+            if self.are_met(&waiting.all[index].conditions) {
+                reached.push(waiting.all.swap_remove(index).waker);
+            } else {
+                index += 1;
+            }
+        }
+        drop(waiting);
+        reached.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// Takes a waiter off the list also when it is no longer polled.
+struct Entry<'a> {
+    waiters: &'a Waiters,
+    number: u64,
+}
+
+impl Drop for Entry<'_> {
+    fn drop(&mut self) {
+        self.waiters.leave(self.number);
+    }
+}

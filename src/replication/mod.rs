@@ -1,0 +1,346 @@
+//! The quorum path: how writes reach replicas, and how reads know that they are not behind.
+//!
+//! | module | its one job |
+//! | --- | --- |
+//! | `peers` | other nodes, and how far each has followed this node's log |
+//! | `barrier` | what replies wait for |
+//! | `routes` | where each partition's requests go |
+//! | `epochs` | which epochs still have requests under way |
+//! | `stream`, `receive` | the log of a coordinator, sent and taken in |
+//! | `repeat` | writes that met something newer |
+//! | `read` | digest reads |
+//! | `sync` | anti-entropy, moves, the stable horizon |
+//! | `wire` | bodies of frames |
+
+pub mod barrier;
+mod epochs;
+pub mod peers;
+mod read;
+mod receive;
+mod repeat;
+pub mod routes;
+mod stream;
+mod sync;
+pub mod wire;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use coterie_protocol::{Actor, Epoch, NodeId, PartitionId};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+
+pub use barrier::{Barrier, Quorum, TimedOut, Waiters};
+pub use epochs::{EpochGuard, Epochs};
+pub use peers::{Peer, Peers};
+pub use read::ReadKey;
+pub use routes::{Route, Routes};
+pub use sync::{run as sync_rounds, watch_silence};
+
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::topology::{Policy, Topology};
+use crate::transport::{CallId, Inbound, Service, Transport};
+use receive::Receivers;
+
+/// What the quorum path of a node consists of.
+pub struct Replication {
+    /// State and log.
+    pub engine: Arc<Engine>,
+    /// Other nodes.
+    pub peers: Arc<Peers>,
+    /// Who waits for replicas.
+    pub waiters: Waiters,
+    /// Requests under way.
+    pub epochs: Arc<Epochs>,
+    /// Connections to other nodes.
+    pub transport: Arc<Transport>,
+    routes: ArcSwap<Routes>,
+    epoch: watch::Sender<Epoch>,
+    /// 0 before the topology gave one out.
+    actor: AtomicU16,
+    clustered: AtomicBool,
+    receivers: Receivers,
+    /// By partition: since when this node may have missed writes of it, in calls of `set_behind`; 0 for in step.
+    behind: Box<[AtomicU64]>,
+    behind_marks: AtomicU64,
+    /// Limit of what a comparison exchanges; 0 for none.
+    pub sync_bytes_per_second: AtomicU64,
+    /// Pause between rounds of anti-entropy, in milliseconds; 0 for no rounds.
+    pub round_interval_ms: AtomicU64,
+    /// Keys that anti-entropy found different since the start.
+    pub repaired_keys: AtomicU64,
+    streams: Mutex<Vec<NodeId>>,
+    /// Told when a peer knows more of this node's log than there is: its end was lost, and with it the right to give
+    /// out versions under the same actor.
+    pub log_lost: Notify,
+    /// Of databases that the topology has no policy for.
+    default_policy: Policy,
+}
+
+impl Replication {
+    /// The quorum path of a node, under the topology it knows.
+    pub fn new(
+        own: NodeId,
+        engine: Arc<Engine>,
+        transport: Arc<Transport>,
+        topology: Arc<Topology>,
+        default_policy: Policy,
+    ) -> Arc<Replication> {
+        let peers = Arc::new(Peers::new(own));
+        let epoch = topology.epoch;
+        let partitions = topology.placements.len();
+        let routes = Routes::new(topology, default_policy, &peers, None)
+            .unwrap_or_else(|| unreachable!("a topology of fewer nodes than a set has bits"));
+        Arc::new(Replication {
+            waiters: Waiters::new(engine.log().clone(), peers.clone()),
+            engine,
+            peers,
+            epochs: Arc::default(),
+            transport,
+            routes: ArcSwap::from_pointee(routes),
+            epoch: watch::Sender::new(epoch),
+            actor: AtomicU16::new(0),
+            clustered: AtomicBool::new(false),
+            receivers: Receivers::default(),
+            behind: (0..partitions).map(|_| AtomicU64::new(1)).collect(),
+            behind_marks: AtomicU64::new(1),
+            sync_bytes_per_second: AtomicU64::new(0),
+            round_interval_ms: AtomicU64::new(10_000),
+            repaired_keys: AtomicU64::new(0),
+            streams: Mutex::default(),
+            log_lost: Notify::new(),
+            default_policy,
+        })
+    }
+
+    /// Takes over settings that can be changed while it runs.
+    pub fn configure(&self, config: &Config) {
+        self.sync_bytes_per_second
+            .store(config.sync_rate, Ordering::Relaxed);
+        let interval_ms = u64::from(config.anti_entropy_interval) * 1000;
+        self.round_interval_ms.store(interval_ms, Ordering::Relaxed);
+    }
+
+    /// Where requests go now.
+    pub fn routes(&self) -> Arc<Routes> {
+        self.routes.load_full()
+    }
+
+    /// Where requests go now, and a guard that keeps that epoch from being over.
+    pub fn enter(&self) -> (Arc<Routes>, Arc<EpochGuard>) {
+        loop {
+            let routes = self.routes();
+            let guard = self.epochs.enter(routes.epoch);
+            // Had it changed before it was entered, those who wait for it might have missed it.
+            if self.routes.load().epoch == routes.epoch {
+                return (routes, Arc::new(guard));
+            }
+        }
+    }
+
+    /// Whether there is any other node. If not, requests are executed without this module.
+    #[inline]
+    pub fn is_clustered(&self) -> bool {
+        self.clustered.load(Ordering::Acquire)
+    }
+
+    /// The tie-break of this node's versions, once it has one.
+    pub fn actor(&self) -> Option<Actor> {
+        match self.actor.load(Ordering::Acquire) {
+            0 => None,
+            actor => Some(Actor(actor)),
+        }
+    }
+
+    /// Whether this node may have missed writes of a partition it replicates.
+    pub fn is_behind(&self, partition: PartitionId) -> bool {
+        self.behind_since(partition).is_some()
+    }
+
+    fn behind_since(&self, partition: PartitionId) -> Option<u64> {
+        let mark = self.behind[partition.index()].load(Ordering::Acquire);
+        (mark > 0).then_some(mark)
+    }
+
+    /// This node may miss writes from now on.
+    fn set_behind(&self, partition: PartitionId) {
+        let mark = self.behind_marks.fetch_add(1, Ordering::Relaxed) + 1;
+        self.behind[partition.index()].store(mark, Ordering::Release);
+    }
+
+    /// This node may miss what a peer writes.
+    fn set_behind_with(&self, peer: &Peer) {
+        for (partition, route) in self.routes().partitions() {
+            if route.all_holders() & peer.bit() != 0 {
+                self.set_behind(partition);
+            }
+        }
+    }
+
+    /// It agrees with a quorum, and was not set behind again since the mark.
+    fn caught_up(&self, partition: PartitionId, mark: u64) {
+        let _ = self.behind[partition.index()].compare_exchange(
+            mark,
+            0,
+            Ordering::AcqRel,
+            Ordering::Relaxed,
+        );
+    }
+
+    /// Puts a new topology in force.
+    ///
+    /// Before the first request is routed to another node, all data gets stamps and tombstones. That takes a walk
+    /// over everything, so it blocks; call it where that is allowed.
+    pub fn set_topology(self: &Arc<Self>, topology: Arc<Topology>) {
+        let own = self.peers.own().id;
+        if let Some(member) = topology.members.get(&own) {
+            let before = self.actor.swap(member.actor.0, Ordering::AcqRel);
+            let is_renewed = self.is_clustered() && before != member.actor.0;
+            if is_renewed || topology.members.len() > 1 && !self.is_clustered() {
+                self.engine.store().set_replicated(Some(member.actor));
+                self.clustered.store(true, Ordering::Release);
+                tracing::info!(actor = %member.actor, "the node is one of several from now on");
+            }
+        }
+        let before = self.routes();
+        if topology.epoch < before.epoch {
+            return;
+        }
+        let Some(routes) = Routes::new(
+            topology.clone(),
+            self.default_policy,
+            &self.peers,
+            Some(&before),
+        ) else {
+            tracing::error!(
+                "too many nodes have come and gone since the start: restart this one to go on"
+            );
+            return;
+        };
+        let epoch = routes.epoch;
+        for (partition, route) in routes.partitions() {
+            let leads = route.first().is_none_or(|first| first.index == 0);
+            self.engine.set_leading(partition, leads);
+        }
+        self.routes.store(Arc::new(routes));
+        self.epoch.send_replace(epoch);
+        let others = topology
+            .members
+            .iter()
+            .filter(|(id, _)| **id != own)
+            .map(|(id, member)| (*id, member.internal));
+        self.transport.set_peers(others);
+        for id in topology.members.keys().filter(|id| **id != own) {
+            self.start_stream(*id);
+        }
+    }
+
+    fn start_stream(self: &Arc<Self>, id: NodeId) {
+        let mut streams = self.streams.lock();
+        if streams.contains(&id) {
+            return;
+        }
+        if let Some(peer) = self.peers.get_or_add(id) {
+            streams.push(id);
+            peer.set_link(self.transport.link(id));
+            self.transport
+                .runtime()
+                .spawn(stream::run(self.clone(), peer));
+        }
+    }
+
+    /// Waits until this node has a topology of this epoch or a later one.
+    pub async fn reached(&self, epoch: Epoch) {
+        let mut reached = self.epoch.subscribe();
+        // The sender lives as long as `self`.
+        let _ = reached.wait_for(|reached| *reached >= epoch).await;
+    }
+
+    /// A link to a peer came up or broke.
+    pub fn link_changed(&self, id: NodeId, up: bool) {
+        let Some(peer) = self.peers.find(id) else {
+            return;
+        };
+        peer.set_link(self.transport.link(id));
+        peer.notify();
+        if !up {
+            self.set_behind_with(&peer);
+        }
+        // Who counts as live has changed.
+        self.waiters.marks_moved();
+    }
+
+    /// A frame from a node that connected to this one.
+    pub fn received(
+        self: &Arc<Self>,
+        from: &Arc<Inbound>,
+        service: Service,
+        call: Option<CallId>,
+        body: Bytes,
+    ) {
+        match (service, call) {
+            (Service::Records, call) => self.receivers.received(self, from, call, body),
+            (Service::Digests, Some(call)) => match self.answer_digests(&body) {
+                Ok(answer) => {
+                    from.reply(call, &answer);
+                }
+                Err(error) => tracing::warn!(peer = %from.node(), %error, "bad comparison"),
+            },
+            (Service::Sync, Some(call)) => {
+                let (replication, from) = (self.clone(), from.clone());
+                tokio::spawn(async move {
+                    match replication.answer_sync(from.node(), &body).await {
+                        Ok(answer) => {
+                            from.reply(call, &answer);
+                        }
+                        Err(error) => {
+                            tracing::warn!(peer = %from.node(), %error, "bad synchronisation request");
+                        }
+                    }
+                });
+            }
+            _ => tracing::debug!(peer = %from.node(), ?service, "unexpected frame"),
+        }
+    }
+
+    /// A frame from a node this one connected to.
+    pub fn pushed(self: &Arc<Self>, from: NodeId, service: Service, body: &[u8]) {
+        let Some(peer) = self.peers.find(from) else {
+            return;
+        };
+        match service {
+            Service::Acknowledge => match wire::read_acknowledgement(body) {
+                Ok((offset, superseded)) => self.acknowledged(&peer, offset, superseded),
+                Err(error) => tracing::warn!(peer = %from, %error, "bad acknowledgement"),
+            },
+            Service::Records => {
+                if let Ok(epoch) = wire::Reader::new(body).u64() {
+                    tracing::debug!(peer = %from, epoch, "log stream fenced");
+                    peer.set_fence(Epoch(epoch));
+                }
+            }
+            _ => tracing::debug!(peer = %from, ?service, "unexpected push"),
+        }
+    }
+
+    fn acknowledged(
+        self: &Arc<Self>,
+        peer: &Arc<Peer>,
+        offset: crate::wal::LogOffset,
+        superseded: Vec<wire::Superseded>,
+    ) {
+        if !superseded.is_empty() {
+            // Not acknowledged by this peer before what repeats it is.
+            peer.hold();
+            let (replication, peer) = (self.clone(), peer.clone());
+            tokio::spawn(async move { replication.repeat(&peer, superseded).await });
+        }
+        if peer.acknowledge(offset) {
+            self.waiters.marks_moved();
+        }
+        peer.notify();
+    }
+}

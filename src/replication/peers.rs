@@ -1,0 +1,310 @@
+//! The nodes this one exchanges data with, and how far each has followed this node's log.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use coterie_protocol::{Epoch, NodeId};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::transport::Link;
+use crate::wal::LogOffset;
+
+/// A set of nodes of which each is a bit: the bit of its [`Peer::index`].
+pub type NodeSet = u128;
+
+/// Most nodes a process can ever have known, itself included: the bits of a [`NodeSet`].
+pub const PEERS_MAX: usize = 128;
+
+/// The bit of this node itself.
+pub const OWN: NodeSet = 1;
+
+/// Another node, or (with index 0) this one.
+pub struct Peer {
+    /// Its id.
+    pub id: NodeId,
+    /// Its bit in a [`NodeSet`]. Never reused while the process lives.
+    pub index: usize,
+    /// Its log has all of this node's records that concern it up to here.
+    acknowledged: AtomicU64,
+    /// Records it has seen, but for which a later one has to be acknowledged first.
+    hold: Mutex<Hold>,
+    link: ArcSwapOption<Link>,
+    /// Whether it may have missed records that are no longer in this node's log.
+    gap: AtomicBool,
+    /// It refuses records of epochs before this one.
+    fence: AtomicU64,
+    changed: Notify,
+}
+
+/// Acknowledgements held back: see [`Peer::hold`].
+#[derive(Default)]
+struct Hold {
+    /// Records that are being repeated.
+    repeating: usize,
+    /// Where the last repetition ends.
+    until: LogOffset,
+    /// What was acknowledged meanwhile.
+    seen: LogOffset,
+}
+
+impl Peer {
+    fn new(id: NodeId, index: usize) -> Self {
+        Peer {
+            id,
+            index,
+            acknowledged: AtomicU64::new(0),
+            hold: Mutex::default(),
+            link: ArcSwapOption::empty(),
+            gap: AtomicBool::new(false),
+            fence: AtomicU64::new(0),
+            changed: Notify::new(),
+        }
+    }
+
+    /// Resolves when its link, its marks or its fence change after this call. For one task at a time.
+    pub fn changed(&self) -> impl Future<Output = ()> + '_ {
+        self.changed.notified()
+    }
+
+    /// Something about it has changed.
+    pub fn notify(&self) {
+        self.changed.notify_one();
+    }
+
+    /// The epoch this node has to reach before the peer takes its records again.
+    pub fn fence(&self) -> Option<Epoch> {
+        let epoch = self.fence.load(Ordering::Acquire);
+        (epoch > 0).then_some(Epoch(epoch))
+    }
+
+    /// It refused records, because it is of this epoch.
+    pub fn set_fence(&self, epoch: Epoch) {
+        self.fence.fetch_max(epoch.0, Ordering::AcqRel);
+        self.notify();
+    }
+
+    /// This node has reached the epoch of the fence.
+    pub fn lift_fence(&self, epoch: Epoch) {
+        let _ = self
+            .fence
+            .compare_exchange(epoch.0, 0, Ordering::AcqRel, Ordering::Relaxed);
+    }
+
+    /// Its bit.
+    pub fn bit(&self) -> NodeSet {
+        1 << self.index
+    }
+
+    /// The connection to it that this node opened, if it ever did.
+    pub fn link(&self) -> Option<Arc<Link>> {
+        self.link.load_full()
+    }
+
+    /// Sets the connection to it.
+    pub fn set_link(&self, link: Option<Arc<Link>>) {
+        self.link.store(link);
+        self.notify();
+    }
+
+    /// Whether it is connected and was heard from within the last moments. This node itself always is.
+    pub fn is_live(&self) -> bool {
+        self.index == 0
+            || self
+                .link
+                .load()
+                .as_ref()
+                .is_some_and(|link| link.is_up() && link.is_responsive())
+    }
+
+    /// Whether it is connected, even if it has not been heard from for a moment.
+    pub fn is_connected(&self) -> bool {
+        self.index == 0 || self.link.load().as_ref().is_some_and(|link| link.is_up())
+    }
+
+    /// How far it has followed this node's log.
+    pub fn acknowledged(&self) -> LogOffset {
+        LogOffset::from_u64(self.acknowledged.load(Ordering::Acquire))
+    }
+
+    /// How far it has followed, counting what is held back.
+    pub fn seen(&self) -> LogOffset {
+        self.acknowledged().max(self.hold.lock().seen)
+    }
+
+    /// It has everything up to here. Returns whether that is news.
+    pub fn acknowledge(&self, offset: LogOffset) -> bool {
+        let mut hold = self.hold.lock();
+        if hold.repeating > 0 || offset < hold.until {
+            hold.seen = hold.seen.max(offset);
+            return false;
+        }
+        let offset = offset.max(hold.seen);
+        *hold = Hold::default();
+        let before = self
+            .acknowledged
+            .fetch_max(offset.to_u64(), Ordering::AcqRel);
+        before < offset.to_u64()
+    }
+
+    /// It holds something newer than a record of this node. That record counts as acknowledged only when its
+    /// repetition is, so nothing counts until that is made, and known by [`Peer::release`].
+    pub fn hold(&self) {
+        self.hold.lock().repeating += 1;
+    }
+
+    /// The repetition is made, and ends there; `None` if there was nothing to repeat.
+    pub fn release(&self, until: Option<LogOffset>) {
+        let mut hold = self.hold.lock();
+        hold.repeating = hold.repeating.saturating_sub(1);
+        if let Some(until) = until {
+            hold.until = hold.until.max(until);
+        }
+    }
+
+    /// A fresh connection tells where it stands: acknowledgements held back belonged to the old one.
+    pub fn resume_at(&self, offset: LogOffset) {
+        // Repetitions go on; what they end with is acknowledged on the new connection like anything else.
+        let mut hold = self.hold.lock();
+        hold.seen = LogOffset::ZERO;
+        if hold.repeating == 0 && offset >= hold.until {
+            self.acknowledged
+                .fetch_max(offset.to_u64(), Ordering::AcqRel);
+        }
+    }
+
+    /// Whether records it has not got are gone from this node's log.
+    pub fn has_gap(&self) -> bool {
+        self.gap.load(Ordering::Acquire)
+    }
+
+    /// See [`Peer::has_gap`].
+    pub fn set_gap(&self, gap: bool) {
+        self.gap.store(gap, Ordering::Release);
+    }
+}
+
+/// All nodes this process has known since its start.
+pub struct Peers {
+    all: ArcSwap<Vec<Arc<Peer>>>,
+    adding: Mutex<()>,
+}
+
+impl Peers {
+    /// Only this node.
+    pub fn new(own: NodeId) -> Self {
+        Peers {
+            all: ArcSwap::from_pointee(vec![Arc::new(Peer::new(own, 0))]),
+            adding: Mutex::new(()),
+        }
+    }
+
+    /// This node.
+    pub fn own(&self) -> Arc<Peer> {
+        self.all.load()[0].clone()
+    }
+
+    /// All of them; this node is the first.
+    pub fn all(&self) -> Arc<Vec<Arc<Peer>>> {
+        self.all.load_full()
+    }
+
+    /// The node with this id, if it is known.
+    pub fn find(&self, id: NodeId) -> Option<Arc<Peer>> {
+        self.all.load().iter().find(|peer| peer.id == id).cloned()
+    }
+
+    /// The node with this id, which is known from now on. `None` when there have been too many.
+    pub fn get_or_add(&self, id: NodeId) -> Option<Arc<Peer>> {
+        if let Some(peer) = self.find(id) {
+            return Some(peer);
+        }
+        let _adding = self.adding.lock();
+        let all = self.all.load_full();
+        if let Some(peer) = all.iter().find(|peer| peer.id == id) {
+            return Some(peer.clone());
+        }
+        if all.len() >= PEERS_MAX {
+            return None;
+        }
+        let peer = Arc::new(Peer::new(id, all.len()));
+        let mut grown = Vec::clone(&all);
+        grown.push(peer.clone());
+        self.all.store(Arc::new(grown));
+        Some(peer)
+    }
+
+    /// Those of a set that are connected.
+    pub fn connected(&self, set: NodeSet) -> NodeSet {
+        self.all
+            .load()
+            .iter()
+            .filter(|peer| peer.bit() & set != 0 && peer.is_connected())
+            .fold(0, |live, peer| live | peer.bit())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(number: u64) -> LogOffset {
+        LogOffset::from_u64(number)
+    }
+
+    #[test]
+    fn a_superseded_record_counts_when_its_repetition_does() {
+        let peer = Peer::new(NodeId([1; 20]), 1);
+        assert!(peer.acknowledge(at(10)));
+        peer.hold();
+        assert!(!peer.acknowledge(at(20)));
+        assert_eq!((peer.acknowledged(), peer.seen()), (at(10), at(20)));
+        peer.release(Some(at(30)));
+        assert!(!peer.acknowledge(at(25)));
+        assert_eq!(peer.acknowledged(), at(10));
+        assert!(peer.acknowledge(at(30)));
+        assert_eq!(peer.acknowledged(), at(30));
+    }
+
+    #[test]
+    fn nodes_get_a_bit_each_and_keep_it() {
+        let peers = Peers::new(NodeId([0; 20]));
+        let mut bits = OWN;
+        for number in 1..PEERS_MAX as u8 {
+            let peer = peers.get_or_add(NodeId([number; 20])).unwrap();
+            assert_eq!(bits & peer.bit(), 0);
+            bits |= peer.bit();
+            assert_eq!(peers.get_or_add(peer.id).unwrap().index, peer.index);
+        }
+        assert_eq!(bits, NodeSet::MAX);
+        assert!(peers.get_or_add(NodeId([255; 20])).is_none());
+        assert_eq!(peers.connected(NodeSet::MAX), OWN);
+    }
+
+    proptest! {
+        /// Whatever comes in between, the mark grows, and never beyond what the peer has told.
+        #[test]
+        fn marks_only_grow(steps in prop::collection::vec((0u8..4, 1u64..100), 0..60)) {
+            let peer = Peer::new(NodeId([1; 20]), 1);
+            let (mut told, mut last) = (0, LogOffset::ZERO);
+            for (step, number) in steps {
+                match step {
+                    0 => peer.hold(),
+                    1 => peer.release(Some(at(number))),
+                    2 => peer.resume_at(at(number)),
+                    _ => {
+                        peer.acknowledge(at(number));
+                    }
+                }
+                if step >= 2 {
+                    told = told.max(number);
+                }
+                prop_assert!(peer.acknowledged() >= last && peer.acknowledged() <= at(told));
+                last = peer.acknowledged();
+            }
+        }
+    }
+}

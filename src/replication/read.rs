@@ -1,0 +1,185 @@
+//! Quorum reads: what was read here is compared, by digest, with what other replicas know.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use coterie_protocol::{DatabaseId, PartitionId};
+use smallvec::SmallVec;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::Replication;
+use super::barrier::{Quorum, TimedOut};
+use super::peers::{OWN, Peer};
+use super::wire::{self, DigestItem};
+use crate::transport::{CallError, Service};
+
+/// A replica that has not answered after this long is not waited for alone: another one is asked too.
+const HEDGE_AFTER: Duration = Duration::from_millis(15);
+
+/// A key that was read, and what this node knew of it then.
+#[derive(Clone, Debug)]
+pub struct ReadKey {
+    /// Its partition.
+    pub partition: PartitionId,
+    /// Its database.
+    pub database: DatabaseId,
+    /// Its name.
+    pub key: Vec<u8>,
+    /// Digest of its state.
+    pub digest: u64,
+    /// Who must agree, this node included.
+    pub quorum: Quorum,
+}
+
+/// A replica's answer.
+type Answer = Result<Bytes, CallError>;
+
+impl Replication {
+    /// Compares keys with as many other replicas as their quorums need. The states of those that differ are merged
+    /// into this node's. Returns the numbers of the keys that differed, in order.
+    ///
+    /// # Errors
+    /// Too few replicas answered by the deadline.
+    pub async fn verify(
+        &self,
+        keys: &[ReadKey],
+        deadline: Instant,
+    ) -> Result<Vec<usize>, TimedOut> {
+        let mut quorums: SmallVec<[Quorum; 2]> = SmallVec::new();
+        for key in keys {
+            if !quorums.contains(&key.quorum) {
+                quorums.push(key.quorum);
+            }
+        }
+        let mut differing = Vec::new();
+        for quorum in quorums {
+            let members = keys
+                .iter()
+                .enumerate()
+                .filter(|(_, key)| key.quorum == quorum);
+            let numbers: Vec<usize> = members.clone().map(|(number, _)| number).collect();
+            let mut body = Vec::new();
+            for (_, key) in members {
+                let item = DigestItem {
+                    partition: key.partition,
+                    database: key.database,
+                    digest: key.digest,
+                    key: &key.key,
+                };
+                wire::put_digest(&item, &mut body);
+            }
+            for answer in self.ask(quorum, body, deadline).await? {
+                for (number, state) in wire::read_differences(&answer).map_err(|_| TimedOut)? {
+                    let Some(&number) = numbers.get(number as usize) else {
+                        continue;
+                    };
+                    self.merge(keys[number].partition, state).await;
+                    differing.push(number);
+                }
+            }
+        }
+        differing.sort_unstable();
+        differing.dedup();
+        Ok(differing)
+    }
+
+    /// Merges the state of keys, as a replica knows it.
+    pub(super) async fn merge(&self, partition: PartitionId, state: &[u8]) {
+        if state.is_empty() {
+            return;
+        }
+        super::receive::wait_for_room(self, state.len()).await;
+        if let Err(error) = self.engine.merge_state(partition, state) {
+            tracing::error!(%partition, %error, "state from a replica can't be read");
+        }
+    }
+
+    /// Asks as many members of a quorum as it needs besides this node, the first live ones first.
+    async fn ask(
+        &self,
+        quorum: Quorum,
+        body: Vec<u8>,
+        deadline: Instant,
+    ) -> Result<Vec<Bytes>, TimedOut> {
+        let own = u8::from(quorum.members & OWN != 0);
+        let need = usize::from(quorum.need.saturating_sub(own));
+        let mut candidates: Vec<Arc<Peer>> = self
+            .peers
+            .all()
+            .iter()
+            .filter(|peer| peer.index != 0 && peer.bit() & quorum.members != 0)
+            .cloned()
+            .collect();
+        candidates.sort_by_key(|peer| !peer.is_live());
+        // The usual case spares a task.
+        if need == 1
+            && let Some(link) = candidates.first().and_then(|peer| peer.link())
+            && let Ok(Ok(answer)) = timeout(HEDGE_AFTER, link.call(Service::Digests, &body)).await
+        {
+            return Ok(vec![answer]);
+        }
+        self.ask_many(need, candidates, body, deadline).await
+    }
+
+    async fn ask_many(
+        &self,
+        need: usize,
+        candidates: Vec<Arc<Peer>>,
+        body: Vec<u8>,
+        deadline: Instant,
+    ) -> Result<Vec<Bytes>, TimedOut> {
+        let (sender, mut answers) = mpsc::channel::<Answer>(candidates.len().max(1));
+        let body = Arc::new(body);
+        let mut candidates = candidates.into_iter();
+        let mut ask_next = |count: usize| {
+            for peer in candidates.by_ref().take(count) {
+                let (sender, body) = (sender.clone(), body.clone());
+                self.transport.runtime().spawn(async move {
+                    let answer = match peer.link() {
+                        Some(link) => link.call(Service::Digests, &body).await,
+                        None => Err(CallError::Broken),
+                    };
+                    // Nobody may want it any more.
+                    let _ = sender.send(answer).await;
+                });
+            }
+        };
+        ask_next(need);
+        let mut have = Vec::new();
+        while have.len() < need {
+            tokio::select! {
+                answer = answers.recv() => match answer {
+                    Some(Ok(answer)) => have.push(answer),
+                    _ => ask_next(1),
+                },
+                () = sleep(HEDGE_AFTER) => ask_next(1),
+                () = tokio::time::sleep_until(deadline) => return Err(TimedOut),
+            }
+        }
+        Ok(have)
+    }
+
+    /// Answers another node's comparison: the states of keys that differ here.
+    pub fn answer_digests(&self, body: &[u8]) -> Result<Vec<u8>, wire::Malformed> {
+        let items = wire::read_digests(body)?;
+        let store = self.engine.store();
+        let count = usize::from(store.layout().count());
+        let mut out = Vec::new();
+        for (number, item) in items.iter().enumerate() {
+            if item.partition.index() >= count || store.partition_of(item.key) != item.partition {
+                return Err(wire::Malformed);
+            }
+            let partition = store.lock(item.partition);
+            if partition.digest(item.database, item.key) == item.digest {
+                continue;
+            }
+            let mut state = Vec::new();
+            partition.encode_state(item.database, item.key, &mut state);
+            drop(partition);
+            wire::put_difference(number as u32, &state, &mut out);
+        }
+        Ok(out)
+    }
+}

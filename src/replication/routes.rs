@@ -1,0 +1,172 @@
+//! Where each partition's requests go under one epoch of the topology.
+
+use std::sync::Arc;
+
+use coterie_protocol::{DatabaseId, Epoch, NodeId, PartitionId};
+use smallvec::SmallVec;
+
+use super::barrier::Quorum;
+use super::peers::{NodeSet, OWN, Peer, Peers};
+use crate::topology::{self, Policy, Step, Topology};
+
+/// Replicas in their order: the preferred coordinator first.
+pub type Replicas = SmallVec<[Arc<Peer>; 3]>;
+
+/// The quorums of a write: one, and while a partition moves a second one.
+pub type WriteQuorums = SmallVec<[Quorum; 2]>;
+
+/// See the module.
+pub struct Routes {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The topology it was made from.
+    pub topology: Arc<Topology>,
+    default_policy: Policy,
+    partitions: Box<[Route]>,
+}
+
+/// Where one partition's requests go.
+pub struct Route {
+    /// Those who have all of it: reads and read-modify-writes go to them.
+    full: Replicas,
+    /// While it moves: the other set that every write must reach too.
+    other: Option<Replicas>,
+    /// The epoch in which this changed last, as far as this node has seen.
+    pub changed: Epoch,
+}
+
+impl Routes {
+    /// The routes of a topology. `None` if there have been more nodes than this process can tell apart.
+    pub fn new(
+        topology: Arc<Topology>,
+        default_policy: Policy,
+        peers: &Peers,
+        before: Option<&Routes>,
+    ) -> Option<Routes> {
+        let epoch = topology.epoch;
+        let find = |ids: &[NodeId]| -> Option<Replicas> {
+            ids.iter().map(|id| peers.get_or_add(*id)).collect()
+        };
+        let mut partitions = Vec::with_capacity(topology.placements.len());
+        for (index, placement) in topology.placements.iter().enumerate() {
+            let same = before.filter(|before| before.topology.placements[index] == *placement);
+            let old = find(&placement.replicas)?;
+            let (full, other) = match &placement.change {
+                Some(change) if change.step == Step::WriteBothReadOld => {
+                    (old, Some(find(&change.to)?))
+                }
+                Some(change) if change.step == Step::WriteBothReadNew => {
+                    (find(&change.to)?, Some(old))
+                }
+                _ => (old, None),
+            };
+            partitions.push(Route {
+                full,
+                other,
+                changed: same.map_or(epoch, |before| before.partitions[index].changed),
+            });
+        }
+        Some(Routes {
+            epoch,
+            topology,
+            default_policy,
+            partitions: partitions.into(),
+        })
+    }
+
+    /// Where a partition's requests go.
+    pub fn route(&self, partition: PartitionId) -> &Route {
+        &self.partitions[partition.index()]
+    }
+
+    /// All partitions.
+    pub fn partitions(&self) -> impl Iterator<Item = (PartitionId, &Route)> {
+        self.partitions
+            .iter()
+            .enumerate()
+            .map(|(index, route)| (PartitionId(index as u16), route))
+    }
+
+    /// How a database is replicated.
+    pub fn policy(&self, database: DatabaseId) -> Policy {
+        let own = self.topology.policies.get(&database);
+        own.copied().unwrap_or(self.default_policy)
+    }
+}
+
+fn bits(replicas: &[Arc<Peer>]) -> NodeSet {
+    replicas.iter().fold(0, |set, peer| set | peer.bit())
+}
+
+fn quorum(replicas: &[Arc<Peer>], level: topology::Quorum) -> Quorum {
+    Quorum {
+        members: bits(replicas),
+        need: level.of(replicas.len()) as u8,
+    }
+}
+
+impl Route {
+    /// Those who have everything of a database with this policy, in order.
+    pub fn readers(&self, policy: &Policy) -> &[Arc<Peer>] {
+        &self.full[..self.full.len().min(usize::from(policy.replicas).max(1))]
+    }
+
+    /// All who have, or will have, the partition for a database with this policy.
+    pub fn holders(&self, policy: &Policy) -> NodeSet {
+        let count = usize::from(policy.replicas).max(1);
+        let other = self.other.iter().flat_map(|other| other.iter().take(count));
+        bits(self.readers(policy)) | other.fold(0, |set, peer| set | peer.bit())
+    }
+
+    /// All who have, or will have, the partition for some database.
+    pub fn all_holders(&self) -> NodeSet {
+        bits(&self.full) | self.other.as_deref().map_or(0, bits)
+    }
+
+    /// Whether this node is one of those who have everything.
+    pub fn is_local(&self, policy: &Policy) -> bool {
+        bits(self.readers(policy)) & OWN != 0
+    }
+
+    /// The preferred coordinator.
+    pub fn first(&self) -> Option<&Arc<Peer>> {
+        self.full.first()
+    }
+
+    /// Whether the partition stays where it is.
+    pub fn is_settled(&self) -> bool {
+        self.other.is_none()
+    }
+
+    /// Who must hold a write.
+    pub fn write_quorums(&self, policy: &Policy, level: topology::Quorum) -> WriteQuorums {
+        let count = usize::from(policy.replicas).max(1);
+        let mut quorums = WriteQuorums::new();
+        quorums.push(quorum(self.readers(policy), level));
+        if let Some(other) = &self.other {
+            let second = quorum(&other[..other.len().min(count)], level);
+            if second != quorums[0] {
+                quorums.push(second);
+            }
+        }
+        quorums
+    }
+
+    /// Who must agree on a read.
+    pub fn read_quorum(&self, policy: &Policy, level: topology::Quorum) -> Quorum {
+        quorum(self.readers(policy), level)
+    }
+
+    /// The first replica that is live: it coordinates read-modify-writes. If none was heard from for a moment, one that
+    /// is connected at least.
+    pub fn first_live(&self, policy: &Policy) -> Option<&Arc<Peer>> {
+        let readers = self.readers(policy);
+        let live = readers.iter().find(|peer| peer.is_live());
+        live.or_else(|| readers.iter().find(|peer| peer.is_connected()))
+    }
+}
+
+/// Whether enough of a quorum's nodes are connected. One that is only slow makes nobody fail.
+pub fn is_available(quorum: &Quorum, peers: &Peers) -> bool {
+    peers.connected(quorum.members).count_ones() >= u32::from(quorum.need)
+}

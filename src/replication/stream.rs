@@ -1,0 +1,194 @@
+//! Sends this node's log to one peer: the records this node coordinated, of partitions the peer holds.
+//!
+//! The log itself is the queue. A peer that is slow or away costs no memory: its place in the log stays behind, and
+//! the log is kept for it as far as `hint-log-size` allows. When it comes back it says how far it has followed, and
+//! the stream goes on from there: that is all a hint is.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use coterie_protocol::Actor;
+
+use super::Replication;
+use super::peers::Peer;
+use super::wire::{self, Reader, SentRecord};
+use crate::engine;
+use crate::transport::{CallError, Link, SendError, Service};
+use crate::wal::{LogOffset, TailError};
+
+/// A batch is sent when it has grown to this.
+const BATCH_BYTES: usize = 128 * 1024;
+/// Records under way that the peer has not acknowledged, in bytes: its memory is bounded by this.
+const WINDOW_BYTES: usize = 8 * 1024 * 1024;
+
+/// Why a stream has to begin again.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error("the link broke")]
+    Link,
+    #[error("the peer is of a later epoch")]
+    Fenced,
+    #[error("the peer answered {0}")]
+    Answer(#[from] wire::Malformed),
+    #[error(transparent)]
+    Tail(#[from] TailError),
+}
+
+impl From<CallError> for Ended {
+    fn from(_: CallError) -> Self {
+        Ended::Link
+    }
+}
+
+/// Follows the log for a peer, for as long as the process lives.
+pub async fn run(replication: Arc<Replication>, peer: Arc<Peer>) {
+    loop {
+        if let Some(epoch) = peer.fence() {
+            replication.reached(epoch).await;
+            peer.lift_fence(epoch);
+        }
+        let changed = peer.changed();
+        match peer.link().filter(|link| link.is_up()) {
+            None => changed.await,
+            Some(link) => {
+                let Err(ended) = Stream::open(&replication, &peer, link).await;
+                tracing::debug!(peer = %peer.id, reason = %ended, "log stream ended");
+                // Whatever is wrong gets time to change; a broken link has its own back-off.
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        }
+    }
+}
+
+struct Stream<'a> {
+    replication: &'a Arc<Replication>,
+    peer: &'a Arc<Peer>,
+    link: Arc<Link>,
+    actor: Actor,
+    /// Ends and sizes of batches that are not acknowledged.
+    in_flight: VecDeque<(LogOffset, usize)>,
+    in_flight_bytes: usize,
+}
+
+impl<'a> Stream<'a> {
+    async fn open(
+        replication: &'a Arc<Replication>,
+        peer: &'a Arc<Peer>,
+        link: Arc<Link>,
+    ) -> Result<std::convert::Infallible, Ended> {
+        let Some(actor) = replication.actor() else {
+            peer.changed().await;
+            return Err(Ended::Link);
+        };
+        let answer = link.call(Service::Records, &actor.0.to_le_bytes()).await?;
+        let position = Reader::new(&answer).offset()?;
+        peer.resume_at(position);
+        replication.waiters.marks_moved();
+        let mut stream = Stream {
+            replication,
+            peer,
+            link,
+            actor,
+            in_flight: VecDeque::new(),
+            in_flight_bytes: 0,
+        };
+        stream.follow(position).await
+    }
+
+    async fn follow(&mut self, position: LogOffset) -> Result<std::convert::Infallible, Ended> {
+        let log = self.replication.engine.log().clone();
+        let mut reader = match log.tail(position) {
+            Ok(reader) => reader,
+            Err(error) => {
+                // What is gone from the log is left to anti-entropy, as is what the peer has of a log that this node
+                // lost the end of.
+                self.peer.set_gap(true);
+                if let TailError::Beyond { .. } = error {
+                    self.replication.log_lost.notify_one();
+                }
+                tracing::warn!(peer = %self.peer.id, %error, "it can't follow the log from where it is: comparing all data");
+                log.tail(log.oldest())?
+            }
+        };
+        loop {
+            let changed = self.peer.changed();
+            self.forget_acknowledged();
+            if !self.link.is_up() || self.replication.actor() != Some(self.actor) {
+                return Err(Ended::Link);
+            }
+            if self.peer.fence().is_some() {
+                return Err(Ended::Fenced);
+            }
+            let appended = log.appended();
+            if self.in_flight_bytes > WINDOW_BYTES {
+                changed.await;
+            } else if reader.position() < appended {
+                self.send_batch(&mut reader, appended).await?;
+            } else {
+                tokio::select! {
+                    _ = log.wait_for_growth(appended) => {}
+                    () = changed => {}
+                }
+            }
+        }
+    }
+
+    fn forget_acknowledged(&mut self) {
+        let seen = self.peer.seen();
+        while let Some(&(end, bytes)) = self.in_flight.front()
+            && end <= seen
+        {
+            self.in_flight.pop_front();
+            self.in_flight_bytes -= bytes;
+        }
+    }
+
+    /// Sends what there is up to `limit`, or a batch of it.
+    async fn send_batch(
+        &mut self,
+        reader: &mut crate::wal::TailReader,
+        limit: LogOffset,
+    ) -> Result<(), Ended> {
+        // Loaded after the limit: a record before it, of a partition that has just moved to the peer, was written
+        // under routes as new as these, or newer.
+        let routes = self.replication.routes();
+        let mut body = Vec::with_capacity(4096);
+        wire::begin_records(routes.epoch, self.actor, &mut body);
+        let bit = self.peer.bit();
+        let actor = self.actor;
+        let end = reader.read(|record| {
+            if record.kind == engine::COORDINATED
+                && routes.route(record.partition).all_holders() & bit != 0
+                && let Some(effects) = engine::coordinated_by(record.payload, actor)
+            {
+                let sent = SentRecord {
+                    start: record.offset,
+                    end: record.end(),
+                    version: record.version,
+                    partition: record.partition,
+                    database: record.database,
+                    effects,
+                };
+                wire::put_record(&sent, &mut body);
+            }
+            body.len() < BATCH_BYTES && record.end() < limit
+        })?;
+        if body.len() == wire::EMPTY_RECORDS_BYTES {
+            if self.in_flight.is_empty() && self.peer.acknowledge(end) {
+                self.replication.waiters.marks_moved();
+            }
+            return Ok(());
+        }
+        wire::end_records(end, &mut body);
+        loop {
+            match self.link.send(Service::Records, &body) {
+                Ok(()) => break,
+                Err(SendError::Busy) => self.link.writable().await,
+                Err(_) => return Err(Ended::Link),
+            }
+        }
+        self.in_flight.push_back((end, body.len()));
+        self.in_flight_bytes += body.len();
+        Ok(())
+    }
+}

@@ -1,0 +1,107 @@
+//! The stable horizon: the version below which every replica of a partition is known to have everything (I6).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use coterie_protocol::{Epoch, NodeId, PartitionId, Version};
+use tokio::time::Instant;
+
+use super::message::{Answer, Request};
+use super::{Replication, SyncError};
+use crate::replication::Quorum;
+use crate::replication::barrier::Barrier;
+use crate::replication::peers::{OWN, Peer};
+
+/// How long replicas may take to have what a node coordinated.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Replication {
+    /// See [`Request::Fence`]. `whom` is one node, or `None` for every holder of the partition.
+    pub(super) async fn fence(
+        &self,
+        partition: PartitionId,
+        epoch: Epoch,
+        version: Version,
+        whom: Option<NodeId>,
+    ) -> bool {
+        let deadline = Instant::now() + DRAIN_TIMEOUT;
+        let in_epoch = async {
+            self.reached(epoch).await;
+            self.epochs.drained(epoch).await;
+        };
+        if tokio::time::timeout_at(deadline, in_epoch).await.is_err() {
+            return false;
+        }
+        // Whatever is written from here on has a later version.
+        self.engine.store().lock(partition).clock().observe(version);
+        let offset = self.engine.log().appended();
+        let peers = match whom {
+            Some(id) => self.peers.find(id).into_iter().collect(),
+            None => self.holders(partition),
+        };
+        // A peer that missed part of the log has been compared with before it counts.
+        if whom.is_none() && peers.iter().any(|peer| peer.has_gap()) {
+            return false;
+        }
+        let members = peers.iter().fold(OWN, |set, peer| set | peer.bit());
+        let mut everyone = Barrier::default();
+        let quorum = Quorum {
+            members,
+            need: members.count_ones() as u8,
+        };
+        everyone.add(quorum, offset);
+        self.waiters.wait(&everyone, deadline).await.is_ok()
+    }
+
+    /// Moves the stable horizon of a partition to the present, if every replica is there and all agree.
+    ///
+    /// # Errors
+    /// One can't be reached, or they differ: then the horizon stays, and tombstones with it.
+    pub(super) async fn advance_horizon(
+        self: &Arc<Self>,
+        partition: PartitionId,
+        now_ms: u64,
+    ) -> Result<(), SyncError> {
+        let epoch: Epoch = self.routes().epoch;
+        let own = self.peers.own().id;
+        let peers: Vec<Arc<Peer>> = self.holders(partition);
+        let version = self.engine.store().lock(partition).clock().next(now_ms);
+        if !self.fence(partition, epoch, version, None).await {
+            return Err(SyncError::NotReady(own));
+        }
+        for peer in &peers {
+            let request = Request::Fence {
+                partition,
+                epoch,
+                version,
+                everyone: true,
+            };
+            match self.ask_sync(peer, &request).await? {
+                Answer::Fence(true) => {}
+                _ => return Err(SyncError::NotReady(peer.id)),
+            }
+        }
+        for peer in &peers {
+            // What differed has been exchanged: the next attempt may find them equal.
+            if self.compare(peer, partition, version).await?.settled > 0 {
+                return Err(SyncError::NotReady(peer.id));
+            }
+        }
+        if self.routes().epoch != epoch {
+            return Err(SyncError::NotReady(own));
+        }
+        for peer in &peers {
+            self.ask_sync(peer, &Request::Horizon { partition, version })
+                .await?;
+        }
+        self.set_horizon(partition, version);
+        Ok(())
+    }
+
+    pub(super) fn set_horizon(&self, partition: PartitionId, version: Version) {
+        self.engine
+            .store()
+            .lock(partition)
+            .set_stable_horizon(version);
+    }
+}

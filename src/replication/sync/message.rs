@@ -1,0 +1,96 @@
+//! What replicas ask each other when they compare (bodies of `Service::Sync`, in postcard's encoding).
+
+use coterie_protocol::{DatabaseId, Epoch, PartitionId, Version};
+use serde::{Deserialize, Serialize};
+
+/// A key and the digest of its state.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct KeyDigest {
+    /// Its database.
+    pub database: DatabaseId,
+    /// Its name.
+    pub key: Vec<u8>,
+    /// Of its state.
+    pub digest: u64,
+}
+
+/// A question.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Request<'a> {
+    /// Which of these partitions have another root with you?
+    Roots {
+        /// Partitions and their roots here.
+        roots: Vec<(PartitionId, u64)>,
+    },
+    /// The digests of the buckets of a partition.
+    Leaves {
+        /// Which.
+        partition: PartitionId,
+    },
+    /// The keys in some buckets.
+    Keys {
+        /// Of which partition.
+        partition: PartitionId,
+        /// Which.
+        buckets: Vec<u16>,
+    },
+    /// Merge these states, and send the states of those keys.
+    Exchange {
+        /// Of which partition.
+        partition: PartitionId,
+        /// Stamped effects.
+        states: &'a [u8],
+        /// Which.
+        wanted: Vec<(DatabaseId, Vec<u8>)>,
+    },
+    /// Be in this epoch, have no request of an earlier one under way, give out versions after this one only, and
+    /// wait until the asker (or every replica) has all that you coordinated until then.
+    Fence {
+        /// For which partition.
+        partition: PartitionId,
+        /// The epoch.
+        epoch: Epoch,
+        /// The version.
+        version: Version,
+        /// Every replica, rather than the asker alone.
+        everyone: bool,
+    },
+    /// Every replica has everything up to this version: tombstones up to there can go.
+    Horizon {
+        /// Of which partition.
+        partition: PartitionId,
+        /// The version.
+        version: Version,
+    },
+}
+
+impl Request<'_> {
+    /// The partition it is about.
+    pub fn partition(&self) -> Option<PartitionId> {
+        match *self {
+            Request::Roots { .. } => None,
+            Request::Leaves { partition }
+            | Request::Keys { partition, .. }
+            | Request::Exchange { partition, .. }
+            | Request::Fence { partition, .. }
+            | Request::Horizon { partition, .. } => Some(partition),
+        }
+    }
+}
+
+/// Its answer.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Answer {
+    /// Partitions that differ.
+    Roots(Vec<PartitionId>),
+    /// A digest for each bucket.
+    Leaves(Vec<u64>),
+    /// Keys.
+    Keys(Vec<KeyDigest>),
+    /// Stamped effects.
+    States(Vec<u8>),
+    /// Whether it is as asked.
+    Fence(bool),
+    /// It is done.
+    Done,
+}

@@ -1,0 +1,191 @@
+//! Bringing replicas to the same state: anti-entropy, the copy of a partition that moves, the stable horizon.
+//!
+//! Two replicas compare a partition top down: its root, its 256 buckets, the digests of the keys in buckets that
+//! differ. Then they exchange the states of keys that differ, and both merge. What is equal costs eight bytes.
+
+mod compare;
+mod horizon;
+mod message;
+mod rounds;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use coterie_protocol::{NodeId, PartitionId, Version};
+
+use super::Replication;
+use super::peers::{OWN, Peer};
+use crate::transport::{CallError, Service};
+use message::{Answer, Request};
+
+pub use rounds::{run, watch_silence};
+
+/// How long a replica may take to answer one request.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why replicas were not brought to the same state. It is tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum SyncError {
+    /// The peer is not there.
+    #[error("node {0} can't be reached")]
+    Unreachable(NodeId),
+    /// It did not answer in time.
+    #[error("no answer: {0}")]
+    Call(#[from] CallError),
+    /// It took too long.
+    #[error("no answer in time")]
+    TimedOut,
+    /// Its answer can't be read.
+    #[error("an answer can't be read")]
+    Malformed,
+    /// It can't do what it was asked for yet.
+    #[error("node {0} is not ready")]
+    NotReady(NodeId),
+}
+
+impl From<postcard::Error> for SyncError {
+    fn from(_: postcard::Error) -> Self {
+        SyncError::Malformed
+    }
+}
+
+/// What a comparison did.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Summary {
+    /// Keys that differed.
+    pub keys: u64,
+    /// Those of them that both sides knew nothing new of since the version asked about: true differences, rather
+    /// than writes under way.
+    pub settled: u64,
+    /// Bytes of states sent and received.
+    pub bytes: u64,
+}
+
+impl Summary {
+    fn add(&mut self, other: Summary) {
+        self.keys += other.keys;
+        self.settled += other.settled;
+        self.bytes += other.bytes;
+    }
+}
+
+impl Replication {
+    async fn ask_sync(&self, peer: &Peer, request: &Request<'_>) -> Result<Answer, SyncError> {
+        let link = peer.link().ok_or(SyncError::Unreachable(peer.id))?;
+        let body = postcard::to_stdvec(request)?;
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, link.call(Service::Sync, &body));
+        let answer = answer.await.map_err(|_| SyncError::TimedOut)??;
+        Ok(postcard::from_bytes(&answer)?)
+    }
+
+    /// Brings a partition that moves to this node to the state of the replicas it comes from.
+    ///
+    /// First each source says that no request that does not know of this node is under way, and that this node has
+    /// all that it coordinated until then: from there on every write reaches this node by the log streams. Then one
+    /// comparison with each brings what was there before.
+    ///
+    /// # Errors
+    /// Fewer than a majority of the sources could be compared with. What was copied stays, and merges.
+    pub async fn synchronize(
+        &self,
+        partition: PartitionId,
+        from: &[NodeId],
+    ) -> Result<Summary, SyncError> {
+        let routes = self.routes();
+        let mark = self.behind_since(partition);
+        let mut done = 0;
+        let mut summary = Summary::default();
+        let mut failure = SyncError::TimedOut;
+        for id in from {
+            if *id == self.peers.own().id {
+                done += 1;
+                continue;
+            }
+            let Some(peer) = self.peers.find(*id) else {
+                continue;
+            };
+            let fence = Request::Fence {
+                partition,
+                epoch: routes.epoch,
+                version: Version::ZERO,
+                everyone: false,
+            };
+            let copied = async {
+                match self.ask_sync(&peer, &fence).await? {
+                    Answer::Fence(true) => self.compare(&peer, partition, Version::MAX).await,
+                    _ => Err(SyncError::NotReady(peer.id)),
+                }
+            };
+            match copied.await {
+                Ok(part) => {
+                    summary.add(part);
+                    done += 1;
+                }
+                Err(error) => failure = error,
+            }
+        }
+        if done <= from.len() / 2 {
+            return Err(failure);
+        }
+        if let Some(mark) = mark {
+            self.caught_up(partition, mark);
+        }
+        Ok(summary)
+    }
+
+    /// Answers another node's request.
+    pub(super) async fn answer_sync(
+        self: &Arc<Self>,
+        from: NodeId,
+        body: &[u8],
+    ) -> Result<Vec<u8>, SyncError> {
+        let request: Request<'_> = postcard::from_bytes(body)?;
+        let count = self.engine.store().layout().count();
+        if request
+            .partition()
+            .is_some_and(|partition| partition.0 >= count)
+        {
+            return Err(SyncError::Malformed);
+        }
+        let answer = match request {
+            Request::Roots { roots } => Answer::Roots(self.differing_roots(&roots)),
+            Request::Leaves { partition } => {
+                Answer::Leaves(self.engine.store().lock(partition).tree().to_vec())
+            }
+            Request::Keys { partition, buckets } => Answer::Keys(self.keys_of(partition, &buckets)),
+            Request::Exchange {
+                partition,
+                states,
+                wanted,
+            } => {
+                self.merge(partition, states).await;
+                Answer::States(self.states_of(partition, &wanted))
+            }
+            Request::Fence {
+                partition,
+                epoch,
+                version,
+                everyone,
+            } => {
+                let whom = if everyone { None } else { Some(from) };
+                Answer::Fence(self.fence(partition, epoch, version, whom).await)
+            }
+            Request::Horizon { partition, version } => {
+                self.set_horizon(partition, version);
+                Answer::Done
+            }
+        };
+        Ok(postcard::to_stdvec(&answer)?)
+    }
+
+    /// Peers that hold a partition.
+    fn holders(&self, partition: PartitionId) -> Vec<Arc<Peer>> {
+        let set = self.routes().route(partition).all_holders();
+        let peers = self.peers.all();
+        peers
+            .iter()
+            .filter(|peer| peer.bit() & set & !OWN != 0)
+            .cloned()
+            .collect()
+    }
+}

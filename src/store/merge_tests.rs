@@ -1,0 +1,484 @@
+//! The laws of merging, over random histories of several actors: order, repetition and detours make no
+//! difference.
+
+use std::collections::BTreeMap;
+
+use coterie_protocol::{Actor, DatabaseId, PartitionId, Stamp, Version};
+use proptest::prelude::*;
+
+use super::access::AccessClock;
+use super::{Merged, Partition};
+use crate::effect::{Effect, Stamped, StringEncoding};
+
+const ACTORS: u16 = 3;
+const KEYS: u8 = 3;
+const FIELDS: u8 = 3;
+const DATABASES: u16 = 2;
+/// In which the clocks of the tests run.
+const NOW_MS: u64 = 1000;
+
+#[derive(Clone, Debug)]
+enum Change {
+    Put(u8, Option<u64>),
+    PutNumber(i8, Option<u64>),
+    Count(i8),
+    Expire(Option<u64>),
+    Delete,
+    HashSet(u8, i8),
+    HashDelete(u8),
+    HashCount(u8, i8),
+    Clear,
+    /// Somebody looks for the key at this time.
+    Look(u64),
+}
+
+/// A change made by an actor, and how many of the others' changes reach it before.
+#[derive(Clone, Debug)]
+struct Step {
+    actor: u16,
+    database: u16,
+    key: u8,
+    clock_skew: u16,
+    change: Change,
+    /// Numbers of changes made before that are delivered to the actor first.
+    heard: Vec<prop::sample::Index>,
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let at = || prop::option::of(NOW_MS..NOW_MS + 40);
+    prop_oneof![
+        3 => (any::<u8>(), at()).prop_map(|(v, at)| Change::Put(v, at)),
+        2 => (any::<i8>(), at()).prop_map(|(v, at)| Change::PutNumber(v, at)),
+        5 => any::<i8>().prop_map(Change::Count),
+        3 => at().prop_map(Change::Expire),
+        3 => Just(Change::Delete),
+        5 => (0..FIELDS, any::<i8>()).prop_map(|(f, v)| Change::HashSet(f, v)),
+        3 => (0..FIELDS).prop_map(Change::HashDelete),
+        4 => (0..FIELDS, any::<i8>()).prop_map(|(f, v)| Change::HashCount(f, v)),
+        1 => Just(Change::Clear),
+        2 => (NOW_MS..NOW_MS + 60).prop_map(Change::Look),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let heard = prop::collection::vec(any::<prop::sample::Index>(), 0..4);
+    (0..ACTORS, 0..DATABASES, 0..KEYS, 0..4u16, change(), heard).prop_map(
+        |(actor, database, key, clock_skew, change, heard)| Step {
+            actor,
+            database: if database == 1 && key == 0 { 1 } else { 0 },
+            key,
+            clock_skew,
+            change,
+            heard,
+        },
+    )
+}
+
+/// One change, as it is sent: its stamp and its encoding.
+#[derive(Clone, Debug)]
+struct Delta {
+    database: DatabaseId,
+    stamp: Stamp,
+    payload: Vec<u8>,
+}
+
+fn access() -> AccessClock {
+    AccessClock::new(NOW_MS, None)
+}
+
+fn replica() -> Partition {
+    let mut partition = Partition::new(PartitionId(0), 7);
+    partition.set_replicated(true);
+    partition
+}
+
+fn deliver(partition: &mut Partition, delta: &Delta) -> Vec<Merged> {
+    Stamped::new(delta.database, delta.stamp, &delta.payload)
+        .map(|effect| {
+            let (database, effect, stamp) = effect.unwrap();
+            let merged = partition.merge(database, &effect, stamp, &access());
+            // The account is checked by an assertion in it.
+            partition.allocated_bytes();
+            merged
+        })
+        .collect()
+}
+
+fn key_of(key: u8) -> Vec<u8> {
+    vec![b'k', key]
+}
+
+/// Runs the steps, each actor against what it has heard; returns the actors' partitions and all changes.
+fn run(steps: &[Step]) -> (Vec<Partition>, Vec<Delta>) {
+    let mut partitions: Vec<_> = (0..ACTORS).map(|_| replica()).collect();
+    let mut deltas: Vec<Delta> = Vec::new();
+    for (time, step) in steps.iter().enumerate() {
+        let partition = &mut partitions[usize::from(step.actor)];
+        for index in &step.heard {
+            if !deltas.is_empty() {
+                let delta = deltas[index.index(deltas.len())].clone();
+                deliver(partition, &delta);
+            }
+        }
+        let (database, key) = (DatabaseId(step.database), &key_of(step.key)[..]);
+        // Actors number from 1: 0 is what was there before a cluster.
+        let actor = Actor(step.actor + 1);
+        let field = match step.change {
+            Change::HashSet(field, _) | Change::HashDelete(field) | Change::HashCount(field, _) => {
+                vec![field]
+            }
+            _ => Vec::new(),
+        };
+        let field = &field[..];
+        let text = match step.change {
+            Change::Put(value, _) => vec![b'v'; usize::from(value) * 9],
+            Change::PutNumber(value, _) | Change::HashSet(_, value) => {
+                value.to_string().into_bytes()
+            }
+            _ => Vec::new(),
+        };
+        let value = &text[..];
+        let effect = match step.change {
+            Change::Put(_, expire_at) | Change::PutNumber(_, expire_at) => Effect::Put {
+                key,
+                value,
+                encoding: StringEncoding::of(value),
+                expire_at,
+            },
+            Change::Count(delta) => partition.count(database, key, actor, delta.into()),
+            Change::Expire(at) => Effect::ExpireAt { key, at },
+            Change::Delete => Effect::Delete { key },
+            Change::HashSet(..) => Effect::HashSet { key, field, value },
+            Change::HashDelete(_) => Effect::HashDelete { key, field },
+            Change::HashCount(_, delta) => {
+                partition.count_field(database, key, field, actor, delta.into())
+            }
+            Change::Clear => Effect::Clear,
+            Change::Look(now_ms) => {
+                partition.get(database, key, now_ms, None);
+                continue;
+            }
+        };
+        let now = time as u64 / 8 + u64::from(step.clock_skew);
+        let stamp = Stamp::new(partition.clock().next(now), actor);
+        let mut payload = Vec::new();
+        effect.encode(&mut payload);
+        let delta = Delta {
+            database,
+            stamp,
+            payload,
+        };
+        let merged = deliver(partition, &delta);
+        assert_ne!(merged, [Merged::Known], "{effect:?}");
+        deltas.push(delta);
+    }
+    (partitions, deltas)
+}
+
+/// What a client sees of a key: text, encoding, fields, expiry.
+type Seen = (Vec<u8>, BTreeMap<Vec<u8>, Vec<u8>>, Option<u64>);
+
+/// All that clients see after every value's time is over or not.
+fn seen(partition: &Partition) -> BTreeMap<(u16, Vec<u8>), Seen> {
+    let mut seen = BTreeMap::new();
+    for database in partition.databases() {
+        let entries = partition.keyspace(database).into_iter();
+        for entry in entries.flat_map(|keyspace| keyspace.iter()) {
+            if entry.is_expired(NOW_MS + 100) {
+                continue;
+            }
+            let fields = entry.hash().into_iter().flat_map(|hash| hash.iter());
+            let fields = fields.map(|(f, v)| (f.to_vec(), v.to_vec())).collect();
+            let value = (entry.value().to_vec(), fields, entry.expire_at());
+            seen.insert((database.0, entry.key().to_vec()), value);
+        }
+    }
+    seen
+}
+
+fn digests(partition: &Partition) -> BTreeMap<(DatabaseId, Vec<u8>), u64> {
+    let mut digests = BTreeMap::new();
+    for bucket in 0..super::BUCKETS {
+        partition.keys_of_bucket(bucket, |database, key, digest| {
+            assert_eq!(partition.digest(database, key), digest);
+            digests.insert((database, key.to_vec()), digest);
+        });
+    }
+    digests
+}
+
+/// Everything a partition knows, as one delta.
+fn state_of(partition: &Partition) -> Delta {
+    let mut payload = Vec::new();
+    for (database, floor) in partition.floors() {
+        crate::effect::encode_database(database, &mut payload);
+        crate::effect::encode_stamp(floor, &mut payload);
+        Effect::Clear.encode(&mut payload);
+    }
+    for (database, key) in digests(partition).into_keys() {
+        partition.encode_state(database, &key, &mut payload);
+    }
+    Delta {
+        database: DatabaseId(0),
+        stamp: Stamp::ZERO,
+        payload,
+    }
+}
+
+fn assert_same(a: &Partition, b: &Partition) {
+    assert_eq!(seen(a), seen(b));
+    assert_eq!(digests(a), digests(b));
+    assert_eq!(a.tree(), b.tree());
+}
+
+/// The tree is what a walk over all buckets finds, at least for keys of which nothing is hidden.
+fn assert_tree_is_of_live_keys(partition: &Partition) {
+    let mut rebuilt = replica();
+    deliver(&mut rebuilt, &state_of(partition));
+    assert_eq!(partition.tree(), rebuilt.tree());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn order_and_repetition_make_no_difference(
+        steps in prop::collection::vec(step(), 1..25),
+        order in prop::collection::vec(any::<prop::sample::Index>(), 0..60),
+    ) {
+        let (partitions, deltas) = run(&steps);
+        let mut in_order = replica();
+        deltas.iter().for_each(|delta| { deliver(&mut in_order, delta); });
+        // Any order, some of them several times, and all of them at last.
+        let mut shuffled = replica();
+        if !deltas.is_empty() {
+            for index in &order {
+                deliver(&mut shuffled, &deltas[index.index(deltas.len())]);
+            }
+        }
+        deltas.iter().rev().for_each(|delta| { deliver(&mut shuffled, delta); });
+        assert_same(&in_order, &shuffled);
+        // Once more changes nothing, and is known or superseded.
+        for delta in &deltas {
+            let merged = deliver(&mut shuffled, delta);
+            prop_assert!(!merged.contains(&Merged::New), "{:?} {:?}", merged, delta);
+        }
+        assert_same(&in_order, &shuffled);
+        // Those that made the changes, once they have heard of all.
+        for mut partition in partitions {
+            deltas.iter().for_each(|delta| { deliver(&mut partition, delta); });
+            assert_same(&in_order, &partition);
+        }
+        assert_tree_is_of_live_keys(&in_order);
+    }
+
+    #[test]
+    fn state_merged_is_changes_merged(
+        steps in prop::collection::vec(step(), 1..25),
+        parts in prop::collection::vec(0..4u8, 25),
+        detour in any::<bool>(),
+    ) {
+        let (_, deltas) = run(&steps);
+        let mut whole = replica();
+        deltas.iter().for_each(|delta| { deliver(&mut whole, delta); });
+        // Two replicas that each missed something exchange their states.
+        let (mut a, mut b) = (replica(), replica());
+        for (delta, part) in deltas.iter().zip(&parts) {
+            if *part != 1 { deliver(&mut a, delta); }
+            if *part != 2 { deliver(&mut b, delta); }
+        }
+        let of_a = state_of(&a);
+        if detour {
+            let mut c = replica();
+            deliver(&mut c, &of_a);
+            assert_same(&a, &c);
+            let of_c = state_of(&c);
+            deliver(&mut b, &of_c);
+        } else {
+            deliver(&mut b, &of_a);
+        }
+        deliver(&mut a, &state_of(&b));
+        assert_same(&a, &b);
+        assert_same(&a, &whole);
+    }
+
+    #[test]
+    fn what_is_undone_was_never_there(
+        steps in prop::collection::vec(step(), 1..20),
+        last in change(),
+        key in 0..KEYS,
+    ) {
+        let (mut partitions, _) = run(&steps);
+        let partition = &mut partitions[0];
+        let (before_seen, before_digests, tree) = (seen(partition), digests(partition), *partition.tree());
+        let (database, key) = (DatabaseId(0), &key_of(key)[..]);
+        let effect = match last {
+            Change::Delete | Change::Clear | Change::Look(_) => Effect::Delete { key },
+            Change::Expire(at) => Effect::ExpireAt { key, at },
+            Change::HashSet(..) | Change::HashCount(..) => Effect::HashSet { key, field: b"f", value: b"v" },
+            Change::HashDelete(_) => Effect::HashDelete { key, field: &[0] },
+            _ => Effect::Put { key, value: b"1", encoding: StringEncoding::Int, expire_at: None },
+        };
+        let aside = partition.set_aside(database, &effect);
+        let stamp = Stamp::new(partition.clock().next(500), Actor(1));
+        partition.merge(database, &effect, stamp, &access());
+        partition.undo(database, key, aside);
+        partition.allocated_bytes();
+        prop_assert_eq!(seen(partition), before_seen);
+        prop_assert_eq!(digests(partition), before_digests);
+        prop_assert_eq!(partition.tree(), &tree);
+    }
+
+    #[test]
+    fn deleted_stays_deleted(
+        steps in prop::collection::vec(step(), 1..25),
+        late in prop::collection::vec(any::<prop::sample::Index>(), 0..30),
+    ) {
+        let (_, deltas) = run(&steps);
+        let mut whole = replica();
+        deltas.iter().for_each(|delta| { deliver(&mut whole, delta); });
+        let before = seen(&whole);
+        let horizon = whole.version();
+        whole.set_stable_horizon(horizon);
+        whole.allocated_bytes();
+        prop_assert_eq!(whole.stable_horizon(), horizon);
+        prop_assert_eq!(seen(&whole), before.clone());
+        let digests_then = digests(&whole);
+        let tree = *whole.tree();
+        // What comes late was part of it, or is discarded.
+        if !deltas.is_empty() {
+            for index in late {
+                deliver(&mut whole, &deltas[index.index(deltas.len())]);
+            }
+        }
+        prop_assert_eq!(seen(&whole), before);
+        prop_assert_eq!(whole.tree(), &tree);
+        prop_assert_eq!(digests(&whole), digests_then);
+    }
+}
+
+fn put<'a>(key: &'a [u8], value: &'a [u8]) -> Effect<'a> {
+    Effect::Put {
+        key,
+        value,
+        encoding: StringEncoding::of(value),
+        expire_at: None,
+    }
+}
+
+fn at(version: u64, actor: u16) -> Stamp {
+    Stamp::new(Version::from_bits(version), Actor(actor))
+}
+
+#[test]
+fn counts_of_two_actors_add_up() {
+    let (mut a, mut b) = (replica(), replica());
+    let database = DatabaseId(0);
+    for partition in [&mut a, &mut b] {
+        partition.merge(database, &put(b"k", b"10"), at(5, 1), &access());
+    }
+    let one = a.count(database, b"k", Actor(1), 3);
+    let first = Effect::Count {
+        key: b"k",
+        base: at(5, 1),
+        total: 3,
+        delta: 3,
+    };
+    assert_eq!(one, first);
+    let two = b.count(database, b"k", Actor(2), -1);
+    for partition in [&mut a, &mut b] {
+        partition.merge(database, &two, at(7, 2), &access());
+        partition.merge(database, &one, at(6, 1), &access());
+        let entry = partition.get(database, b"k", 0, None).unwrap();
+        assert_eq!(entry.value(), b"12");
+        assert_eq!(entry.encoding(), StringEncoding::Int);
+    }
+    // A write opens a new base; what was added to the old one is lost, and is told so.
+    a.merge(database, &put(b"k", b"100"), at(9, 1), &access());
+    let late = b.count(database, b"k", Actor(2), -1);
+    assert_eq!(
+        a.merge(database, &late, at(10, 2), &access()),
+        Merged::Superseded(at(9, 1))
+    );
+    assert_eq!(a.get(database, b"k", 0, None).unwrap().value(), b"100");
+}
+
+#[test]
+fn an_expiry_that_is_moved_brings_the_value_back() {
+    let (mut a, mut b) = (replica(), replica());
+    let database = DatabaseId(0);
+    let expiring = Effect::Put {
+        key: b"k",
+        value: b"value",
+        encoding: StringEncoding::Embedded,
+        expire_at: Some(100),
+    };
+    for partition in [&mut a, &mut b] {
+        partition.merge(database, &expiring, at(5, 1), &access());
+    }
+    assert!(a.get(database, b"k", 101, None).is_none());
+    assert!(a.is_lapsed(database, b"k"));
+    assert_eq!(a.digest(database, b"k"), b.digest(database, b"k"));
+    assert_eq!(a.tree(), b.tree());
+    let persist = Effect::ExpireAt {
+        key: b"k",
+        at: None,
+    };
+    for partition in [&mut a, &mut b] {
+        partition.merge(database, &persist, at(6, 2), &access());
+    }
+    assert_ne!(a.digest(database, b"k"), b.digest(database, b"k"));
+    deliver(&mut a, &state_of(&b));
+    assert_eq!(a.get(database, b"k", 101, None).unwrap().value(), b"value");
+    assert_same(&a, &b);
+}
+
+#[test]
+fn a_plain_replicated_string_costs_two_bytes_more() {
+    let mut partition = replica();
+    let key = [b'k'; 16];
+    partition.merge(DatabaseId(0), &put(&key, &[b'v'; 30]), at(5, 1), &access());
+    let entry = partition.get(DatabaseId(0), &key, 0, None).unwrap();
+    assert_eq!(entry.allocated_bytes(), 64);
+}
+
+#[test]
+fn a_standalone_partition_is_adopted_and_left_again() {
+    let mut partition = Partition::new(PartitionId(0), 7);
+    let database = DatabaseId(0);
+    let version = |n| Version::from_bits(n);
+    partition.apply(database, &put(b"s", b"text"), version(1), &access());
+    for (field, n) in [(b"a", 2), (b"b", 3)] {
+        let effect = Effect::HashSet {
+            key: b"h",
+            field,
+            value: b"1",
+        };
+        partition.apply(database, &effect, version(n), &access());
+    }
+    let expire = Effect::ExpireAt {
+        key: b"h",
+        at: Some(NOW_MS * 9),
+    };
+    partition.apply(database, &expire, version(4), &access());
+    let before = seen(&partition);
+    partition.set_replicated(true);
+    partition.allocated_bytes();
+    assert_eq!(seen(&partition), before);
+    let mut other = replica();
+    deliver(&mut other, &state_of(&partition));
+    assert_same(&partition, &other);
+    let delete = Effect::HashDelete {
+        key: b"h",
+        field: b"a",
+    };
+    assert_eq!(
+        partition.merge(database, &delete, at(9, 1), &access()),
+        Merged::New
+    );
+    let before = seen(&partition);
+    partition.set_replicated(false);
+    partition.allocated_bytes();
+    assert_eq!(seen(&partition), before);
+    assert_eq!(before[&(0, b"h".to_vec())].1.len(), 1);
+}

@@ -1,0 +1,250 @@
+//! A register that is also a counter: the last value written, and what each actor has added to it since.
+//!
+//! A join semilattice: the higher stamp wins, and of each actor's parts the higher pair of base and stamp.
+//! The *base* of a part is the stamp of the value it is added to. A part on an older base is gone with it; one
+//! on a newer base waits until that arrives. Where there is no value, the base is a mark behind which there is
+//! none: the latest that the coordinator knew of, with the actor [`NOBODY`]. Marks are forgotten in time, so
+//! for such a base it is enough to be as late as the mark that is known.
+
+use coterie_protocol::{Actor, Stamp, Version, text::parse_i64};
+
+use super::Merged;
+use super::digest::{Item, Sums, item, plain_item};
+use super::entry::Entry;
+use crate::effect::StringEncoding;
+
+/// The actor of a base that is no value's stamp. No node is ever this actor.
+pub(super) const NOBODY: Actor = Actor(u16::MAX);
+
+/// The base of a count that adds nothing, and only tells that the key was of its kind at the effect's stamp.
+pub(super) const ASSERTION: Stamp = Stamp::new(Version::MAX, NOBODY);
+
+/// What one actor has added to a value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Part {
+    pub base: Stamp,
+    pub stamp: Stamp,
+    pub total: i64,
+}
+
+/// What the last write left.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Content {
+    Text(Vec<u8>, StringEncoding),
+    /// The text of the entry that the register belongs to, which holds it.
+    Shown,
+    /// A field that was deleted.
+    Tombstone,
+    /// The value of a key that expired at this time, dropped since then.
+    Dropped {
+        at: u64,
+    },
+}
+
+/// See the module.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub(super) struct Register {
+    /// Stamp and content of the last write.
+    pub last: Option<(Stamp, Content)>,
+    /// By actor.
+    pub parts: Vec<Part>,
+}
+
+/// The stamp right before another.
+pub(super) fn before(stamp: Stamp) -> Stamp {
+    match stamp.actor.0.checked_sub(1) {
+        Some(actor) => Stamp::new(stamp.version, Actor(actor)),
+        None => {
+            let version = stamp.version.to_bits().saturating_sub(1);
+            Stamp::new(Version::from_bits(version), NOBODY)
+        }
+    }
+}
+
+impl Register {
+    /// One that holds a text.
+    pub fn of_text(stamp: Stamp, text: Vec<u8>, encoding: StringEncoding) -> Self {
+        Register {
+            last: Some((stamp, Content::Text(text, encoding))),
+            parts: Vec::new(),
+        }
+    }
+
+    /// Stamp of the last write, zero if there is none.
+    pub fn stamp(&self) -> Stamp {
+        self.last.as_ref().map_or(Stamp::ZERO, |(stamp, _)| *stamp)
+    }
+
+    /// Whether nothing is known.
+    pub fn is_empty(&self) -> bool {
+        self.last.is_none() && self.parts.is_empty()
+    }
+
+    /// The highest stamp in it.
+    pub fn highest(&self) -> Stamp {
+        let parts = self.parts.iter().map(|part| part.stamp);
+        parts.fold(self.stamp(), Stamp::max)
+    }
+
+    /// Whether the last write left a value, even if it was dropped since.
+    pub fn has_value(&self) -> bool {
+        matches!(
+            self.last,
+            Some((
+                _,
+                Content::Text(..) | Content::Shown | Content::Dropped { .. }
+            ))
+        )
+    }
+
+    fn base(&self, mark: Stamp) -> Stamp {
+        self.stamp().max(mark)
+    }
+
+    fn counts(&self, part: &Part, mark: Stamp) -> bool {
+        let base = self.base(mark);
+        part.base == base || part.base.actor == NOBODY && part.base > base && !self.has_value()
+    }
+
+    /// Merges a write; its stamp is after the mark.
+    pub fn write(&mut self, stamp: Stamp, content: Content, mark: Stamp) -> Merged {
+        if let Some((present, old)) = &mut self.last {
+            if *present > stamp {
+                return Merged::Superseded(*present);
+            }
+            if *present == stamp {
+                let fills =
+                    matches!(old, Content::Dropped { .. }) && matches!(content, Content::Text(..));
+                if fills {
+                    *old = content;
+                    return Merged::New;
+                }
+                return Merged::Known;
+            }
+        }
+        self.last = Some((stamp, content));
+        self.raise(mark);
+        Merged::New
+    }
+
+    /// Merges a part.
+    pub fn count(&mut self, part: Part, mark: Stamp) -> Merged {
+        let base = self.base(mark);
+        if part.stamp <= mark || part.base < base {
+            return Merged::Superseded(base);
+        }
+        match self
+            .parts
+            .binary_search_by_key(&part.stamp.actor, |part| part.stamp.actor)
+        {
+            Ok(at) => {
+                let present = &mut self.parts[at];
+                if (present.base, present.stamp) >= (part.base, part.stamp) {
+                    return Merged::Known;
+                }
+                *present = part;
+            }
+            Err(at) => self.parts.insert(at, part),
+        }
+        Merged::New
+    }
+
+    /// The part that an actor has to emit to add `delta`. `settled` is a version up to which everything is known.
+    pub fn next_part(
+        &self,
+        actor: Actor,
+        delta: i64,
+        mark: Stamp,
+        settled: Version,
+    ) -> (Stamp, i64) {
+        let own = self.parts.iter().find(|part| part.stamp.actor == actor);
+        if let Some(own) = own.filter(|own| self.counts(own, mark)) {
+            return (own.base, own.total.saturating_add(delta));
+        }
+        let base = if self.has_value() {
+            self.stamp()
+        } else {
+            Stamp::new(self.base(mark).version.max(settled), NOBODY)
+        };
+        (base, delta)
+    }
+
+    /// Forgets what is at or below a mark, and parts on bases that are gone.
+    pub fn raise(&mut self, mark: Stamp) {
+        if self.stamp() <= mark {
+            self.last = None;
+        }
+        let base = self.base(mark);
+        self.parts
+            .retain(|part| part.base >= base && part.stamp > mark);
+    }
+
+    /// What clients see, if that is not simply the content: the sum of base and parts.
+    pub fn sum(&self, shown: &[u8], mark: Stamp) -> Option<i64> {
+        let base = match &self.last {
+            Some((_, Content::Text(text, _))) => parse_i64(text)?,
+            Some((_, Content::Shown)) => parse_i64(shown)?,
+            Some((_, Content::Dropped { .. })) => return None,
+            Some((_, Content::Tombstone)) | None => 0,
+        };
+        let mut counting = self
+            .parts
+            .iter()
+            .filter(|part| self.counts(part, mark))
+            .peekable();
+        counting.peek()?;
+        let sum = counting.fold(i128::from(base), |sum, part| sum + i128::from(part.total));
+        Some(sum.clamp(i64::MIN.into(), i64::MAX.into()) as i64)
+    }
+
+    /// Parts what clients see of it from the rest, which then says `Shown` where the text was.
+    pub fn show(mut self, mark: Stamp) -> (Option<(Vec<u8>, StringEncoding)>, Register) {
+        if let Some(sum) = self.sum(&[], mark) {
+            let text = itoa::Buffer::new().format(sum).as_bytes().to_vec();
+            return (Some((text, StringEncoding::Int)), self);
+        }
+        match self.last.take() {
+            Some((stamp, Content::Text(text, encoding))) => {
+                self.last = Some((stamp, Content::Shown));
+                (Some((text, encoding)), self)
+            }
+            last => (None, Register { last, ..self }),
+        }
+    }
+
+    /// The register of an entry that has metadata: the inverse of [`Register::show`].
+    pub fn hide(mut self, entry: Entry) -> Register {
+        if let Some((_, content @ Content::Shown)) = &mut self.last {
+            let encoding = entry.encoding();
+            *content = Content::Text(entry.into_text(), encoding);
+        }
+        self
+    }
+
+    /// Its items in digests.
+    pub fn sums(&self, name: u64, mark: Stamp) -> Sums {
+        let mut sums = Sums::default();
+        match &self.last {
+            Some((stamp, Content::Tombstone)) => {
+                sums.add_to(false, plain_item(Item::Tombstone, name, *stamp));
+            }
+            Some((stamp, _)) => sums.add_to(true, plain_item(Item::Register, name, *stamp)),
+            None => {}
+        }
+        for part in &self.parts {
+            let hash = item(Item::Part, name, part.stamp, part.base, part.total);
+            sums.add_to(self.counts(part, mark), hash);
+        }
+        sums
+    }
+
+    /// Memory behind it, in bytes.
+    pub fn allocated_bytes(&self) -> usize {
+        use super::size_class::size_class;
+        let text = match &self.last {
+            Some((_, Content::Text(text, _))) => size_class(text.capacity()),
+            _ => 0,
+        };
+        text + size_class(self.parts.capacity() * size_of::<Part>())
+    }
+}

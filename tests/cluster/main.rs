@@ -1,0 +1,11 @@
+//! Clusters of real processes: what holds while nodes die, freeze, come back, and lose each other.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod faults;
+mod guarantees;
+mod intruders;
+mod model;
+mod network;
+mod workload;
