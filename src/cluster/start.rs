@@ -440,8 +440,12 @@ async fn renew_actor(own: NodeId, topology: TopologyHandle, replication: Arc<Rep
         };
         let change = Change::RenewActor { node: own, from };
         match topology.propose(change).await {
-            Ok(epoch) => tracing::warn!(%epoch, "the end of the log was lost: this node has a new actor"),
-            Err(error) => tracing::warn!(%error, "the end of the log was lost, and no new actor given out yet"),
+            Ok(epoch) => {
+                tracing::warn!(%epoch, "the end of the log was lost: this node has a new actor")
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the end of the log was lost, and no new actor given out yet")
+            }
         }
     }
 }
