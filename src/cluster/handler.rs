@@ -41,6 +41,9 @@ impl Handler for Dispatch {
             (Service::Execute, Some(call)) => {
                 cluster.executors.received(&cluster.node, from, call, body);
             }
+            (Service::Client, Some(call)) => {
+                cluster.clients.received(&cluster.node, from, call, body);
+            }
             (service, call) => match cluster.replication.get() {
                 Some(replication) => replication.received(from, service, call, body),
                 None => from.close(),

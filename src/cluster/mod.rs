@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 
 use coterie_protocol::NodeId;
 
-use crate::commands::Executors;
+use crate::commands::{Executors, NativeClients};
 use crate::membership::{Liveness, Membership};
 use crate::node::Node;
 use crate::replication::Replication;
@@ -26,6 +26,7 @@ pub struct Cluster {
     own: NodeId,
     node: Arc<Node>,
     executors: Executors,
+    clients: NativeClients,
     transport: OnceLock<Arc<Transport>>,
     topology: OnceLock<TopologyHandle>,
     replication: OnceLock<Arc<Replication>>,
@@ -33,11 +34,13 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    /// Within the runtime that is to execute what native clients ask for.
     fn new(own: NodeId, node: Arc<Node>) -> Arc<Cluster> {
         Arc::new(Cluster {
             own,
             node,
             executors: Executors::default(),
+            clients: NativeClients::new(tokio::runtime::Handle::current()),
             transport: OnceLock::new(),
             topology: OnceLock::new(),
             replication: OnceLock::new(),
@@ -48,7 +51,10 @@ impl Cluster {
     /// Whether a node seems alive, seen from here.
     fn is_live(&self, id: NodeId) -> bool {
         let is_connected = || {
-            let link = self.transport.get().and_then(|transport| transport.link(id));
+            let link = self
+                .transport
+                .get()
+                .and_then(|transport| transport.link(id));
             link.is_some_and(|link| link.is_up())
         };
         match self.membership.get().map(|membership| membership.state(id)) {

@@ -8,14 +8,14 @@
 //! | … reply | back | offset `u64` |
 //! | `Records` | to a replica | epoch `u64`, actor `u16`, end `u64`, then records: end `u64`, start `u64`, version `u64`, partition `u16`, database `u16`, effects `bytes` |
 //! | `Acknowledge` push | back | offset `u64`, then for each superseded record: start `u64`, end `u64`, version `u64` |
-//! | `Execute` call | to a replica | epoch `u64`, database `u16`, flags `u8`, read level `u8`, write level `u8`, partitions `bytes` (bits; empty for all), argument count `u32`, arguments `bytes` |
+//! | `Execute` call | to a replica | see [`coterie_protocol::internal::execute`] |
 //! | … reply | back | the encoded reply |
 //! | `Digests` call | to a replica | items: partition `u16`, database `u16`, digest `u64`, key `bytes` |
 //! | … reply | back | for each item that differs: its number `u32`, state `bytes` |
 
+pub use coterie_protocol::internal::execute::{ExecuteHead, execution, read_execution};
 use coterie_protocol::{Actor, DatabaseId, Epoch, PartitionId, Version};
 
-use crate::topology::Quorum;
 use crate::wal::LogOffset;
 
 /// A body that ends too early, or is none.
@@ -212,97 +212,6 @@ pub fn read_acknowledgement(body: &[u8]) -> Result<(LogOffset, Vec<Superseded>),
     Ok((offset, superseded))
 }
 
-/// What a forwarded request carries besides its arguments.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ExecuteHead {
-    /// The epoch it was routed under.
-    pub epoch: Epoch,
-    /// The session's database.
-    pub database: DatabaseId,
-    /// Whether replies are in RESP3.
-    pub resp3: bool,
-    /// Whether reading counts as use.
-    pub touch: bool,
-    /// How many replicas a read asks; `None` for the database's policy.
-    pub read: Option<Quorum>,
-    /// How many replicas a write needs; `None` for the database's policy.
-    pub write: Option<Quorum>,
-    /// Whether a read asks no other replica, however old the answer.
-    pub local: bool,
-    /// The partitions that a walk is to visit, a bit each; empty for one that is about keys.
-    pub partitions: Vec<u8>,
-}
-
-const RESP3: u8 = 1;
-const TOUCH: u8 = 2;
-const LOCAL: u8 = 4;
-
-fn level_byte(level: Option<Quorum>) -> u8 {
-    match level {
-        None => 0,
-        Some(Quorum::Majority) => 254,
-        Some(Quorum::All) => 255,
-        Some(Quorum::Count(count)) => count.clamp(1, 253),
-    }
-}
-
-fn byte_level(byte: u8) -> Option<Quorum> {
-    match byte {
-        0 => None,
-        254 => Some(Quorum::Majority),
-        255 => Some(Quorum::All),
-        count => Some(Quorum::Count(count)),
-    }
-}
-
-/// Encodes a forwarded request.
-pub fn execution<'a>(
-    head: &ExecuteHead,
-    arguments: impl ExactSizeIterator<Item = &'a [u8]>,
-) -> Vec<u8> {
-    let mut out = Vec::with_capacity(128);
-    out.extend_from_slice(&head.epoch.0.to_le_bytes());
-    out.extend_from_slice(&head.database.0.to_le_bytes());
-    let resp3 = if head.resp3 { RESP3 } else { 0 };
-    let touch = if head.touch { TOUCH } else { 0 };
-    out.push(resp3 | touch | if head.local { LOCAL } else { 0 });
-    out.push(level_byte(head.read));
-    out.push(level_byte(head.write));
-    put_bytes(&mut out, &head.partitions);
-    out.extend_from_slice(&(arguments.len() as u32).to_le_bytes());
-    for argument in arguments {
-        put_bytes(&mut out, argument);
-    }
-    out
-}
-
-/// Decodes a forwarded request: its head and its arguments.
-pub fn read_execution(body: &[u8]) -> Result<(ExecuteHead, Vec<&[u8]>), Malformed> {
-    let mut reader = Reader::new(body);
-    let epoch = Epoch(reader.u64()?);
-    let database = DatabaseId(reader.u16()?);
-    let flags = reader.u8()?;
-    let head = ExecuteHead {
-        epoch,
-        database,
-        resp3: flags & RESP3 != 0,
-        touch: flags & TOUCH != 0,
-        local: flags & LOCAL != 0,
-        read: byte_level(reader.u8()?),
-        write: byte_level(reader.u8()?),
-        partitions: reader.bytes()?.to_vec(),
-    };
-    let count = reader.u32()?;
-    let mut arguments = Vec::new();
-    for _ in 0..count {
-        arguments.push(reader.bytes()?);
-    }
-    if arguments.is_empty() || !reader.is_empty() {
-        return Err(Malformed);
-    }
-    Ok((head, arguments))
-}
-
 /// A key whose state is compared.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DigestItem<'a> {
@@ -364,10 +273,6 @@ mod tests {
         any::<u64>().prop_map(LogOffset::from_u64)
     }
 
-    fn level() -> impl Strategy<Value = Option<Quorum>> {
-        any::<u8>().prop_map(byte_level)
-    }
-
     proptest! {
         #[test]
         fn records_round_trip(
@@ -402,34 +307,12 @@ mod tests {
         }
 
         #[test]
-        fn executions_round_trip(
-            epoch in any::<u64>(),
-            database in any::<u16>(),
-            resp3 in any::<bool>(),
-            touch in any::<bool>(),
-            local in any::<bool>(),
-            read in level(),
-            write in level(),
-            partitions in prop::collection::vec(any::<u8>(), 0..40),
-            arguments in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 1..5),
-        ) {
-            let head = ExecuteHead {
-                epoch: Epoch(epoch), database: DatabaseId(database), resp3, touch, local, read, write, partitions,
-            };
-            let body = execution(&head, arguments.iter().map(Vec::as_slice));
-            let (again, words) = read_execution(&body).unwrap();
-            prop_assert_eq!(again, head);
-            prop_assert_eq!(words, arguments);
-        }
-
-        #[test]
         fn fuzz_bodies(body in prop::collection::vec(any::<u8>(), 0..300)) {
             // Anything may stand there: the readers end, and never panic.
             if let Ok(records) = ReceivedRecords::new(&body) {
                 let _ = records.count();
             }
-            let _ = (read_acknowledgement(&body), read_execution(&body));
-            let _ = (read_digests(&body), read_differences(&body));
+            let _ = (read_acknowledgement(&body), read_digests(&body), read_differences(&body));
         }
     }
 }

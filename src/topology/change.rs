@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use coterie_protocol::{Actor, ClusterId, DatabaseId, Epoch, NodeId, PartitionId, Partitions};
+use coterie_protocol::{
+    Actor, ClusterId, DatabaseId, Epoch, NodeId, PartitionId, Partitions, Quorum,
+};
 use serde::{Deserialize, Serialize};
 
-use super::state::{Member, MemberState, Move, Placement, Policy, Quorum, Step, Topology};
+use super::state::{Member, MemberState, Move, Placement, Policy, Step, Topology};
 
 /// The most members of a cluster.
 pub const MAX_MEMBERS: usize = 1024;

@@ -16,12 +16,11 @@ pub use consensus::{
     Channel, Liveness, MAX_VOTERS, Options, ProposeError, RaftTransport, StartError, Status,
     Timing, TopologyHandle, TransportError, choose_voters,
 };
+pub use coterie_protocol::quorum::{InvalidQuorum, Quorum};
 pub use join::{JOIN_VERSION, JoinError, JoinRequest, Joined, decode_answer};
 pub use plan::Progress;
 pub use plane::{BoxFuture, DataPlane, SyncSummary};
-pub use state::{
-    InvalidQuorum, Member, MemberState, Move, Placement, Policy, Quorum, Step, Topology,
-};
+pub use state::{Member, MemberState, Move, Placement, Policy, Step, Topology};
 
 #[cfg(test)]
 mod tests;

@@ -69,7 +69,7 @@ pub(super) async fn accept(
         if !shared.options.permits(address) {
             return Err(Ended::Refusing(loopback_only()));
         }
-        line.accept(shared, admit).await
+        line.accept(shared, address, admit).await
     })
     .await
 }
@@ -101,7 +101,9 @@ async fn shake(
     match result {
         Ok(Ok(peer)) => {
             line.reader.body_limit = shared.options.body_limit;
-            shared.datagrams.introduced(&peer);
+            if !peer.who.is_client() {
+                shared.datagrams.introduced(&peer);
+            }
             Ok(Opened {
                 peer,
                 reader: line.reader,
@@ -214,6 +216,7 @@ impl Line<'_> {
     async fn accept(
         &mut self,
         shared: &Shared,
+        address: SocketAddr,
         admit: impl AsyncFnOnce(&Peer) -> Result<(), Refusal>,
     ) -> Result<Peer, Ended> {
         // Said first, so that whatever is refused is refused in this protocol.
@@ -245,13 +248,19 @@ impl Line<'_> {
             challenge: &challenge,
         };
         let key = shared.options.key();
-        let who = transcript
+        let mut who = transcript
             .verify(Side::Dialler, &body, &key)
             .map_err(unproven)?;
-        let clock_offset_ms =
-            examine(shared, &who, sent_ms, Side::Dialler).map_err(Ended::Refusing)?;
+        let is_client = who.is_client();
+        let clock_offset_ms = if is_client {
+            // It tells nothing that could differ. Others see where it comes from.
+            who.address = address;
+            0
+        } else {
+            examine(shared, &who, sent_ms, Side::Dialler).map_err(Ended::Refusing)?
+        };
         let peer = Peer {
-            joining: who.cluster == ClusterId(0),
+            joining: !is_client && who.cluster == ClusterId(0),
             who,
             version,
             clock_offset_ms,

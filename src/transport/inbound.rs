@@ -1,8 +1,9 @@
-//! Connections that other nodes opened to this one.
+//! Connections that other nodes, or native clients, opened to this one.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use coterie_protocol::internal::handshake::Purpose;
 use coterie_protocol::internal::{Frame, Kind, Reason, Refusal, Service};
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::MissedTickBehavior;
 
 use super::error::{Ended, SendError};
@@ -35,6 +36,7 @@ pub struct Inbound {
     output: Output,
     silence: Silence,
     traffic: Traffic,
+    state: OnceLock<Box<dyn Any + Send + Sync>>,
 }
 
 impl Inbound {
@@ -44,15 +46,27 @@ impl Inbound {
             output: Output::new(shared.options.reply_limit, shared.options.body_limit),
             silence: Silence::default(),
             traffic: Traffic::within(&shared.traffic),
+            state: OnceLock::new(),
         }
     }
 
-    /// Who opened it.
+    /// Who opened it. Native clients have the id 0.
     pub fn node(&self) -> NodeId {
         self.peer.who.node
     }
 
-    /// Where that node wants to be dialled.
+    /// Whether a native client opened it, which may only use [`Service::Client`].
+    pub fn is_client(&self) -> bool {
+        self.peer.who.is_client()
+    }
+
+    /// What the handler keeps for this connection, made when it is first asked for, dropped with the connection.
+    /// `None` if something of another type was kept before.
+    pub fn state<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Option<&T> {
+        self.state.get_or_init(|| Box::new(make())).downcast_ref()
+    }
+
+    /// Where that node wants to be dialled; of a client, where it comes from.
     pub fn address(&self) -> SocketAddr {
         self.peer.who.address
     }
@@ -162,6 +176,11 @@ impl Inbound {
                     let detail = format!("node {} has not joined this cluster", self.node());
                     return refuse(Reason::NotJoined, detail);
                 }
+                if self.is_client() != (service == Service::Client) {
+                    let detail =
+                        "the service Client is for native clients, all others are for nodes";
+                    return refuse(Reason::Garbage, detail.to_owned());
+                }
                 let call = (frame.kind == Kind::Call).then_some(frame.call);
                 shared.handler.received(self, service, call, body);
                 Ok(())
@@ -202,6 +221,10 @@ impl Registry {
     fn admit(&self, new: &Arc<Inbound>) -> Result<(), Refusal> {
         let mut nodes = self.0.lock();
         let open = nodes.entry(new.node()).or_default();
+        if new.is_client() {
+            open.push(new.clone());
+            return Ok(());
+        }
         if let Some(other) = open
             .iter()
             .find(|other| other.is_alive() && is_duplicate(&other.peer, &new.peer))
@@ -249,6 +272,7 @@ fn duplicate(one: &Peer, other: &Peer) -> Refusal {
 /// Takes connections until the runtime ends.
 pub(super) async fn listen(shared: Arc<Shared>, listener: TcpListener) {
     let permits = Arc::new(Semaphore::new(shared.options.inbound_limit));
+    let client_permits = Arc::new(Semaphore::new(shared.options.client_limit));
     loop {
         let (stream, address) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -265,18 +289,36 @@ pub(super) async fn listen(shared: Arc<Shared>, listener: TcpListener) {
             );
             continue;
         };
+        let permits = Permits {
+            current: permit,
+            clients: client_permits.clone(),
+        };
         let shared = shared.clone();
-        tokio::spawn(async move {
-            serve(&shared, stream, address).await;
-            drop(permit);
-        });
+        tokio::spawn(async move { serve(&shared, stream, address, permits).await });
     }
 }
 
-async fn serve(shared: &Arc<Shared>, stream: TcpStream, address: SocketAddr) {
+/// The right to be connected: of a node until it turns out to be a client, so that clients leave room for nodes.
+struct Permits {
+    current: OwnedSemaphorePermit,
+    clients: Arc<Semaphore>,
+}
+
+impl Permits {
+    fn for_client(&mut self) -> Result<(), Refusal> {
+        let permit = self.clients.clone().try_acquire_owned();
+        self.current = permit.map_err(|_| Refusal::new(Reason::Busy, "too many native clients"))?;
+        Ok(())
+    }
+}
+
+async fn serve(shared: &Arc<Shared>, stream: TcpStream, address: SocketAddr, mut permits: Permits) {
     let mut admitted = None;
     let traffic = Traffic::within(&shared.traffic);
     let opened = handshake::accept(shared, stream, address, &traffic, async |peer| {
+        if peer.who.is_client() {
+            permits.for_client()?;
+        }
         let link = shared.link(peer.who.node);
         if let Some(session) = link
             .filter(|link| link.is_responsive())

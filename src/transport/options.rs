@@ -43,6 +43,8 @@ pub struct Options {
     pub datagram_limit: usize,
     /// The most connections that other nodes may have open to this one. 1024.
     pub inbound_limit: usize,
+    /// The most connections that native clients may have open to this node. 4096.
+    pub client_limit: usize,
     /// How often a link pings. 20 ms.
     pub ping_interval: Duration,
     /// A link counts as responsive if the peer was heard within this time. 60 ms.
@@ -81,6 +83,7 @@ impl Options {
             call_limit: 65_536,
             datagram_limit: 1400,
             inbound_limit: 1024,
+            client_limit: 4096,
             ping_interval: Duration::from_millis(20),
             silence: Duration::from_millis(60),
             broken_after: Duration::from_secs(5),

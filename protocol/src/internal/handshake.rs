@@ -10,7 +10,7 @@
 //! | offset | bytes | field |
 //! | --- | --- | --- |
 //! | 0 | 32 | HMAC-SHA256 under the cluster secret of: the label, the body of `Hello`, the body of `Challenge`, each after its length (4), and this body from offset 32 on |
-//! | 32 | 1 | purpose: 0 a lasting link, 1 a single call |
+//! | 32 | 1 | purpose: 0 a lasting link, 1 a single call, 2 a native client |
 //! | 33 | 16 | cluster id, 0 for none yet |
 //! | 49 | 20 | node id |
 //! | 69 | 8 | number of this life of the process, random |
@@ -18,6 +18,9 @@
 //! | 79 | 8 | clock: Unix time in milliseconds |
 //! | 87 | 1 | length of the next field |
 //! | 88 | … | the address at which the node wants to be dialled, as text |
+//!
+//! A native client tells of itself no more than the number of its life: the fields before and after it are 0, its
+//! address is `0.0.0.0:0`, and the acceptor does not look at them.
 //!
 //! The label is [`Side::label`]. Nothing of a body is read before its proof is verified.
 
@@ -106,6 +109,8 @@ pub enum Purpose {
     Link = 0,
     /// One call, then it is closed.
     Call = 1,
+    /// It stays, and who opened it is no node.
+    Client = 2,
 }
 
 /// Who a node is.
@@ -125,6 +130,26 @@ pub struct Introduction {
     pub clock_ms: u64,
     /// Where it wants to be dialled.
     pub address: SocketAddr,
+}
+
+impl Introduction {
+    /// A native client.
+    pub fn client(life: u64) -> Introduction {
+        Introduction {
+            purpose: Purpose::Client,
+            cluster: ClusterId(0),
+            node: NodeId::default(),
+            life,
+            partitions: 0,
+            clock_ms: 0,
+            address: SocketAddr::from(([0, 0, 0, 0], 0)),
+        }
+    }
+
+    /// Whether it is a native client rather than a node.
+    pub fn is_client(&self) -> bool {
+        self.purpose == Purpose::Client
+    }
 }
 
 /// Which side made a proof, so that it does not serve the other.
@@ -220,6 +245,7 @@ fn introduction(rest: &[u8]) -> Option<Introduction> {
         purpose: match fields.u8()? {
             0 => Purpose::Link,
             1 => Purpose::Call,
+            2 => Purpose::Client,
             _ => return None,
         },
         cluster: ClusterId(fields.u128()?),
@@ -282,6 +308,9 @@ mod tests {
             let secret = Secret::new("s");
             let body = transcript.introduce(Side::Dialler, &who(port, life), &secret);
             prop_assert_eq!(transcript.verify(Side::Dialler, &body, &secret), Ok(who(port, life)));
+            let client = Introduction::client(life);
+            let as_client = transcript.introduce(Side::Dialler, &client, &secret);
+            prop_assert_eq!(transcript.verify(Side::Dialler, &as_client, &secret), Ok(client));
             // Reflected, under another secret, for another connection.
             let wrong = Err(IntroductionError::Secret);
             prop_assert_eq!(transcript.verify(Side::Acceptor, &body, &secret), wrong.clone());

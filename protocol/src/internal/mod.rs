@@ -25,11 +25,18 @@
 //! checksum against accidents, no signature: whoever can change traffic between nodes needs to be kept
 //! off that network. A node without a secret speaks to loopback addresses only (with an empty key).
 //!
+//! A native client ([`client`]) opens connections like a node, with the same proof of the secret (and over loopback only
+//! where there is none). It says in its `Proof` that it is a client, and leaves out who it is: cluster, node id,
+//! partitions, clock and address are 0. It may use the service `Client` only, and is refused for its secret, its
+//! version, garbage, and where too many are connected.
+//!
 //! # UDP
 //!
 //! Datagrams are signed one by one and protected against replay: see [`datagram`].
 
+pub mod client;
 pub mod datagram;
+pub mod execute;
 pub mod frame;
 pub mod handshake;
 pub mod refusal;
