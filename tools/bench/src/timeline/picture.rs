@@ -9,9 +9,9 @@ const WIDTH: f64 = 920.0;
 const HEIGHT: f64 = 560.0;
 const LEFT: f64 = 76.0;
 const RIGHT: f64 = 900.0;
-const RATE: Panel = Panel::at(64.0, 150.0);
-const ERRORS: Panel = Panel::at(262.0, 60.0);
-const LATENCY: Panel = Panel::at(370.0, 140.0);
+const RATE: Panel = Panel::at(84.0, 140.0);
+const ERRORS: Panel = Panel::at(270.0, 60.0);
+const LATENCY: Panel = Panel::at(376.0, 140.0);
 /// The goal: no client of a living node waits for longer.
 const GOAL_MS: f64 = 100.0;
 
@@ -22,7 +22,7 @@ text{font:12px system-ui,sans-serif;fill:#1f2328}\
 .mark{stroke:#59636e;stroke-width:1;stroke-dasharray:4 3}\
 .living{stroke:#0969da;fill:none;stroke-width:1.6}.shade{fill:#0969da;fill-opacity:.12}\
 .killed{stroke:#bc4c00;fill:none;stroke-width:1.6}\
-.max{stroke:#8250df;fill:none;stroke-width:1.2}.goal{stroke:#cf222e;stroke-width:1;stroke-dasharray:2 3}\
+.max{stroke:#8250df;fill:none;stroke-width:1.2}.goal{stroke:#cf222e;fill:none;stroke-width:1;stroke-dasharray:2 3}\
 .bad{fill:#cf222e}.other{fill:#bc4c00;fill-opacity:.6}\
 @media(prefers-color-scheme:dark){text{fill:#e6edf3}.page{fill:#0d1117}.grid{stroke:#30363d}\
 .axis,.mark{stroke:#9198a1}.living{stroke:#58a6ff}.shade{fill:#58a6ff}.killed{stroke:#f0883e}\
@@ -110,7 +110,7 @@ impl Picture<'_> {
         ));
     }
 
-    /// A panel's heading, its grid, and the seconds below it. Each tick is a share and its label.
+    /// A panel's grid and axis. Each tick is a share of the full scale and its label.
     fn scales(&mut self, panel: &Panel, ticks: &[(f64, String)]) {
         for (share, label) in ticks {
             let y = panel.y(*share);
@@ -121,16 +121,21 @@ impl Picture<'_> {
         self.line("axis", (LEFT, bottom), (RIGHT, bottom));
     }
 
-    /// A key to a panel's lines, from the left: class and words.
+    /// A panel's heading and the key to its lines and bars: class and words.
     fn legend(&mut self, panel: &Panel, entries: &[(&str, &str)]) {
         /// Roughly the width of a letter.
         const LETTER: f64 = 6.3;
         let (mut x, y) = (LEFT, panel.top - 10.0);
         for (class, words) in entries {
-            if !class.is_empty() {
+            let shape = match *class {
+                "" => "",
+                "bad" | "other" => "h18v6h-18z",
+                _ => "m0 3h18",
+            };
+            if !shape.is_empty() {
+                let top = y - 7.0;
                 self.push(format_args!(
-                    "<path class=\"{class}\" d=\"M{x:.1} {0:.1}h18v3h-18z\"/>",
-                    y - 6.0
+                    "<path class=\"{class}\" d=\"M{x:.1} {top:.1}{shape}\"/>"
                 ));
                 x += 24.0;
             }
@@ -241,10 +246,13 @@ impl Picture<'_> {
         let mut free_from = LEFT;
         for (at, words) in events {
             let x = self.x(at);
-            self.line("mark", (x, 44.0), (x, LATENCY.bottom()));
+            self.line("mark", (x, 38.0), (x, 50.0));
+            for panel in [RATE, ERRORS, LATENCY] {
+                self.line("mark", (x, panel.top), (x, panel.bottom()));
+            }
             // Beside the line, and beside the words before.
             let at = (x + 4.0).max(free_from);
-            self.text(at, 42.0, "start", words);
+            self.text(at, 47.0, "start", words);
             free_from = at + words.len() as f64 * 6.5 + 8.0;
         }
         let (step, _) = nice(self.length.as_secs_f64() / 8.0);
