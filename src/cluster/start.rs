@@ -175,6 +175,9 @@ fn transport_options(
     let listen = SocketAddr::new(ip, port);
     let mut options = transport::Options::new(listen, ClusterId::default(), own, partitions);
     options.advertise = Some(description.internal);
+    // The largest value, with its key and what is around it.
+    let largest = usize::try_from(config.proto_max_bulk_len).unwrap_or(usize::MAX);
+    options.body_limit = options.body_limit.max(largest.saturating_add(1 << 20));
     options.secret = secret;
     options.clock = node.clock().clone();
     options.max_drift = Duration::from_millis(config.max_drift_ms.into());
@@ -282,7 +285,12 @@ impl Begin {
             replication.clone(),
             node.clock().clone(),
         ));
-        tokio::spawn(background::retain_log(node.clone(), replication));
+        tokio::spawn(background::retain_log(node.clone(), replication.clone()));
+        tokio::spawn(renew_actor(
+            self.cluster.own,
+            topology.clone(),
+            replication.clone(),
+        ));
         tokio::spawn(introduce(self.cluster.own, topology, self.description));
         Ok(())
     }
@@ -419,6 +427,26 @@ async fn follow_log(replication: Arc<Replication>) {
     let mut progress = replication.engine.log().progress_watch();
     while progress.changed().await.is_ok() {
         replication.waiters.marks_moved();
+    }
+}
+
+/// A node that lost the end of its log (a power loss) goes on as a new actor: what it wrote under the old one is
+/// known to others by offsets that would be given out twice.
+async fn renew_actor(own: NodeId, topology: TopologyHandle, replication: Arc<Replication>) {
+    loop {
+        replication.log_lost.notified().await;
+        let Some(from) = replication.actor() else {
+            continue;
+        };
+        let change = Change::RenewActor { node: own, from };
+        match topology.propose(change).await {
+            Ok(epoch) => {
+                tracing::warn!(%epoch, "the end of the log was lost: this node has a new actor")
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the end of the log was lost, and no new actor given out yet")
+            }
+        }
     }
 }
 

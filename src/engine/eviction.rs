@@ -4,6 +4,8 @@
 //! a few random keys are sampled, the coldest seen lately stay in a small pool, and the coldest of the pool
 //! goes. An eviction is a change like any other: a `Delete` in the log.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use coterie_protocol::{DatabaseId, PartitionId};
 use parking_lot::Mutex;
 
@@ -76,10 +78,32 @@ struct Candidate {
 }
 
 /// The coldest keys seen lately, coldest last.
-#[derive(Default)]
-pub(super) struct Pool(Mutex<Vec<Candidate>>);
+pub(super) struct Pool {
+    coldest: Mutex<Vec<Candidate>>,
+    /// By partition: whether this node decides what of it is evicted. Replicas follow.
+    leads: Box<[AtomicBool]>,
+}
+
+impl Pool {
+    /// An empty one; this node decides about all partitions.
+    pub fn new(partitions: u16) -> Self {
+        Pool {
+            coldest: Mutex::default(),
+            leads: (0..partitions).map(|_| AtomicBool::new(true)).collect(),
+        }
+    }
+
+    fn leads(&self, partition: PartitionId) -> bool {
+        self.leads[partition.index()].load(Ordering::Relaxed)
+    }
+}
 
 impl Engine {
+    /// Says whether this node decides what is evicted from a partition, as the first of its replicas does.
+    pub fn set_leading(&self, partition: PartitionId, leads: bool) {
+        self.eviction.leads[partition.index()].store(leads, Ordering::Relaxed);
+    }
+
     /// Removes keys until memory is under the limit, or a bounded number of them. Returns how many.
     #[inline]
     pub fn evict(&self, settings: &EvictionSettings, moment: Moment) -> Result<u64, OutOfMemory> {
@@ -139,7 +163,7 @@ impl Engine {
     }
 
     fn next_candidate(&self, settings: &EvictionSettings, moment: &Moment) -> Option<Candidate> {
-        let mut pool = self.eviction.0.lock();
+        let mut pool = self.eviction.coldest.lock();
         if settings.policy.is_random() {
             pool.clear();
         }
@@ -164,6 +188,9 @@ impl Engine {
         let start = rand::random_range(0..partitions);
         for step in 0..partitions {
             let id = PartitionId((start + step) % partitions);
+            if !self.eviction.leads(id) {
+                continue;
+            }
             let partition = self.store.lock(id);
             let mut found = false;
             for database in partition.databases() {

@@ -142,7 +142,7 @@ pub(super) fn open(mut options: EngineOptions) -> Result<(Engine, RecoverySummar
         store,
         log: log.into(),
         reclaimer: Reclaimer::start()?,
-        eviction: Pool::default(),
+        eviction: Pool::new(options.partitions.count()),
         checkpoints,
         marks,
         segment_bytes,

@@ -30,7 +30,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use coterie_protocol::{Actor, Epoch, NodeId, PartitionId};
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 pub use barrier::{Barrier, Quorum, TimedOut, Waiters};
 pub use epochs::{EpochGuard, Epochs};
@@ -73,6 +73,9 @@ pub struct Replication {
     /// Keys that anti-entropy found different since the start.
     pub repaired_keys: AtomicU64,
     streams: Mutex<Vec<NodeId>>,
+    /// Told when a peer knows more of this node's log than there is: its end was lost, and with it the right to give
+    /// out versions under the same actor.
+    pub log_lost: Notify,
     /// Of databases that the topology has no policy for.
     default_policy: Policy,
 }
@@ -108,6 +111,7 @@ impl Replication {
             round_interval_ms: AtomicU64::new(10_000),
             repaired_keys: AtomicU64::new(0),
             streams: Mutex::default(),
+            log_lost: Notify::new(),
             default_policy,
         })
     }
@@ -193,8 +197,9 @@ impl Replication {
     pub fn set_topology(self: &Arc<Self>, topology: Arc<Topology>) {
         let own = self.peers.own().id;
         if let Some(member) = topology.members.get(&own) {
-            self.actor.store(member.actor.0, Ordering::Release);
-            if topology.members.len() > 1 && !self.is_clustered() {
+            let before = self.actor.swap(member.actor.0, Ordering::AcqRel);
+            let is_renewed = self.is_clustered() && before != member.actor.0;
+            if is_renewed || topology.members.len() > 1 && !self.is_clustered() {
                 self.engine.store().set_replicated(Some(member.actor));
                 self.clustered.store(true, Ordering::Release);
                 tracing::info!(actor = %member.actor, "the node is one of several from now on");
@@ -216,6 +221,10 @@ impl Replication {
             return;
         };
         let epoch = routes.epoch;
+        for (partition, route) in routes.partitions() {
+            let leads = route.first().is_none_or(|first| first.index == 0);
+            self.engine.set_leading(partition, leads);
+        }
         self.routes.store(Arc::new(routes));
         self.epoch.send_replace(epoch);
         let others = topology

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use coterie_protocol::Actor;
 
@@ -14,12 +15,16 @@ use super::peers::Peer;
 use super::wire::{self, Reader, SentRecord};
 use crate::engine;
 use crate::transport::{CallError, Link, SendError, Service};
-use crate::wal::{LogOffset, TailError};
+use crate::wal::{Durability, Log, LogOffset, TailError};
 
 /// A batch is sent when it has grown to this.
 const BATCH_BYTES: usize = 128 * 1024;
 /// Records under way that the peer has not acknowledged, in bytes: its memory is bounded by this.
 const WINDOW_BYTES: usize = 8 * 1024 * 1024;
+/// How often it is looked whether this node has a new actor.
+const LOST_LOG_PAUSE: Duration = Duration::from_millis(200);
+/// A stream that ended is begun again after this; a broken link has its own back-off.
+const RETRY_AFTER: Duration = Duration::from_millis(10);
 
 /// Why a stream has to begin again.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +33,10 @@ enum Ended {
     Link,
     #[error("the peer is of a later epoch")]
     Fenced,
+    #[error("the peer knows more of this node's log than there is")]
+    Lost,
+    #[error("the log has stopped")]
+    Stopped,
     #[error("the peer answered {0}")]
     Answer(#[from] wire::Malformed),
     #[error(transparent)]
@@ -53,10 +62,29 @@ pub async fn run(replication: Arc<Replication>, peer: Arc<Peer>) {
             Some(link) => {
                 let Err(ended) = Stream::open(&replication, &peer, link).await;
                 tracing::debug!(peer = %peer.id, reason = %ended, "log stream ended");
-                // Whatever is wrong gets time to change; a broken link has its own back-off.
-                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                tokio::time::sleep(RETRY_AFTER).await;
             }
         }
+    }
+}
+
+/// How far the log may be sent. With `always` only what is on the disk: a node that is killed must not find that its
+/// peers know more of its log than it does.
+fn sendable(log: &Log) -> LogOffset {
+    match log.durability() {
+        Durability::Always => log.durable(),
+        Durability::Everysec | Durability::Os => log.appended(),
+    }
+}
+
+/// Waits until more than this may be sent; `false` if the log has stopped.
+async fn grown(log: &Log, limit: LogOffset) -> bool {
+    match log.durability() {
+        Durability::Always => {
+            let mut durable = log.durable_watch();
+            durable.wait_for(|durable| *durable > limit).await.is_ok()
+        }
+        Durability::Everysec | Durability::Os => log.wait_for_growth(limit).await,
     }
 }
 
@@ -82,6 +110,15 @@ impl<'a> Stream<'a> {
         };
         let answer = link.call(Service::Records, &actor.0.to_le_bytes()).await?;
         let position = Reader::new(&answer).offset()?;
+        let log = replication.engine.log();
+        if position > log.started_at().max(peer.acknowledged()) {
+            // It has records that this node lost with the end of its log. New ones at the same places would pass for
+            // those, so nothing is sent before this node has another actor.
+            peer.set_gap(true);
+            replication.log_lost.notify_one();
+            tokio::time::sleep(LOST_LOG_PAUSE).await;
+            return Err(Ended::Lost);
+        }
         peer.resume_at(position);
         replication.waiters.marks_moved();
         let mut stream = Stream {
@@ -110,20 +147,22 @@ impl<'a> Stream<'a> {
         loop {
             let changed = self.peer.changed();
             self.forget_acknowledged();
-            if !self.link.is_up() {
+            if !self.link.is_up() || self.replication.actor() != Some(self.actor) {
                 return Err(Ended::Link);
             }
             if self.peer.fence().is_some() {
                 return Err(Ended::Fenced);
             }
-            let appended = log.appended();
+            let limit = sendable(&log);
             if self.in_flight_bytes > WINDOW_BYTES {
                 changed.await;
-            } else if reader.position() < appended {
-                self.send_batch(&mut reader, appended).await?;
+            } else if reader.position() < limit {
+                self.send_batch(&mut reader, limit).await?;
             } else {
                 tokio::select! {
-                    _ = log.wait_for_growth(appended) => {}
+                    grown = grown(&log, limit) => if !grown {
+                        return Err(Ended::Stopped);
+                    },
                     () = changed => {}
                 }
             }

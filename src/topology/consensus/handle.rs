@@ -122,6 +122,8 @@ pub struct Status {
     pub term: u64,
     /// Who votes.
     pub voters: Vec<NodeId>,
+    /// Whether the voters are being changed: then a majority of the old and of the new ones is needed.
+    pub changing: bool,
     /// Who listens.
     pub learners: Vec<NodeId>,
     /// The last entry of this node's log.
@@ -424,6 +426,7 @@ impl Core {
             leader: metrics.current_leader,
             term: metrics.current_term,
             voters,
+            changing: membership.get_joint_config().len() > 1,
             learners: membership.learner_ids().collect(),
             last_index: metrics.last_log_index.unwrap_or(0),
             applied_index: metrics.last_applied.map_or(0, |id| id.index),
@@ -475,7 +478,8 @@ impl Core {
     fn whom_to_ask(&self, turn: usize) -> Option<NodeId> {
         let metrics = self.raft.server_metrics().borrow().clone();
         let known = metrics.current_leader;
-        if known == Some(self.node) || turn % 2 == 0 && known.is_some_and(|node| (self.live)(node))
+        if known == Some(self.node)
+            || turn.is_multiple_of(2) && known.is_some_and(|node| (self.live)(node))
         {
             return known;
         }

@@ -40,7 +40,7 @@ pub(in crate::topology) struct Participant {
     tasks: JoinSet<Event>,
     /// The highest epoch before which nothing is in flight.
     drained: Epoch,
-    draining: Option<(Epoch, AbortHandle)>,
+    draining: bool,
     /// What the leader has asked for and this node's topology does not show yet.
     asked: BTreeMap<PartitionId, Fetch>,
     fetching: BTreeMap<(PartitionId, Epoch), AbortHandle>,
@@ -72,7 +72,7 @@ impl Participant {
             topology,
             tasks: JoinSet::new(),
             drained: Epoch::default(),
-            draining: None,
+            draining: false,
             asked: BTreeMap::new(),
             fetching: BTreeMap::new(),
             in_step: BTreeSet::new(),
@@ -159,22 +159,19 @@ impl Participant {
         self.drain();
     }
 
-    /// Waits for the end of what is in flight before the present epoch, one epoch after the other.
+    /// Waits for the end of what is in flight before the present epoch. While it waits for that of an older one, the newer
+    /// has its turn afterwards: were it begun anew with each epoch, it might never end.
     fn drain(&mut self) {
         let epoch = self.topology.epoch;
-        if let Some((waiting, task)) = &self.draining {
-            if *waiting == epoch {
-                return;
-            }
-            // The newer one includes it.
-            task.abort();
+        if self.draining || epoch <= self.drained {
+            return;
         }
+        self.draining = true;
         let drained = self.plane.drained(epoch);
-        let task = self.tasks.spawn(async move {
+        self.tasks.spawn(async move {
             drained.await;
             Event::Drained(epoch)
         });
-        self.draining = Some((epoch, task));
     }
 
     /// Starts what the leader has asked for and the topology shows.
@@ -211,14 +208,12 @@ impl Participant {
     fn ended(&mut self, event: Event) {
         match event {
             Event::Drained(epoch) => {
-                self.draining = None;
+                self.draining = false;
                 self.drained = self.drained.max(epoch);
                 // Nobody waits for it while nothing moves.
                 self.news |= self.topology.placements.iter().any(|p| p.change.is_some());
                 self.forget();
-                if epoch < self.topology.epoch {
-                    self.drain();
-                }
+                self.drain();
             }
             Event::Fetched(partition, since, result) => {
                 let current = self.fetching.remove(&(partition, since)).is_some();

@@ -231,7 +231,7 @@ impl Cluster {
             self.handles().iter().all(|handle| {
                 let status = handle.status();
                 let group = status.voters.len() + status.learners.len();
-                status.voters.len() == count && group >= self.handles().len()
+                !status.changing && status.voters.len() == count && group >= self.handles().len()
             })
         })
         .await;

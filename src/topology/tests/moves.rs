@@ -33,6 +33,8 @@ struct State {
     seen: BTreeMap<Epoch, Vec<Placement>>,
     known: BTreeMap<NodeId, Epoch>,
     forgotten: usize,
+    /// The tasks that tell what each node learns, in its present life.
+    followers: BTreeMap<NodeId, tokio::task::AbortHandle>,
     next: Token,
 }
 
@@ -175,7 +177,7 @@ impl World {
             world: self.clone(),
         }));
         let mut watch = handle.watch();
-        tokio::spawn(async move {
+        let follower = tokio::spawn(async move {
             while watch.changed().await.is_ok() {
                 let topology = Arc::clone(&watch.borrow_and_update());
                 let mut state = world.0.lock();
@@ -184,12 +186,18 @@ impl World {
                 }
             }
         });
+        let mut state = self.0.lock();
+        state.followers.insert(this, follower.abort_handle());
     }
 
     async fn kill(&self, cluster: &Cluster, number: u8) {
         {
             let mut state = self.0.lock();
             state.up.remove(&node(number));
+            // What it had not yet learnt in this life must not reach it in the next.
+            if let Some(follower) = state.followers.remove(&node(number)) {
+                follower.abort();
+            }
             state.in_flight.remove(&node(number));
         }
         cluster.kill(number).await;
@@ -309,13 +317,22 @@ impl Writers {
 
 /// Waits until all partitions are where they should be.
 async fn settled(cluster: &Cluster) -> Arc<Topology> {
-    until("the end of all moves", || {
+    let done = || {
         cluster.handles().iter().all(|handle| {
             let topology = handle.current();
             topology.placements.iter().all(|p| p.change.is_none()) && topology.plan().is_empty()
         })
-    })
-    .await;
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(40), until("the end", done)).await;
+    if waited.is_err() {
+        for handle in cluster.handles() {
+            let topology = handle.current();
+            let moving = topology.placements.iter().filter(|p| p.change.is_some());
+            eprintln!("{:?} {:?}", handle.status(), topology.epoch);
+            moving.for_each(|placement| eprintln!("  {placement:?}"));
+        }
+        panic!("the moves do not end");
+    }
     cluster.agreed().await
 }
 

@@ -13,8 +13,8 @@ use crate::{
 };
 
 /// A server that is busy for longer than this is taken for dead.
-const PATIENCE: Duration = Duration::from_secs(120);
-const POLL: Duration = Duration::from_millis(5);
+pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const POLL: Duration = Duration::from_millis(5);
 
 pub struct Control {
     stream: TcpStream,
@@ -81,12 +81,26 @@ impl Control {
         })
     }
 
-    /// One field of INFO's section `persistence`.
-    fn persistence(&mut self, field: &str) -> Result<String> {
-        let info = self.call(&[b"INFO", b"persistence"], |reply| match reply {
+    /// A number kept as a string; 0 if there is none.
+    pub fn number(&mut self, key: &[u8]) -> Result<i64> {
+        self.call(&[b"GET", key], |reply| match reply {
+            Reply::Bulk(bytes) => std::str::from_utf8(bytes).ok()?.parse().ok(),
+            Reply::Null => Some(0),
+            _ => None,
+        })
+    }
+
+    /// A command whose reply is a text, such as INFO.
+    pub fn text(&mut self, args: &[&[u8]]) -> Result<String> {
+        self.call(args, |reply| match reply {
             Reply::Bulk(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
             _ => None,
-        })?;
+        })
+    }
+
+    /// One field of INFO's section `persistence`.
+    fn persistence(&mut self, field: &str) -> Result<String> {
+        let info = self.text(&[b"INFO", b"persistence"])?;
         info.lines()
             .find_map(|line| {
                 line.strip_prefix(field)?

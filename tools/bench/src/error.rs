@@ -30,6 +30,12 @@ pub enum Error {
     Closed,
     #[error("{what}: {source}")]
     Io { what: String, source: io::Error },
+    #[error("the {nodes} servers did not become one group within {seconds} s: {state}")]
+    NoGroup {
+        nodes: usize,
+        seconds: u64,
+        state: String,
+    },
     #[error("no case is named {0:?}; --list shows the names")]
     UnknownCase(String),
     #[error("interrupted")]

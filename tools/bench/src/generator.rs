@@ -22,7 +22,7 @@ use rustix::{
 use crate::{
     error::{Context, Error, Result},
     interrupt,
-    resp::{Reply, scan},
+    resp::{Reply, scan, write_command},
     workload::{Expected, Workload},
 };
 
@@ -48,7 +48,7 @@ pub enum Until<'a> {
 
 /// What a run measured.
 pub struct Tally {
-    pub replies: u64,
+    pub operations: u64,
     pub elapsed: Duration,
     /// Nanoseconds.
     pub latency: Histogram<u64>,
@@ -59,14 +59,14 @@ impl Tally {
         const ONE_MINUTE: u64 = 60_000_000_000;
         let latency = Histogram::new_with_bounds(1, ONE_MINUTE, 3);
         Self {
-            replies: 0,
+            operations: 0,
             elapsed: Duration::ZERO,
             latency: latency.expect("constant bounds are valid"),
         }
     }
 
     pub fn per_second(&self) -> f64 {
-        self.replies as f64 / self.elapsed.as_secs_f64()
+        self.operations as f64 / self.elapsed.as_secs_f64()
     }
 
     /// Latency in milliseconds below which the fraction `quantile` of the requests stayed.
@@ -76,7 +76,7 @@ impl Tally {
 
     /// Adds another run's measurements.
     pub fn merge(&mut self, other: &Tally) {
-        self.replies += other.replies;
+        self.operations += other.operations;
         self.elapsed += other.elapsed;
         let merged = self.latency.add(&other.latency);
         debug_assert!(merged.is_ok(), "same bounds");
@@ -128,16 +128,22 @@ impl Connection {
             };
             check(pending.expected, &reply)?;
             taken += len;
-            tally.replies += 1;
-            tally
-                .latency
-                .saturating_record(now.saturating_sub(pending.since).max(1));
+            let (operations, latency) = (
+                pending.expected.operations(),
+                now.saturating_sub(pending.since),
+            );
+            if operations > 0 {
+                tally.operations += operations;
+                tally
+                    .latency
+                    .saturating_record_n(latency.max(1), operations);
+            }
         }
         Ok(taken)
     }
 }
 
-fn check(expected: Expected, reply: &Reply<'_>) -> Result<()> {
+pub fn check(expected: Expected, reply: &Reply<'_>) -> Result<()> {
     if expected.accepts(reply) {
         return Ok(());
     }
@@ -145,6 +151,24 @@ fn check(expected: Expected, reply: &Reply<'_>) -> Result<()> {
         Reply::Error(text) => Error::Refused(String::from_utf8_lossy(text).into_owned()),
         other => Error::WrongReply(format!("{}, not {expected:?}", other.describe())),
     })
+}
+
+/// Sends one request on a blocking connection, and checks that it is answered with OK.
+fn greet(stream: &mut TcpStream, args: &[&[u8]]) -> Result<()> {
+    let mut request = Vec::new();
+    write_command(&mut request, args);
+    stream.write_all(&request).context("greeting a server")?;
+    let mut answer = Vec::new();
+    loop {
+        let mut chunk = [0; 256];
+        match stream.read(&mut chunk).context("greeting a server")? {
+            0 => return Err(Error::Closed),
+            n => answer.extend_from_slice(&chunk[..n]),
+        }
+        if let Some((reply, _)) = scan(&answer)? {
+            return check(Expected::Ok, &reply);
+        }
+    }
 }
 
 pub struct Generator {
@@ -161,7 +185,18 @@ pub struct Generator {
 }
 
 impl Generator {
+    /// Connections to one server.
     pub fn connect(port: u16, connections: usize) -> Result<Self> {
+        Self::connect_to(&[port], connections, None)
+    }
+
+    /// Connections to several servers in turn. Each begins with a request that must be answered
+    /// with OK, if one is given.
+    pub fn connect_to(
+        ports: &[u16],
+        connections: usize,
+        greeting: Option<&[&[u8]]>,
+    ) -> Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).context("epoll_create")?;
         let timer = timerfd_create(
             TimerfdClockId::Monotonic,
@@ -171,10 +206,13 @@ impl Generator {
         let edge = epoll::EventFlags::ET | epoll::EventFlags::IN;
         epoll::add(&epoll, &timer, epoll::EventData::new_u64(TIMER), edge).context("epoll_ctl")?;
         let mut open = Vec::with_capacity(connections);
-        for id in 0..connections {
-            let stream =
+        for (id, &port) in ports.iter().cycle().take(connections).enumerate() {
+            let mut stream =
                 TcpStream::connect((Ipv4Addr::LOCALHOST, port)).context("connecting to server")?;
             stream.set_nodelay(true).context("TCP_NODELAY")?;
+            if let Some(args) = greeting {
+                greet(&mut stream, args)?;
+            }
             stream.set_nonblocking(true).context("O_NONBLOCK")?;
             let data = epoll::EventData::new_u64(id as u64);
             epoll::add(&epoll, &stream, data, edge | epoll::EventFlags::OUT)
@@ -250,8 +288,8 @@ impl Generator {
         }
     }
 
-    /// Waits for all unanswered requests, uncounted.
-    pub fn drain(&mut self) -> Result<()> {
+    /// Waits for all unanswered requests, and returns what that measured.
+    pub fn drain(&mut self) -> Result<Tally> {
         struct Nothing;
         impl Workload for Nothing {
             fn next(&mut self, _: &mut Vec<u8>) -> Option<Expected> {
@@ -263,8 +301,7 @@ impl Generator {
             &mut Nothing,
             Pacing::Closed { pipeline: 1 },
             Until::Exhausted,
-        )?;
-        Ok(())
+        )
     }
 
     fn now(&self) -> u64 {

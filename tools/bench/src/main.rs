@@ -5,11 +5,14 @@ mod cases;
 mod control;
 mod error;
 mod generator;
+mod group;
 mod interrupt;
 mod proc;
 mod report;
 mod resp;
 mod server;
+mod sockets;
+mod timeline;
 mod workload;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
@@ -74,6 +77,13 @@ struct Args {
     /// Print the figures as Markdown tables at the end.
     #[arg(long)]
     markdown: bool,
+    /// Requests per second in the case timeline, over all its clients.
+    #[arg(long, value_name = "NUMBER", default_value_t = 6000.0, value_parser = rate)]
+    timeline_rate: f64,
+    /// Where the case timeline draws its picture (SVG), with its figures beside it (CSV); of several
+    /// rounds, the last.
+    #[arg(long, value_name = "PATH")]
+    picture: Option<PathBuf>,
     /// What is compared with redis-server.
     #[arg(long, value_enum, default_value = "coterie", hide = true)]
     subject: Subject,
@@ -83,6 +93,13 @@ struct Args {
 enum Subject {
     Coterie,
     Redis,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if (1.0..=1e6).contains(&rate) => Ok(rate),
+        _ => Err("a number from 1 to 1000000 is needed".into()),
+    }
 }
 
 fn main() -> ExitCode {
@@ -162,6 +179,8 @@ fn settings(args: &Args) -> Result<Settings> {
         many_keys: args
             .keys
             .unwrap_or(if args.quick { 50_000 } else { 1_000_000 }),
+        timeline_rate: args.timeline_rate,
+        picture: args.picture.clone(),
     })
 }
 

@@ -67,30 +67,32 @@ fn ticks_to_time(ticks: u64) -> Duration {
 
 /// Measures how much the rest of the machine gets in the way.
 pub struct Others {
-    server: u32,
+    servers: Vec<u32>,
     start: Instant,
     cpu_at_start: f64,
 }
 
 impl Others {
-    /// Starts to watch; the server's time and this process' own do not count.
-    pub fn watch(server: u32) -> Self {
+    /// Starts to watch; the servers' time and this process' own do not count.
+    pub fn watch(servers: impl Into<Vec<u32>>) -> Self {
+        let servers = servers.into();
         Self {
-            server,
             start: Instant::now(),
-            cpu_at_start: others_cpu(server),
+            cpu_at_start: others_cpu(&servers),
+            servers,
         }
     }
 
     /// CPU time that others have used since, in percent of one processor's time.
     pub fn percent(&self) -> f64 {
-        let cpu = others_cpu(self.server) - self.cpu_at_start;
+        let cpu = others_cpu(&self.servers) - self.cpu_at_start;
         100.0 * cpu.max(0.0) / self.start.elapsed().as_secs_f64()
     }
 }
 
-fn others_cpu(server: u32) -> f64 {
-    let ours = process_cpu(server) + threads_cpu(std::process::id());
+fn others_cpu(servers: &[u32]) -> f64 {
+    let servers: Duration = servers.iter().map(|&pid| process_cpu(pid)).sum();
+    let ours = servers + threads_cpu(std::process::id());
     machine_cpu().as_secs_f64() - ours.as_secs_f64()
 }
 

@@ -4,7 +4,7 @@ use std::{
     ffi::OsString,
     fs::{self, File},
     io,
-    net::{Ipv4Addr, TcpListener},
+    net::{Ipv4Addr, TcpListener, UdpSocket},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -64,6 +64,18 @@ impl Contender {
     }
 }
 
+/// What a server is to others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    Alone,
+    /// The first of a group (Redis: the master).
+    First,
+    /// Joins the first, which listens at this port (Redis: its replica).
+    Follower {
+        of: u16,
+    },
+}
+
 /// How to start either server.
 #[derive(Debug, Clone)]
 pub struct Launcher {
@@ -80,6 +92,7 @@ pub struct Server {
     // Before the directory: fields are dropped in order.
     process: Process,
     contender: Contender,
+    role: Role,
     dir: TempDir,
     port: u16,
 }
@@ -107,16 +120,22 @@ const POLL: Duration = Duration::from_millis(1);
 const OUTPUT: &str = "bench-server-output.txt";
 
 impl Launcher {
-    /// Starts a server on an empty directory and waits until it answers.
+    /// Starts a server of its own on an empty directory and waits until it answers.
     pub fn start(&self, contender: Contender) -> Result<Server> {
+        self.start_as(contender, Role::Alone)
+    }
+
+    /// Starts a server on an empty directory and waits until it answers.
+    pub fn start_as(&self, contender: Contender, role: Role) -> Result<Server> {
         let dir = tempfile::Builder::new()
             .prefix("coterie-bench-")
             .tempdir_in(&self.data)
             .context(format!("making a directory in {:?}", self.data))?;
-        let (process, port) = self.start_in(contender, dir.path())?;
+        let (process, port) = self.start_in(contender, role, dir.path())?;
         Ok(Server {
             process,
             contender,
+            role,
             dir,
             port,
         })
@@ -144,19 +163,25 @@ impl Launcher {
     pub fn restart_after_kill(&self, server: &mut Server) -> Result<Duration> {
         server.process.kill();
         let start = Instant::now();
-        (server.process, server.port) = self.start_in(server.contender, server.dir.path())?;
+        (server.process, server.port) =
+            self.start_in(server.contender, server.role, server.dir.path())?;
         Ok(start.elapsed())
+    }
+
+    /// Starts a killed server again, on its directory and its port, and waits until it answers.
+    pub fn start_again(&self, server: &mut Server) -> Result<()> {
+        let (contender, dir) = (server.contender, server.dir.path());
+        server.process = self.spawn(contender, server.role, dir, server.port)?;
+        wait_until_ready(&mut server.process.0, server.port, contender, dir)
     }
 
     /// Spawns a server on a free port and waits until it answers. Should another process take that
     /// port first, tries the next.
-    fn start_in(&self, contender: Contender, dir: &Path) -> Result<(Process, u16)> {
+    fn start_in(&self, contender: Contender, role: Role, dir: &Path) -> Result<(Process, u16)> {
         let mut attempt = 1;
         loop {
             let port = free_port()?;
-            let mut command = self.command(contender, dir, port);
-            let child = on_cpus(self.cpus.as_deref(), || command.spawn())?;
-            let mut process = Process(child.map_err(|e| self.spawn_error(contender.product, e))?);
+            let mut process = self.spawn(contender, role, dir, port)?;
             match wait_until_ready(&mut process.0, port, contender, dir) {
                 Ok(()) => return Ok((process, port)),
                 Err(Error::Ended { output, .. })
@@ -169,10 +194,18 @@ impl Launcher {
         }
     }
 
-    fn command(&self, contender: Contender, dir: &Path, port: u16) -> Command {
+    fn spawn(&self, contender: Contender, role: Role, dir: &Path, port: u16) -> Result<Process> {
+        let mut command = self.command(contender, role, dir, port);
+        let child = on_cpus(self.cpus.as_deref(), || command.spawn())?;
+        Ok(Process(
+            child.map_err(|e| self.spawn_error(contender.product, e))?,
+        ))
+    }
+
+    fn command(&self, contender: Contender, role: Role, dir: &Path, port: u16) -> Command {
         let mut command = match contender.product {
-            Product::Redis => self.redis_command(contender.durability),
-            Product::Coterie => self.coterie_command(contender.durability),
+            Product::Redis => self.redis_command(contender.durability, role),
+            Product::Coterie => self.coterie_command(contender.durability, role),
         };
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--dir"]);
         command.arg(dir);
@@ -187,7 +220,7 @@ impl Launcher {
         command
     }
 
-    fn redis_command(&self, durability: Durability) -> Command {
+    fn redis_command(&self, durability: Durability, role: Role) -> Command {
         let mut command = Command::new(&self.redis);
         // No snapshots and no rewrite of the log by themselves: they would fall into some runs.
         command.args(["--save", "", "--auto-aof-rewrite-percentage", "0"]);
@@ -198,10 +231,20 @@ impl Launcher {
             }
             Durability::Always => command.args(["--appendonly", "yes", "--appendfsync", "always"]),
         };
+        if role != Role::Alone {
+            // A replica that lags for a moment is not cut off and sent everything again.
+            command.args(["--client-output-buffer-limit", "replica 0 0 0"]);
+            command.args(["--repl-diskless-sync-delay", "0"]);
+        }
+        if let Role::Follower { of } = role {
+            command.args(["--replicaof", &format!("127.0.0.1 {of}")]);
+            // The timeline writes to every node.
+            command.args(["--replica-read-only", "no"]);
+        }
         command
     }
 
-    fn coterie_command(&self, durability: Durability) -> Command {
+    fn coterie_command(&self, durability: Durability, role: Role) -> Command {
         let mut command = Command::new(&self.coterie);
         let durability = match durability {
             Durability::None => "os",
@@ -211,6 +254,12 @@ impl Launcher {
         command.args(["--durability", durability]);
         let threads = self.cpus.as_ref().map_or(1, Vec::len);
         command.args(["--threads", &threads.to_string()]);
+        if role != Role::Alone {
+            command.args(["--cluster-enabled", "yes"]);
+        }
+        if let Role::Follower { of } = role {
+            command.args(["--join", &format!("127.0.0.1:{of}")]);
+        }
         command.args(&self.coterie_args);
         command
     }
@@ -244,8 +293,17 @@ impl Server {
         self.port
     }
 
+    pub fn product(&self) -> Product {
+        self.contender.product
+    }
+
     pub fn control(&self) -> Result<Control> {
         Control::connect(self.port)
+    }
+
+    /// SIGKILL, as [`Launcher::start_again`] expects it.
+    pub fn kill(&mut self) {
+        self.process.kill();
     }
 
     /// Bytes of all files in the server's directory.
@@ -280,13 +338,22 @@ fn wait_until_ready(child: &mut Child, port: u16, contender: Contender, dir: &Pa
     }
 }
 
+/// A port that is free, and the one for the other nodes of a cluster, which is 10000 higher.
 fn free_port() -> Result<u16> {
-    let listener =
-        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("looking for a free port")?;
-    Ok(listener
-        .local_addr()
-        .context("looking for a free port")?
-        .port())
+    const ATTEMPTS: u32 = 1000;
+    const WHAT: &str = "looking for a free port";
+    let is_free = |port| {
+        let address = (Ipv4Addr::LOCALHOST, port);
+        TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok()
+    };
+    for _ in 0..ATTEMPTS {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context(WHAT)?;
+        let port = listener.local_addr().context(WHAT)?.port();
+        if port.checked_add(10_000).is_some_and(is_free) {
+            return Ok(port);
+        }
+    }
+    Err(io::Error::from(io::ErrorKind::AddrInUse)).context(WHAT)
 }
 
 fn tail(dir: &Path) -> String {

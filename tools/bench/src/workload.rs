@@ -15,14 +15,30 @@ pub enum Expected {
     Ok,
     /// A string of this many bytes.
     Bulk(usize),
+    Integer,
+    /// A write that counts only once it is confirmed.
+    Unconfirmed,
+    /// The number of replicas that confirm this many writes: one at least.
+    Confirmation(u64),
 }
 
 impl Expected {
     pub fn accepts(self, reply: &Reply<'_>) -> bool {
         match (self, reply) {
-            (Expected::Ok, Reply::Status(text)) => *text == b"OK",
+            (Expected::Ok | Expected::Unconfirmed, Reply::Status(text)) => *text == b"OK",
+            (Expected::Integer, Reply::Integer(_)) => true,
+            (Expected::Confirmation(_), Reply::Integer(replicas)) => *replicas > 0,
             (Expected::Bulk(len), Reply::Bulk(bytes)) => bytes.len() == len,
             _ => false,
+        }
+    }
+
+    /// How many operations are done with this reply.
+    pub fn operations(self) -> u64 {
+        match self {
+            Expected::Ok | Expected::Bulk(_) | Expected::Integer => 1,
+            Expected::Unconfirmed => 0,
+            Expected::Confirmation(writes) => writes,
         }
     }
 }
@@ -61,7 +77,7 @@ impl Template {
         Self::new(&[b"GET", KEY])
     }
 
-    fn write(&self, out: &mut Vec<u8>, key: u64) {
+    pub fn write(&self, out: &mut Vec<u8>, key: u64) {
         let digits_at = out.len() + self.digits_at;
         out.extend_from_slice(&self.frame);
         write_digits(&mut out[digits_at..digits_at + DIGITS], key);
@@ -83,16 +99,22 @@ pub fn key_name(key: u64) -> Vec<u8> {
 }
 
 /// `len` letters that do not compress well (Redis compresses strings in its snapshots).
-fn value(len: usize) -> Vec<u8> {
+pub fn value(len: usize) -> Vec<u8> {
     let mut rng = Rng(0x9E37_79B9_7F4A_7C15);
     (0..len).map(|_| b'0' + rng.below(75) as u8).collect()
 }
 
 /// xorshift64* (Vigna 2016, "An experimental exploration of Marsaglia's xorshift generators, scrambled").
-struct Rng(u64);
+pub struct Rng(u64);
 
 impl Rng {
-    fn below(&mut self, bound: u64) -> u64 {
+    /// Different numbers for each seed.
+    pub fn new(seed: u64) -> Self {
+        // Not 0, of which nothing else comes.
+        Self(seed.wrapping_add(1).wrapping_mul(0xD1B5_4A32_D192_ED03) | 1)
+    }
+
+    pub fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -133,6 +155,27 @@ impl Workload for Random {
     fn next(&mut self, out: &mut Vec<u8>) -> Option<Expected> {
         self.template.write(out, self.rng.below(self.keys));
         Some(self.expected)
+    }
+}
+
+/// A `WAIT` for one replica, after each so many writes.
+pub struct Wait {
+    frame: Vec<u8>,
+    writes: u64,
+}
+
+impl Wait {
+    pub fn after(writes: u64) -> Self {
+        let mut frame = Vec::new();
+        write_command(&mut frame, &[b"WAIT", b"1", b"0"]);
+        Self { frame, writes }
+    }
+}
+
+impl Workload for Wait {
+    fn next(&mut self, out: &mut Vec<u8>) -> Option<Expected> {
+        out.extend_from_slice(&self.frame);
+        Some(Expected::Confirmation(self.writes))
     }
 }
 
@@ -239,5 +282,17 @@ mod tests {
         assert!(!Expected::Bulk(2).accepts(&Reply::Bulk(b"abc")));
         assert!(!Expected::Bulk(2).accepts(&Reply::Null));
         assert!(!Expected::Ok.accepts(&Reply::Error(b"ERR")));
+        assert!(Expected::Confirmation(1).accepts(&Reply::Integer(2)));
+        assert!(!Expected::Confirmation(1).accepts(&Reply::Integer(0)));
+    }
+
+    #[test]
+    fn writes_count_once_they_are_confirmed() {
+        let writes = Random::new(Template::set(8), 5, Expected::Unconfirmed);
+        let mut mix = Mix::new(3, writes, Wait::after(3));
+        let mut out = Vec::new();
+        let counts = (0..8).map(|_| mix.next(&mut out).unwrap().operations());
+        assert_eq!(counts.collect::<Vec<_>>(), [0, 0, 0, 3, 0, 0, 0, 3]);
+        assert!(out.ends_with(b"*3\r\n$4\r\nWAIT\r\n$1\r\n1\r\n$1\r\n0\r\n"));
     }
 }

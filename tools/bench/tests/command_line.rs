@@ -103,6 +103,74 @@ fn every_kind_of_case_prints_a_table_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn servers_with_the_same_data_are_measured_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = bench(dir.path(), &["--subject", "redis", "--markdown"]);
+    command.args(["--seconds", "0.2"]);
+    let cases = [("cluster-set-p30", 3), ("cluster-get-one-p1", 1)];
+    for (case, _) in cases {
+        command.args(["--case", case]);
+    }
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+
+    let markdown = String::from_utf8(output.stdout).unwrap();
+    let rows = rows(&markdown);
+    for (case, references) in cases {
+        let at = rows.iter().position(|row| row[0] == case).unwrap();
+        let (figures, rest) = rows[at..].split_at(references + 1);
+        assert!(figures.iter().all(|row| number(row[2]) > 0.0), "{markdown}");
+        assert_eq!(
+            rest.iter()
+                .take_while(|row| row[1].starts_with("ratio "))
+                .count(),
+            references,
+            "{markdown}"
+        );
+        // Each of the two replicas gets each 64-byte value (where there is `ss` to tell).
+        let sent = figures.iter().map(|row| number(row[7]));
+        if case.contains("set") {
+            assert!(
+                sent.into_iter()
+                    .all(|bytes| bytes.is_nan() || bytes >= 128.0),
+                "{markdown}"
+            );
+        }
+    }
+    assert!(is_empty(dir.path()));
+}
+
+#[test]
+fn the_timeline_is_drawn_with_the_killed_node_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let pictures = tempfile::tempdir().unwrap();
+    let picture = pictures.path().join("timeline.svg");
+    let mut command = bench(dir.path(), &["--subject", "redis", "--case", "timeline"]);
+    command.args(["--seconds", "0.5", "--timeline-rate", "600"]);
+    let output = command.arg("--picture").arg(&picture).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+
+    let svg = fs::read_to_string(&picture).unwrap();
+    assert!(svg.contains("kill -9") && svg.contains("started again"));
+    let csv = fs::read_to_string(picture.with_extension("csv")).unwrap();
+    let mut lines = csv.lines();
+    let header: Vec<&str> = lines.next().unwrap().split(',').collect();
+    let column = |name| header.iter().position(|it| *it == name).unwrap();
+    let steps: Vec<Vec<f64>> = lines
+        .map(|line| line.split(',').map(number).collect())
+        .collect();
+    assert_eq!(steps.len(), 30, "{csv}");
+    let sum = |name| steps.iter().map(|step| step[column(name)]).sum::<f64>();
+    // Two of three clients are with nodes that live.
+    let asked = sum("living_operations") + sum("living_errors");
+    assert!((1100.0..=1250.0).contains(&asked), "{asked} in {csv}");
+    assert_eq!(sum("living_errors"), 0.0, "{}", text(&output));
+    assert!(sum("killed_errors") > 0.0, "{csv}");
+    assert!(sum("killed_operations") > 0.0, "{csv}");
+    assert!(is_empty(dir.path()));
+}
+
+#[test]
 fn mistakes_are_named() {
     let dir = tempfile::tempdir().unwrap();
     for (args, message) in [

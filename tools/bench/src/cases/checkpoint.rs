@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    cases::{Case, Entry, Settings, fill},
+    cases::{Case, Entry, Settings, fill, labels},
     error::{Error, Result},
     generator::{Generator, Pacing, Tally, Until},
     proc::{Memory, Others, proportional_with_children},
@@ -62,8 +62,8 @@ impl Case for Checkpoint {
         METRICS
     }
 
-    fn contenders(&self) -> &[Contender] {
-        &self.contenders
+    fn labels(&self) -> Vec<String> {
+        labels(&self.contenders)
     }
 
     fn prepare(&mut self, settings: &Settings) -> Result<()> {
@@ -87,7 +87,7 @@ impl Case for Checkpoint {
             pacing: Pacing::Fixed { rate: self.rate },
         };
         load.run(Until::Elapsed(seconds / 4))?;
-        let others = Others::watch(server.pid());
+        let others = Others::watch([server.pid()]);
         let before = load.run(Until::Elapsed(seconds))?;
         let (during, save_time) = saves(&mut load, server, seconds / 4)?;
         let other_percent = others.percent();

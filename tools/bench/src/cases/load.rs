@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    cases::{Case, Entry, Settings, fill},
+    cases::{Case, Entry, Settings, fill, labels},
     error::Result,
     generator::{Generator, Pacing, Until},
     proc::{Others, threads_cpu},
@@ -108,8 +108,8 @@ impl Case for Load {
         METRICS
     }
 
-    fn contenders(&self) -> &[Contender] {
-        &self.contenders
+    fn labels(&self) -> Vec<String> {
+        labels(&self.contenders)
     }
 
     fn prepare(&mut self, settings: &Settings) -> Result<()> {
@@ -128,7 +128,7 @@ impl Case for Load {
         let seconds = Duration::from_secs_f64(settings.seconds);
         generator.run(&mut *workload, self.pacing, Until::Elapsed(seconds / 4))?;
 
-        let others = Others::watch(server.pid());
+        let others = Others::watch([server.pid()]);
         let cpu = || (threads_cpu(server.pid()), threads_cpu(std::process::id()));
         let before = cpu();
         let tally = generator.run(&mut *workload, self.pacing, Until::Elapsed(seconds))?;
@@ -143,7 +143,7 @@ impl Case for Load {
             tally.milliseconds_at(0.5),
             tally.milliseconds_at(0.99),
             tally.milliseconds_at(0.999),
-            server_cpu * 1e6 / tally.replies as f64,
+            server_cpu * 1e6 / tally.operations as f64,
             100.0 * own_cpu / tally.elapsed.as_secs_f64(),
             other_percent,
         ])

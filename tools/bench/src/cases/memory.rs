@@ -1,7 +1,7 @@
 //! Memory per key.
 
 use crate::{
-    cases::{Case, Entry, Settings, fill},
+    cases::{Case, Entry, Settings, fill, labels},
     error::Result,
     proc::resident,
     report::{Metric, Sample, compared},
@@ -33,8 +33,8 @@ impl Case for Memory {
         METRICS
     }
 
-    fn contenders(&self) -> &[Contender] {
-        &self.contenders
+    fn labels(&self) -> Vec<String> {
+        labels(&self.contenders)
     }
 
     fn measure(&mut self, settings: &Settings, contender: usize) -> Result<Sample> {

@@ -1,9 +1,13 @@
 //! The cases: what is measured, on which contenders, with which figures.
 
 mod checkpoint;
+mod cluster;
 mod load;
 mod memory;
 mod restart;
+mod timeline;
+
+use std::path::PathBuf;
 
 use crate::{
     error::{Error, Result},
@@ -25,6 +29,10 @@ pub struct Settings {
     pub max_other: Option<f64>,
     /// Keys in the cases about memory, restart and checkpoints.
     pub many_keys: u64,
+    /// Requests per second in the case about a node that is killed.
+    pub timeline_rate: f64,
+    /// Where that case's picture goes, and beside it its figures.
+    pub picture: Option<PathBuf>,
 }
 
 impl Settings {
@@ -48,8 +56,8 @@ impl Settings {
 /// A case that can be run; the trait's object holds its servers between rounds.
 pub trait Case {
     fn metrics(&self) -> &'static [Metric];
-    /// References first, the subject last.
-    fn contenders(&self) -> &[Contender];
+    /// What is compared: references first, the subject last.
+    fn labels(&self) -> Vec<String>;
     /// Before the first round.
     fn prepare(&mut self, _settings: &Settings) -> Result<()> {
         Ok(())
@@ -83,7 +91,7 @@ impl Entry {
     pub fn run(&self, settings: &Settings) -> Result<Outcome> {
         let mut case = (self.make)(settings);
         case.prepare(settings)?;
-        let labels: Vec<String> = case.contenders().iter().map(Contender::label).collect();
+        let labels = case.labels();
         let mut samples = vec![Vec::new(); labels.len()];
         for round in 1..=settings.rounds {
             for (contender, label) in labels.iter().enumerate() {
@@ -140,6 +148,8 @@ pub fn all() -> Vec<Entry> {
     cases.extend(memory::entries());
     cases.extend(restart::entries());
     cases.extend(checkpoint::entries());
+    cases.extend(cluster::entries());
+    cases.extend(timeline::entries());
     cases
 }
 
@@ -154,6 +164,10 @@ pub fn select(names: &[String]) -> Result<Vec<Entry>> {
     }
     cases.retain(|case| names.is_empty() || names.iter().any(|name| name == case.name));
     Ok(cases)
+}
+
+fn labels(contenders: &[Contender]) -> Vec<String> {
+    contenders.iter().map(Contender::label).collect()
 }
 
 /// Fills a server with keys 0 to `keys`, over the wire, and checks that they are there.

@@ -1,7 +1,7 @@
 //! Time from the start of a killed server to its first answer.
 
 use crate::{
-    cases::{Case, Entry, Settings, expect_keys, fill},
+    cases::{Case, Entry, Settings, expect_keys, fill, labels},
     error::{Error, Result},
     proc::process_cpu,
     report::{Metric, Sample, compared},
@@ -46,8 +46,8 @@ impl Case for Restart {
         METRICS
     }
 
-    fn contenders(&self) -> &[Contender] {
-        &self.contenders
+    fn labels(&self) -> Vec<String> {
+        labels(&self.contenders)
     }
 
     fn measure(&mut self, settings: &Settings, contender: usize) -> Result<Sample> {
