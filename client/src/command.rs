@@ -132,6 +132,7 @@ const READS: &[&str] = &[
     "INFO",
     "KEYS",
     "LCS",
+    "LOLWUT",
     "MGET",
     "OBJECT",
     "PEXPIRETIME",

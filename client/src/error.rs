@@ -20,7 +20,7 @@ pub enum Error {
     /// A node, or this client, refuses the connection. The command has no effect.
     #[error("refused: {0}")]
     Refused(Refusal),
-    /// It is larger than the limit of 64 MiB. It was not sent.
+    /// It is larger than 513 MiB. It was not sent.
     #[error("the command is larger than the limit")]
     TooLarge,
 }

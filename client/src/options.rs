@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use coterie_protocol::internal::{Secret, frame};
+use coterie_protocol::internal::Secret;
+
+/// What nodes take by default: a value of 512 MiB, its key, and what is around them.
+const BODY_LIMIT: usize = (512 << 20) + (1 << 20);
 
 /// Settings of a [`Client`](crate::Client).
 #[derive(Clone, Debug)]
@@ -38,7 +41,7 @@ impl Options {
             backoff: Duration::from_millis(10),
             backoff_limit: Duration::from_secs(1),
             output_limit: 16 << 20,
-            body_limit: frame::DEFAULT_BODY_LIMIT,
+            body_limit: BODY_LIMIT,
             call_bytes: 1 << 20,
         }
     }

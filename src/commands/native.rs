@@ -11,7 +11,6 @@ use coterie_protocol::internal::client::{
     ClientCall, ClientMember, ClientTopology, executed, read_call,
 };
 use coterie_protocol::internal::execute::ExecuteHead;
-use coterie_protocol::internal::frame::DEFAULT_BODY_LIMIT;
 use coterie_protocol::{Epoch, OwnedRequest, ReplyWriter, Request, RespVersion};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
@@ -26,7 +25,7 @@ use crate::transport::{CallId, Inbound};
 
 /// Calls of one connection that wait to be executed; more, and it is disconnected.
 const QUEUED_CALLS_MAX: usize = 65_536;
-/// Bytes of calls of one connection that are not answered yet; more, and it is disconnected.
+/// Bytes of calls of one connection that are not answered yet; a further call, and it is disconnected.
 const QUEUED_BYTES_MAX: usize = 256 << 20;
 /// Calls of one connection that wait for other nodes or the disk at a time; further ones begin later.
 const RUNNING_CALLS_MAX: usize = 1024;
@@ -37,7 +36,7 @@ const BATCH_REQUESTS: usize = 256;
 const HEAD_BYTES: usize = 8;
 
 const ON_CONNECTION: &[u8] = b"ERR This command is about a connection, of which there is none here";
-const TOO_LARGE: &[u8] = b"ERR The replies of this call are larger than the limit of 64 MiB";
+const TOO_LARGE: &[u8] = b"ERR The replies of this call are larger than a frame may be";
 
 /// Where calls of native clients are executed.
 pub struct NativeClients {
@@ -95,7 +94,7 @@ impl NativeClients {
             body,
             _held: Held(queue.bytes.clone(), count),
         };
-        if before + count > QUEUED_BYTES_MAX || queue.sender.try_send(received).is_err() {
+        if before > QUEUED_BYTES_MAX || queue.sender.try_send(received).is_err() {
             tracing::warn!(client = %from.address(), "disconnected: it calls faster than can be executed");
             from.close();
         }
@@ -144,7 +143,7 @@ async fn answer(node: &Arc<Node>, client: Arc<Client>, received: Received) {
             let requests: Vec<_> = requests.iter().map(|r| OwnedRequest::new(r)).collect();
             let session = session(client, &head);
             let mut replies = perform_all(node, session, &requests).await;
-            if replies.len() > DEFAULT_BODY_LIMIT - HEAD_BYTES {
+            if replies.len() + HEAD_BYTES > from.body_limit() {
                 replies.clear();
                 for _ in &requests {
                     ReplyWriter::new(&mut replies, RespVersion::Resp3).error(TOO_LARGE);

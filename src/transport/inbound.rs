@@ -76,6 +76,11 @@ impl Inbound {
         self.peer.joining
     }
 
+    /// The largest body of a frame on it, in bytes.
+    pub fn body_limit(&self) -> usize {
+        self.output.body_limit()
+    }
+
     /// The version of the internal protocol that is spoken on it.
     pub fn version(&self) -> u16 {
         self.peer.version

@@ -48,6 +48,10 @@ impl Output {
         }
     }
 
+    pub(super) fn body_limit(&self) -> usize {
+        self.body_limit
+    }
+
     /// Queues a frame unless `limit` bytes wait already.
     pub(super) fn push(
         &self,
