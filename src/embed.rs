@@ -118,6 +118,7 @@ impl Database {
         session.database = self.number;
         session.resp = RespVersion::Resp3;
         session.consistency = self.consistency;
+        session.proxied = true;
         session
     }
 }

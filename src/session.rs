@@ -55,6 +55,8 @@ pub struct Session {
     pub outstanding: Outstanding,
     /// Whether its requests come from another node, which expects them to be executed here.
     pub forwarded: bool,
+    /// Whether a request for another node is never answered with `MOVED`: the caller could not follow.
+    pub proxied: bool,
     /// Whether what this node knows of the next request's keys has just been compared with other replicas.
     pub refreshed: bool,
     /// What a walk over all keys is limited to, where another node walks over the rest.
@@ -93,6 +95,8 @@ pub struct Origin {
     pub consistency: Consistency,
     /// Whether it is another node's.
     pub forwarded: bool,
+    /// See [`Session::proxied`].
+    pub proxied: bool,
 }
 
 impl Origin {
@@ -104,6 +108,7 @@ impl Origin {
         session.no_touch = self.no_touch;
         session.consistency = self.consistency;
         session.forwarded = self.forwarded;
+        session.proxied = self.proxied;
         session
     }
 }
@@ -118,6 +123,7 @@ impl Session {
             no_touch: self.no_touch,
             consistency: self.consistency,
             forwarded: self.forwarded,
+            proxied: self.proxied,
         }
     }
 
@@ -136,6 +142,7 @@ impl Session {
             close_after_reply: false,
             outstanding: Outstanding::default(),
             forwarded: false,
+            proxied: false,
             refreshed: false,
             partitions: None,
             last_write: None,

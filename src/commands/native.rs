@@ -166,6 +166,7 @@ fn session(client: Arc<Client>, head: &ExecuteHead) -> Session {
     session.database = head.database;
     session.resp = RespVersion::Resp3;
     session.no_touch = !head.touch;
+    session.proxied = true;
     session.consistency = Consistency {
         read: head.read,
         write: head.write,

@@ -95,7 +95,9 @@ impl Router<'_> {
                 tracing::debug!(%partition, "forwarded request for a partition that is not here");
                 Err(MOVING)
             }
-            Way::Forward(_, peer) if self.node.config.load().redirect == Redirect::Moved => {
+            Way::Forward(_, peer)
+                if !self.session.proxied && self.node.config.load().redirect == Redirect::Moved =>
+            {
                 Err(self.moved(Slot::of(first), &peer))
             }
             way => Ok(way),

@@ -179,9 +179,8 @@ impl Cluster {
 
     fn choose_ports(&mut self, index: usize) {
         let node = &mut self.nodes[index];
-        let (port, cluster_port) = free_ports();
-        node.address.set_port(port);
-        node.cluster_port = cluster_port;
+        node.address.set_port(free_port());
+        node.cluster_port = free_cluster_port(node.address.port());
     }
 
     /// What a new node joins: the first node, which is a cluster of its own at first.
@@ -443,16 +442,13 @@ fn run_on<T: Send + 'static>(host: Option<&Host>, job: impl FnOnce() -> T + Send
     }
 }
 
-/// Two ports that nobody has at this moment, the second for TCP and UDP: as far apart as whoever joins expects.
-fn free_ports() -> (u16, u16) {
+/// A port that nobody has at this moment, for neither TCP nor UDP.
+fn free_cluster_port(not: u16) -> u16 {
     loop {
-        let port = free_port();
-        let Some(cluster_port) = port.checked_add(CLUSTER_PORT - CLIENT_PORT) else {
-            continue;
-        };
-        let address = ("127.0.0.1", cluster_port);
-        if TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok() {
-            return (port, cluster_port);
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        let port = listener.local_addr().expect("it is bound").port();
+        if port != not && UdpSocket::bind(("127.0.0.1", port)).is_ok() {
+            return port;
         }
     }
 }
