@@ -152,7 +152,9 @@ async fn a_client_survives_the_restart_of_its_node() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_does_not_answer() {
     let cluster = one_node();
-    let hasty = options(&cluster, &[0]).deadline(Duration::from_millis(300));
+    let hasty = options(&cluster, &[0])
+        .deadline(Duration::from_millis(300))
+        .broken_after(Duration::from_secs(60));
     let database = Client::connect(hasty).await.unwrap().database(0);
     assert_eq!(database.increment("n", 1).await.unwrap(), 1);
     cluster.stop(0);
