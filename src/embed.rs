@@ -2,6 +2,8 @@
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use coterie::Commands;
+//!
 //! let node = coterie::Node::builder().directory("data").listen(false).start()?;
 //! let database = node.database(0);
 //! database.set("greeting", "hello").await?;
@@ -14,13 +16,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use coterie_protocol::{DatabaseId, Frame, OwnedRequest, RespVersion, frame};
+pub use coterie_protocol::api::{Batch, CallError, Commands, Level};
+use coterie_protocol::{DatabaseId, Frame, RespVersion, frame};
 
-use crate::commands::perform;
+use crate::commands::perform_all;
 use crate::config::{Config, Durability};
 use crate::node;
 use crate::running::{NodeError, Running};
-use crate::session::{Client, Session};
+use crate::session::{Client, Consistency, Session};
 
 /// A node in this process. Commands through it take the same way as those of clients.
 pub struct Node {
@@ -83,6 +86,7 @@ impl Node {
         Database {
             node: self.running.node().clone(),
             number: DatabaseId(number),
+            consistency: Consistency::default(),
         }
     }
 
@@ -96,105 +100,55 @@ impl Node {
     }
 }
 
-/// A database of a node in this process.
+/// A database of a node in this process; [`Commands`] has its methods.
 #[derive(Clone)]
 pub struct Database {
     node: Arc<node::Node>,
     number: DatabaseId,
-}
-
-/// A command answered with an error.
-#[derive(Debug, thiserror::Error)]
-pub enum CallError {
-    /// In Redis' words.
-    #[error("{0}")]
-    Command(String),
-    /// The reply was not of the kind that the method returns.
-    #[error("unexpected reply: {0:?}")]
-    Unexpected(Box<Frame>),
+    consistency: Consistency,
 }
 
 impl Database {
-    /// Executes any command that answers once: its name and arguments.
-    ///
-    /// # Errors
-    /// The command answered with an error.
-    pub async fn command(&self, arguments: &[impl AsRef<[u8]>]) -> Result<Frame, CallError> {
-        if u32::from(self.number.0) >= self.node.engine.store().databases() {
-            return Err(CallError::Command("ERR DB index is out of range".into()));
-        }
+    fn session(&self) -> Session {
         let now_ms = self.node.now_ms();
         let id = self.node.clients.next_id();
-        let client = Client::new(
-            id,
-            "embedded:0".into(),
-            "embedded:0".into(),
-            true,
-            -1,
-            now_ms,
-        );
+        let address = || "embedded:0".to_owned();
+        let client = Client::new(id, address(), address(), true, -1, now_ms);
         let mut session = Session::new(client.into(), true);
         session.database = self.number;
         session.resp = RespVersion::Resp3;
-        let request = OwnedRequest::new(arguments);
-        let reply = perform(&self.node, &mut session, &request).await;
-        match frame::decode(&reply) {
-            Ok(Some((Frame::SimpleError { data, .. }, _))) => Err(CallError::Command(data)),
-            Ok(Some((frame, _))) => Ok(frame),
-            // Its own replies are whole, or there is none (CLIENT REPLY OFF).
+        session.consistency = self.consistency;
+        session
+    }
+}
+
+impl Commands for Database {
+    type Error = CallError;
+
+    fn reading(&self, level: Level) -> Self {
+        let mut database = self.clone();
+        database.consistency.read = Some(level.into());
+        database
+    }
+
+    fn writing(&self, level: Level) -> Self {
+        let mut database = self.clone();
+        database.consistency.write = Some(level.into());
+        database
+    }
+
+    async fn batch(&self, batch: Batch) -> Vec<Result<Frame, CallError>> {
+        let requests = batch.into_requests();
+        let replies = perform_all(&self.node, self.session(), &requests).await;
+        let mut rest = &replies[..];
+        let next = |_| match frame::decode(rest) {
+            Ok(Some((reply, length))) => {
+                rest = &rest[length..];
+                CallError::check(reply)
+            }
+            // Replies of this process are whole.
             Ok(None) | Err(_) => Ok(Frame::Null),
-        }
-    }
-
-    /// `SET key value`.
-    ///
-    /// # Errors
-    /// As [`Database::command`].
-    pub async fn set(
-        &self,
-        key: impl AsRef<[u8]>,
-        value: impl AsRef<[u8]>,
-    ) -> Result<(), CallError> {
-        self.command(&[b"SET", key.as_ref(), value.as_ref()])
-            .await
-            .map(drop)
-    }
-
-    /// `GET key`.
-    ///
-    /// # Errors
-    /// As [`Database::command`].
-    pub async fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Vec<u8>>, CallError> {
-        match self.command(&[b"GET", key.as_ref()]).await? {
-            Frame::BlobString { data, .. } => Ok(Some(data)),
-            Frame::Null => Ok(None),
-            other => Err(CallError::Unexpected(Box::new(other))),
-        }
-    }
-
-    /// `DEL key`: whether it was there.
-    ///
-    /// # Errors
-    /// As [`Database::command`].
-    pub async fn delete(&self, key: impl AsRef<[u8]>) -> Result<bool, CallError> {
-        self.integer(&[b"DEL", key.as_ref()])
-            .await
-            .map(|count| count > 0)
-    }
-
-    /// `INCRBY key by`: the value after it.
-    ///
-    /// # Errors
-    /// As [`Database::command`].
-    pub async fn increment(&self, key: impl AsRef<[u8]>, by: i64) -> Result<i64, CallError> {
-        self.integer(&[b"INCRBY", key.as_ref(), by.to_string().as_bytes()])
-            .await
-    }
-
-    async fn integer(&self, arguments: &[&[u8]]) -> Result<i64, CallError> {
-        match self.command(arguments).await? {
-            Frame::Number { data, .. } => Ok(data),
-            other => Err(CallError::Unexpected(Box::new(other))),
-        }
+        };
+        requests.iter().map(next).collect()
     }
 }

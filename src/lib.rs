@@ -31,7 +31,7 @@ pub mod topology;
 pub mod transport;
 pub mod wal;
 
-pub use embed::{Builder, CallError, Database, Node};
+pub use embed::{Batch, Builder, CallError, Commands, Database, Level, Node};
 /// The Redis version whose behaviour this server shows to clients.
 pub const REDIS_VERSION: &str = "7.0.15";
 

@@ -1,7 +1,7 @@
 //! A node inside the own process.
 
 use coterie::config::Durability;
-use coterie::{CallError, Node};
+use coterie::{CallError, Commands, Node};
 
 #[tokio::test]
 async fn commands_survive_a_restart() {

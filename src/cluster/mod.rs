@@ -5,6 +5,7 @@
 
 mod handler;
 mod plane;
+mod seed;
 mod start;
 mod view;
 

@@ -1,7 +1,7 @@
 //! How a node takes its place: in the cluster its data directory knows, in the one it is told to join, or in one of
 //! its own.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +12,9 @@ use tokio::time::Instant;
 use super::Cluster;
 use super::handler::{Calls, Dispatch};
 use super::plane::Plane;
+use super::seed::internal_address;
 use crate::background;
-use crate::cluster_view::{self, INTERNAL_PORT_DISTANCE, own_id};
+use crate::cluster_view::{self, own_id};
 use crate::config::Config;
 use crate::membership::Membership;
 use crate::node::Node;
@@ -342,7 +343,7 @@ impl Begin {
         loop {
             let mut last = None;
             for name in &self.config.join {
-                let address = internal_address(name)?;
+                let address = internal_address(name).await?;
                 let deadline = std::time::Instant::now() + JOIN_ATTEMPT;
                 let called = self
                     .transport
@@ -378,19 +379,6 @@ impl Begin {
             tokio::time::sleep(JOIN_PAUSE).await;
         }
     }
-}
-
-/// Where a node listens for others whose clients connect to this address.
-fn internal_address(name: &str) -> Result<SocketAddr, ClusterError> {
-    let unresolved = || ClusterError::Address(name.to_owned());
-    let mut addresses = name.to_socket_addrs().map_err(|_| unresolved())?;
-    let mut address = addresses.next().ok_or_else(unresolved)?;
-    let port = address
-        .port()
-        .checked_add(INTERNAL_PORT_DISTANCE)
-        .ok_or_else(unresolved)?;
-    address.set_port(port);
-    Ok(address)
 }
 
 /// The first of several nodes walks over all its data once: not on the thread of the links.
@@ -440,8 +428,12 @@ async fn renew_actor(own: NodeId, topology: TopologyHandle, replication: Arc<Rep
         };
         let change = Change::RenewActor { node: own, from };
         match topology.propose(change).await {
-            Ok(epoch) => tracing::warn!(%epoch, "the end of the log was lost: this node has a new actor"),
-            Err(error) => tracing::warn!(%error, "the end of the log was lost, and no new actor given out yet"),
+            Ok(epoch) => {
+                tracing::warn!(%epoch, "the end of the log was lost: this node has a new actor")
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the end of the log was lost, and no new actor given out yet")
+            }
         }
     }
 }

@@ -77,7 +77,8 @@ fn apply(mut edits: Vec<Edit>, out: &mut Vec<u8>) {
     if edits.is_empty() {
         return;
     }
-    edits.sort_by_key(|(range, _)| range.start);
+    // What is inserted where another part begins belongs before it; insertions at one place keep their order.
+    edits.sort_by_key(|(range, _)| (range.start, range.end));
     let added: usize = edits.iter().map(|(_, bytes)| bytes.len()).sum();
     let mut edited = Vec::with_capacity(out.len() + added);
     let mut copied = 0;
@@ -172,5 +173,25 @@ async fn complete(
             Box::pin(perform(node, &mut session, &forward.request)).await
         }
         Err(_) => error(origin.resp, WRITE_UNKNOWN),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replies_are_put_in_their_places() {
+        let mut out = b"aabbcc".to_vec();
+        let edits = vec![
+            (2..4, b"B".to_vec()),
+            (4..6, b"".to_vec()),
+            (2..2, b"1".to_vec()),
+            (2..2, b"2".to_vec()),
+            (0..0, b"0".to_vec()),
+            (6..6, b"3".to_vec()),
+        ];
+        apply(edits, &mut out);
+        assert_eq!(out, b"0aa12B3");
     }
 }

@@ -41,7 +41,7 @@ pub use call::{Call, Control, Deferred};
 pub use conclude::conclude;
 pub use error::{CommandError, CommandResult};
 pub use execute::{Batch, Outcome, execute, prefetch};
-pub use native::NativeClients;
+pub use native::{NativeClients, perform_all};
 pub use perform::{perform, settle};
 pub use record::Pending;
 pub use remote::Executors;

@@ -36,8 +36,7 @@ const BATCH_REQUESTS: usize = 256;
 /// Room for what stands before the replies in the body of an answer.
 const HEAD_BYTES: usize = 8;
 
-const ON_CONNECTION: &[u8] =
-    b"ERR This command is about a connection, which is not the native client's to change";
+const ON_CONNECTION: &[u8] = b"ERR This command is about a connection, of which there is none here";
 const TOO_LARGE: &[u8] = b"ERR The replies of this call are larger than the limit of 64 MiB";
 
 /// Where calls of native clients are executed.
@@ -176,8 +175,13 @@ fn session(client: Arc<Client>, head: &ExecuteHead) -> Session {
     session
 }
 
-/// Executes requests one after the other. Returns their encoded replies once they may be told.
-async fn perform_all(node: &Arc<Node>, mut session: Session, requests: &[OwnedRequest]) -> Vec<u8> {
+/// Executes requests of a caller without a connection one after the other. Returns their encoded replies, one for each,
+/// once they may be told.
+pub async fn perform_all(
+    node: &Arc<Node>,
+    mut session: Session,
+    requests: &[OwnedRequest],
+) -> Vec<u8> {
     let mut out = Vec::new();
     if u32::from(session.database.0) >= node.engine.store().databases() {
         for _ in requests {
@@ -230,8 +234,8 @@ fn execute_some(
     (done, waits)
 }
 
-/// Whether a command changes the state of a connection, or ends it. A native client has none: each call says what it
-/// is executed with.
+/// Whether a command changes the state of a connection, or ends it. Callers without one say with each call what
+/// it is executed with.
 fn is_about_connection(request: Request<'_>) -> bool {
     const NAMES: [&[u8]; 13] = [
         b"AUTH",

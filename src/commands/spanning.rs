@@ -82,7 +82,7 @@ pub fn parts(
                 })),
             }
         }
-        "mset" if request.len() % 2 == 0 => Err(CommandError::Arity("mset".into())),
+        "mset" if request.len().is_multiple_of(2) => Err(CommandError::Arity("mset".into())),
         name => {
             let request = OwnedRequest::from(request);
             Ok(Box::pin(split(node, origin, name_of(name), request)))

@@ -25,7 +25,7 @@ pub use checkpoint::{CheckpointClaim, CheckpointError, CheckpointStatus, Checkpo
 pub use eviction::{EvictionPolicy, EvictionSettings, OutOfMemory};
 pub use expiry::ExpiryCycle;
 pub use recovery::{RecoveryError, RecoverySummary};
-pub use replicated::{COORDINATED, FORGET, RECEIVED, Received, coordinated_by};
+pub use replicated::{COORDINATED, FORGET, RECEIVED, Received, coordinated_by, effects_of};
 pub use transaction::{Scope, Transaction};
 
 /// Kind of a log record whose payload is a sequence of effects.

@@ -252,7 +252,7 @@ impl<'d> World<'d> {
     }
 }
 
-fn moment(now_ms: u64) -> Moment {
+pub(super) fn moment(now_ms: u64) -> Moment {
     Moment {
         now_ms,
         access: AccessClock::new(now_ms, None),
@@ -334,7 +334,7 @@ impl Change {
     }
 }
 
-fn fields_of(entry: &Entry) -> BTreeMap<Vec<u8>, Vec<u8>> {
+pub(super) fn fields_of(entry: &Entry) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let fields = entry.hash().into_iter().flat_map(HashValue::iter);
     fields
         .map(|(field, value)| (field.to_vec(), value.to_vec()))
@@ -345,7 +345,7 @@ fn key_of(key: u8) -> Vec<u8> {
     format!("key:{key}").into_bytes()
 }
 
-fn open(directory: &Path) -> Arc<Engine> {
+pub(super) fn open(directory: &Path) -> Arc<Engine> {
     let opened = Engine::open(options(directory));
     let (engine, _) = opened.expect("the directory is recovered");
     Arc::new(engine)
@@ -363,7 +363,7 @@ fn options(directory: &Path) -> EngineOptions {
     }
 }
 
-fn wait_for_room(engine: &Engine, bytes: usize) {
+pub(super) fn wait_for_room(engine: &Engine, bytes: usize) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while let Err(error) = engine.log().room(bytes) {
         assert_eq!(error, NoRoom::Preparing);

@@ -62,6 +62,16 @@ pub fn coordinated_by(payload: &[u8], actor: Actor) -> Option<&[u8]> {
     (by == actor).then_some(effects)
 }
 
+/// Who made a record's effects, and the effects; `None` for a record that has none.
+pub fn effects_of(kind: u8, payload: &[u8]) -> Option<(Actor, &[u8])> {
+    match kind {
+        super::EFFECTS => Some((Actor::default(), payload)),
+        COORDINATED => split_actor(payload),
+        RECEIVED => split_received(payload).map(|(actor, _, effects)| (actor, effects)),
+        _ => None,
+    }
+}
+
 /// The origin of a [`RECEIVED`] record, where its record ends there, and the effects.
 pub(super) fn split_received(payload: &[u8]) -> Option<(Actor, LogOffset, &[u8])> {
     let (actor, rest) = split_actor(payload)?;

@@ -1,1 +1,544 @@
-//! tbd
+//! Two nodes that both change, exchange records and states, checkpoint and restart: they agree in the end, and
+//! a restart loses nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use coterie_protocol::{Actor, DatabaseId, Version};
+use proptest::prelude::*;
+
+use super::recovery_tests::{fields_of, moment, open, wait_for_room};
+use super::{COORDINATED, Engine, ExpiryCycle, Scope, coordinated_by};
+use crate::effect::{Effect, StringEncoding};
+use crate::store::{BUCKETS, Kind};
+use crate::wal::LogOffset;
+
+const KEYS: u8 = 6;
+const FIELDS: u8 = 3;
+const START_MS: u64 = 1_700_000_000_000;
+
+#[derive(Clone, Debug)]
+enum Command {
+    Set(u8, usize, Option<u64>),
+    SetMany(Vec<u8>),
+    SetRange(u8, u64),
+    Incr(u8, i8),
+    Expire(u8, Option<u64>),
+    Delete(u8),
+    HashSet(u8, Vec<u8>),
+    HashDelete(u8, u8),
+    HashIncr(u8, u8, i8),
+    Flush(u8),
+    Look(u8),
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Command(usize, Command),
+    /// A transaction over several keys that is given up.
+    Abandoned(usize, Vec<u8>),
+    Pass(u64),
+    Collect(usize),
+    /// The records of this node reach the other.
+    Send(usize),
+    /// This node gets all that the other knows, by state.
+    Transfer(usize),
+    /// What this node knows of a key flows to the other.
+    Repair(usize, u8),
+    /// Both have everything, and know it.
+    Settle,
+    Checkpoint(usize, Vec<(usize, Command)>, usize),
+    Restart(usize),
+}
+
+fn command() -> impl Strategy<Value = Command> {
+    let ttl = || prop::option::of(1u64..60);
+    let key = || 0..KEYS;
+    prop_oneof![
+        4 => (key(), 0usize..60, ttl()).prop_map(|(k, n, t)| Command::Set(k, n, t)),
+        1 => prop::collection::vec(key(), 1..4).prop_map(Command::SetMany),
+        1 => (key(), 0..40u64).prop_map(|(k, o)| Command::SetRange(k, o)),
+        4 => (key(), any::<i8>()).prop_map(|(k, n)| Command::Incr(k, n)),
+        2 => (key(), ttl()).prop_map(|(k, t)| Command::Expire(k, t)),
+        2 => key().prop_map(Command::Delete),
+        3 => (key(), prop::collection::vec(0..FIELDS, 1..4)).prop_map(|(k, f)| Command::HashSet(k, f)),
+        2 => (key(), 0..FIELDS).prop_map(|(k, f)| Command::HashDelete(k, f)),
+        3 => (key(), 0..FIELDS, any::<i8>()).prop_map(|(k, f, n)| Command::HashIncr(k, f, n)),
+        1 => key().prop_map(Command::Flush),
+        1 => key().prop_map(Command::Look),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let node = || 0..2usize;
+    let commands = prop::collection::vec((node(), command()), 0..20);
+    prop_oneof![
+        30 => (node(), command()).prop_map(|(n, c)| Step::Command(n, c)),
+        2 => (node(), prop::collection::vec(0..KEYS, 1..4)).prop_map(|(n, k)| Step::Abandoned(n, k)),
+        4 => (1..40u64).prop_map(Step::Pass),
+        1 => node().prop_map(Step::Collect),
+        6 => node().prop_map(Step::Send),
+        1 => node().prop_map(Step::Transfer),
+        1 => (node(), 0..KEYS).prop_map(|(n, k)| Step::Repair(n, k)),
+        1 => Just(Step::Settle),
+        2 => (node(), commands, 1..4usize).prop_map(|(n, c, p)| Step::Checkpoint(n, c, p)),
+        2 => node().prop_map(Step::Restart),
+    ]
+}
+
+struct Node {
+    directory: tempfile::TempDir,
+    engine: Arc<Engine>,
+    actor: Actor,
+    /// Up to where its log was sent.
+    sent: LogOffset,
+    cycle: ExpiryCycle,
+    settled: bool,
+}
+
+/// What clients see of a key.
+type Seen = (Vec<u8>, BTreeMap<Vec<u8>, Vec<u8>>, Option<u64>);
+
+#[derive(PartialEq, Debug)]
+struct Snapshot {
+    seen: BTreeMap<Vec<u8>, Seen>,
+    trees: Vec<[u64; BUCKETS]>,
+    digests: BTreeMap<Vec<u8>, u64>,
+}
+
+impl Node {
+    fn new(actor: u16) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let engine = open(directory.path());
+        let actor = Actor(actor);
+        engine.store().set_replicated(Some(actor));
+        let sent = engine.log().appended();
+        Node {
+            directory,
+            engine,
+            actor,
+            sent,
+            cycle: ExpiryCycle::default(),
+            settled: false,
+        }
+    }
+
+    fn restart(&mut self) {
+        self.engine.close().expect("the log closes");
+        // The directory is locked as long as the old engine lives.
+        let empty = tempfile::tempdir().expect("a directory");
+        drop(std::mem::replace(&mut self.engine, open(empty.path())));
+        self.engine = open(self.directory.path());
+        self.engine.store().set_replicated(Some(self.actor));
+    }
+
+    fn snapshot(&self, now_ms: u64) -> Snapshot {
+        let mut snapshot = Snapshot {
+            seen: BTreeMap::new(),
+            trees: Vec::new(),
+            digests: BTreeMap::new(),
+        };
+        let store = self.engine.store();
+        for id in store.ids() {
+            let partition = store.lock(id);
+            for database in partition.databases() {
+                let entries = partition.keyspace(database).into_iter();
+                for entry in entries.flat_map(|keyspace| keyspace.iter()) {
+                    if !entry.is_expired(now_ms) {
+                        let seen = (entry.value().to_vec(), fields_of(entry), entry.expire_at());
+                        snapshot.seen.insert(entry.key().to_vec(), seen);
+                    }
+                }
+            }
+            snapshot.trees.push(*partition.tree());
+            for bucket in 0..BUCKETS {
+                partition.keys_of_bucket(bucket, |_, key, digest| {
+                    snapshot.digests.insert(key.to_vec(), digest);
+                });
+            }
+        }
+        snapshot
+    }
+
+    fn run(&self, command: &Command, now_ms: u64) {
+        wait_for_room(&self.engine, 4096);
+        let (mut payload, database) = (Vec::new(), DatabaseId::DEFAULT);
+        let engine = &self.engine;
+        let at = |ttl: Option<u64>| ttl.map(|ttl| now_ms + ttl);
+        if let Command::SetMany(keys) = command {
+            return self.set_many(keys, now_ms, true);
+        }
+        let (Command::Set(key, ..)
+        | Command::SetRange(key, _)
+        | Command::Incr(key, _)
+        | Command::Expire(key, _)
+        | Command::Delete(key)
+        | Command::HashSet(key, _)
+        | Command::HashDelete(key, _)
+        | Command::HashIncr(key, ..)
+        | Command::Flush(key)
+        | Command::Look(key)) = command
+        else {
+            return;
+        };
+        let key = &key_of(*key)[..];
+        if let Command::Flush(_) = command {
+            let scope = Scope::Partition(engine.store().partition_of(key));
+            let mut transaction = engine.begin(scope, moment(now_ms), &mut payload);
+            transaction.clear(database);
+            transaction.commit();
+            return;
+        }
+        let mut transaction = engine.begin(Scope::Key(key), moment(now_ms), &mut payload);
+        let entry = transaction.get(database, key);
+        let kind = entry.map(|entry| entry.kind());
+        let number = |text: &[u8]| coterie_protocol::text::parse_i64(text);
+        match command {
+            Command::Set(_, bytes, ttl) => {
+                let effect = put(key, &vec![b'v'; *bytes], at(*ttl)).apply(&mut transaction);
+                let () = effect;
+            }
+            Command::SetRange(_, offset) if kind != Some(Kind::Hash) => {
+                let (offset, bytes) = (*offset, &b"xy"[..]);
+                let effect = match kind {
+                    Some(_) => Effect::Splice { key, offset, bytes },
+                    None => Effect::PutPadded { key, offset, bytes },
+                };
+                transaction.apply(database, &effect);
+            }
+            Command::Incr(_, delta) if kind != Some(Kind::Hash) => {
+                let old = entry.map_or(Some(0), |entry| number(entry.value()));
+                if let Some(old) = old {
+                    let delta = i64::from(*delta);
+                    transaction.count(database, key, delta, old + delta);
+                    let new = transaction.get(database, key).expect("a number");
+                    assert_eq!(new.value(), (old + delta).to_string().as_bytes());
+                }
+            }
+            Command::Expire(_, ttl) if kind.is_some() => {
+                transaction.apply(database, &Effect::ExpireAt { key, at: at(*ttl) });
+            }
+            Command::Delete(_) => transaction.apply(database, &Effect::Delete { key }),
+            Command::HashSet(_, fields) if kind != Some(Kind::String) => {
+                let fields: Vec<_> = fields.iter().map(|field| [*field]).collect();
+                let set = |field| Effect::HashSet {
+                    key,
+                    field,
+                    value: b"7",
+                };
+                let effects: Vec<_> = fields.iter().map(|field| set(&field[..])).collect();
+                transaction.apply_all(database, &effects);
+            }
+            Command::HashDelete(_, field) if kind != Some(Kind::String) => {
+                let field = &[*field];
+                transaction.apply(database, &Effect::HashDelete { key, field });
+            }
+            Command::HashIncr(_, field, delta) if kind != Some(Kind::String) => {
+                let (field, delta) = (&[*field], i64::from(*delta));
+                let hash = entry.and_then(|entry| entry.hash());
+                let old = hash.and_then(|hash| hash.get(field)).and_then(number);
+                let new = old.unwrap_or(0) + delta;
+                transaction.count_field(database, key, field, delta, new);
+                let hash = transaction
+                    .get(database, key)
+                    .and_then(|entry| entry.hash());
+                let text = hash.and_then(|hash| hash.get(field)).expect("a number");
+                assert_eq!(text, new.to_string().as_bytes());
+            }
+            _ => {}
+        }
+        transaction.commit();
+    }
+
+    fn set_many(&self, keys: &[u8], now_ms: u64, commit: bool) {
+        let keys: Vec<_> = keys.iter().map(|key| key_of(*key)).collect();
+        let mut names = keys.iter().map(|key| &key[..]);
+        let (scope, mut payload) = (Scope::Keys(&mut names), Vec::new());
+        let mut transaction = self.engine.begin(scope, moment(now_ms), &mut payload);
+        for key in &keys {
+            put(key, b"12", None).apply(&mut transaction);
+        }
+        if commit {
+            transaction.commit();
+        }
+    }
+
+    /// Sends records made since the last time, all but `lost` of them.
+    fn send(&mut self, other: &Node) {
+        let mut reader = self
+            .engine
+            .log()
+            .tail(self.sent)
+            .expect("what was not sent");
+        let end = reader.read(|record| {
+            if record.kind == COORDINATED {
+                let effects = coordinated_by(record.payload, self.actor).expect("its own");
+                wait_for_room(&other.engine, effects.len() + 100);
+                let received = other.engine.receive(
+                    self.actor,
+                    record.end(),
+                    record.version,
+                    record.partition,
+                    record.database,
+                    effects,
+                );
+                received.expect("well-formed effects");
+            }
+            true
+        });
+        self.sent = end.expect("records");
+        other.engine.note_received(self.actor, self.sent);
+    }
+
+    fn transfer_from(&self, other: &Node) {
+        for id in other.engine.store().ids() {
+            let (mut keys, mut state) = (Vec::new(), Vec::new());
+            let partition = other.engine.store().lock(id);
+            for (database, floor) in partition.floors() {
+                crate::effect::encode_database(database, &mut state);
+                crate::effect::encode_stamp(floor, &mut state);
+                Effect::Clear.encode(&mut state);
+            }
+            for bucket in 0..BUCKETS {
+                partition.keys_of_bucket(bucket, |database, key, _| {
+                    keys.push((database, key.to_vec()));
+                });
+            }
+            for (database, key) in keys {
+                partition.encode_state(database, &key, &mut state);
+            }
+            drop(partition);
+            wait_for_room(&self.engine, state.len() + 100);
+            self.engine.merge_state(id, &state).expect("a state");
+        }
+    }
+}
+
+/// A `Put` that owns its key and value.
+struct Put<'a>(&'a [u8], Vec<u8>, Option<u64>);
+
+fn put<'a>(key: &'a [u8], value: &[u8], expire_at: Option<u64>) -> Put<'a> {
+    Put(key, value.to_vec(), expire_at)
+}
+
+impl Put<'_> {
+    fn apply(&self, transaction: &mut super::Transaction<'_>) {
+        let effect = Effect::Put {
+            key: self.0,
+            value: &self.1,
+            encoding: StringEncoding::of(&self.1),
+            expire_at: self.2,
+        };
+        transaction.apply(DatabaseId::DEFAULT, &effect);
+    }
+}
+
+fn key_of(key: u8) -> Vec<u8> {
+    format!("key:{key}").into_bytes()
+}
+
+struct World {
+    nodes: [Node; 2],
+    now_ms: u64,
+}
+
+impl World {
+    fn send(&mut self, from: usize) {
+        let [a, b] = &mut self.nodes;
+        if from == 0 { a.send(b) } else { b.send(a) }
+    }
+
+    fn exchange(&mut self) {
+        self.send(0);
+        self.send(1);
+    }
+
+    fn assert_equal(&self) {
+        let [a, b] = &self.nodes;
+        let (a, b) = (a.snapshot(self.now_ms), b.snapshot(self.now_ms));
+        assert_eq!(a.seen, b.seen);
+        if !self.nodes.iter().any(|node| node.settled) {
+            assert_eq!(a, b);
+        }
+    }
+
+    fn take(&mut self, step: &Step) {
+        let now_ms = self.now_ms;
+        match step {
+            Step::Command(node, command) => self.nodes[*node].run(command, now_ms),
+            Step::Abandoned(node, keys) => {
+                let before = self.nodes[*node].snapshot(now_ms);
+                self.nodes[*node].set_many(keys, now_ms, false);
+                assert_eq!(self.nodes[*node].snapshot(now_ms), before);
+            }
+            Step::Pass(ms) => self.now_ms += ms,
+            Step::Collect(node) => {
+                let Node { engine, cycle, .. } = &mut self.nodes[*node];
+                cycle.step(engine, 1000, now_ms);
+            }
+            Step::Send(node) => self.send(*node),
+            Step::Transfer(node) => self.nodes[*node].transfer_from(&self.nodes[1 - node]),
+            Step::Repair(node, key) => {
+                let engine = &self.nodes[*node].engine;
+                let key = key_of(*key);
+                let names = std::iter::once((DatabaseId::DEFAULT, &key[..]));
+                engine.append_state(engine.store().partition_of(&key), names);
+            }
+            Step::Settle => {
+                self.exchange();
+                self.assert_equal();
+                for id in self.nodes[0].engine.store().ids() {
+                    let versions = self
+                        .nodes
+                        .iter()
+                        .map(|node| node.engine.store().lock(id).version());
+                    let horizon = versions.max().unwrap_or(Version::ZERO);
+                    for node in &mut self.nodes {
+                        node.engine.store().lock(id).set_stable_horizon(horizon);
+                        node.settled = true;
+                    }
+                }
+                self.assert_equal();
+            }
+            Step::Checkpoint(node, commands, pace) => {
+                // What was not sent would be removed from the log.
+                self.exchange();
+                let engine = self.nodes[*node].engine.clone();
+                let mut commands = commands.iter();
+                let claim = engine.checkpoints().claim().expect("no other checkpoint");
+                let made = engine.checkpoint_with(claim, &mut || {
+                    for (node, command) in commands.by_ref().take(*pace) {
+                        self.nodes[*node].run(command, now_ms);
+                        self.exchange();
+                    }
+                });
+                made.expect("a checkpoint");
+                commands.for_each(|(node, command)| self.nodes[*node].run(command, now_ms));
+            }
+            Step::Restart(node) => {
+                self.exchange();
+                let from = self.nodes[1 - node].actor;
+                let node = &mut self.nodes[*node];
+                let (before, mark) = (node.snapshot(now_ms), node.engine.received(from));
+                node.restart();
+                node.engine.note_received(from, mark);
+                let after = node.snapshot(now_ms);
+                assert_eq!(after.seen, before.seen);
+                if !node.settled {
+                    assert_eq!(after, before);
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    // Every case syncs files dozens of times: a quarter of the usual number of cases is enough.
+    #![proptest_config(ProptestConfig {
+        cases: ProptestConfig::default().cases / 4,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn replicas_agree_and_recover(steps in prop::collection::vec(step(), 1..80)) {
+        let mut world = World { nodes: [Node::new(1), Node::new(2)], now_ms: START_MS };
+        for step in &steps {
+            world.take(step);
+        }
+        world.exchange();
+        // Values of keys that expired here and were given a later time there.
+        world.take(&Step::Transfer(0));
+        world.take(&Step::Transfer(1));
+        world.assert_equal();
+        world.take(&Step::Restart(0));
+        world.take(&Step::Restart(1));
+        world.assert_equal();
+    }
+}
+
+#[test]
+fn a_standalone_directory_becomes_a_replica() {
+    let mut world = World {
+        nodes: [Node::new(1), Node::new(2)],
+        now_ms: START_MS,
+    };
+    let node = &mut world.nodes[0];
+    node.engine.store().set_replicated(None);
+    for key in 0..KEYS {
+        node.run(&Command::Set(key, 10, Some(50)), START_MS);
+        node.run(&Command::HashSet(key + KEYS, vec![0, 1]), START_MS);
+    }
+    let before = node.snapshot(START_MS).seen;
+    assert_eq!(before.len(), usize::from(KEYS) * 2);
+    node.engine.store().set_replicated(Some(Actor(1)));
+    node.run(&Command::HashDelete(KEYS, 0), START_MS);
+    node.run(&Command::Delete(0), START_MS);
+    let after = node.snapshot(START_MS);
+    node.restart();
+    assert_eq!(node.snapshot(START_MS), after);
+    world.nodes[1].transfer_from(&world.nodes[0]);
+    world.assert_equal();
+}
+
+#[test]
+fn what_had_lost_is_made_again() {
+    let mut world = World {
+        nodes: [Node::new(1), Node::new(2)],
+        now_ms: START_MS,
+    };
+    world.take(&Step::Command(0, Command::Incr(0, 5)));
+    world.exchange();
+    // The second node is ahead, and writes without the first's knowledge.
+    world.nodes[1].run(&Command::SetMany(vec![0]), START_MS + 5);
+    world.take(&Step::Command(0, Command::Incr(0, 1)));
+    let engine = world.nodes[0].engine.clone();
+    let mut lost = Vec::new();
+    let mut reader = engine.log().tail(world.nodes[0].sent).expect("the record");
+    let read = reader.read(|record| {
+        lost.push((
+            record.partition,
+            record.payload.to_vec(),
+            record.version,
+            record.end(),
+        ));
+        true
+    });
+    read.expect("the record");
+    let [(partition, payload, version, end)] = &lost[..] else {
+        panic!("one record: {lost:?}");
+    };
+    let effects = coordinated_by(payload, Actor(1)).expect("its own");
+    let database = DatabaseId::DEFAULT;
+    let received =
+        world.nodes[1]
+            .engine
+            .receive(Actor(1), *end, *version, *partition, database, effects);
+    let superseded = received
+        .expect("effects")
+        .superseded
+        .expect("a later write");
+    assert_eq!(superseded.actor, Actor(2));
+    world.nodes[0].transfer_from(&world.nodes[1]);
+    let past = superseded.version;
+    let repeated = engine.repeat(*partition, database, effects, past);
+    assert!(repeated.expect("effects") > *end);
+    world.exchange();
+    world.assert_equal();
+    let seen = world.nodes[1].snapshot(START_MS).seen;
+    assert_eq!(seen[&key_of(0)].0, b"13");
+}
+
+#[test]
+fn a_partition_that_moved_away_stays_away() {
+    let mut node = Node::new(1);
+    for key in 0..KEYS {
+        node.run(&Command::Set(key, 10, None), START_MS);
+    }
+    let ids: Vec<_> = node.engine.store().ids().collect();
+    ids.iter().for_each(|id| node.engine.forget(*id));
+    assert!(!node.engine.store().has_keys());
+    node.run(&Command::Set(1, 3, None), START_MS);
+    node.restart();
+    assert_eq!(node.snapshot(START_MS).seen.len(), 1);
+}

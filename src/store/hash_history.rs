@@ -266,12 +266,12 @@ impl HashValue {
         }
     }
 
-    /// What is known of a field, to read.
-    pub(super) fn with_register<R>(&self, field: &[u8], read: impl FnOnce(&Register) -> R) -> R {
+    /// A copy of what is known of a field.
+    pub(super) fn register(&self, field: &[u8]) -> Register {
         let found = self.find(field).map(|entry| (entry, false));
         match found.or_else(|| Some((self.find_hidden(field)?, true))) {
-            Some((entry, is_hidden)) => read(&register_of(entry.duplicate(), is_hidden)),
-            None => read(&Register::default()),
+            Some((entry, is_hidden)) => register_of(entry.duplicate(), is_hidden),
+            None => Register::default(),
         }
     }
 

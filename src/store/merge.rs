@@ -411,8 +411,10 @@ impl Partition {
     }
 
     /// Raises the horizon. Deletions at or before it are forgotten; what comes late from at or before it, and is
-    /// of something unknown, is discarded by then.
+    /// of something unknown, is discarded by then. Nothing is stamped at or before it here from then on; a replica
+    /// that may still do so must not exist, so a horizon is at most the earliest of the replicas' clocks.
     pub fn set_stable_horizon(&mut self, horizon: Version) {
+        self.clock.observe(horizon);
         if let Some(replica) = &mut self.replica
             && replica.raise_horizon(horizon)
         {

@@ -169,7 +169,7 @@ fn run(steps: &[Step]) -> (Vec<Partition>, Vec<Delta>) {
             payload,
         };
         let merged = deliver(partition, &delta);
-        assert_ne!(merged, [Merged::Known], "{effect:?}");
+        assert_eq!(merged, [Merged::New], "{effect:?}");
         deltas.push(delta);
     }
     (partitions, deltas)

@@ -603,6 +603,31 @@ pub(super) fn sums_of(entry: Option<&Entry>, is_live: bool, context: Context) ->
     known.sums(context)
 }
 
+/// The mark that will be in force for a write of this type: an earlier write of another type raises it.
+fn mark_for(entry: Option<(&Entry, bool)>, kind: Kind, context: Context) -> Stamp {
+    let Some((entry, is_live)) = entry else {
+        return context.floor;
+    };
+    let metadata = entry.metadata();
+    let mut mark = metadata.map_or(Stamp::ZERO, |metadata| metadata.mark);
+    let mut last = metadata.and_then(|metadata| metadata.kind);
+    match entry.hash() {
+        Some(hash) => {
+            if let Some(history) = &hash.history {
+                mark = mark.max(history.mark);
+                last = last.max(Some((history.written, Kind::Hash)));
+            }
+        }
+        None if metadata.is_some() => {}
+        None if is_live => last = Some((entry.stamp(), Kind::String)),
+        None => mark = entry.stamp(),
+    }
+    if let Some((stamp, _)) = last.filter(|(_, other)| *other != kind) {
+        mark = mark.max(stamp);
+    }
+    mark.max(context.floor)
+}
+
 /// The part of a counter that an actor has to emit to add `delta` to a key, given its entry: base and total.
 pub(super) fn next_part(
     entry: Option<(&Entry, bool)>,
@@ -610,14 +635,11 @@ pub(super) fn next_part(
     delta: i64,
     context: Context,
 ) -> (Stamp, i64) {
-    let state = match entry {
-        Some((entry, is_live)) => KeyState::of(entry.duplicate(), is_live),
-        None => KeyState::new(0),
-    };
-    let mark = state.mark(context);
-    state
-        .register
-        .next_part(actor, delta, mark, context.horizon)
+    let mark = mark_for(entry, Kind::String, context);
+    let state = entry.map(|(entry, is_live)| KeyState::of(entry.duplicate(), is_live));
+    let mut register = state.map_or_else(Register::default, |state| state.register);
+    register.raise(mark);
+    register.next_part(actor, delta, mark, context.horizon)
 }
 
 /// The same for a field of a hash.
@@ -628,17 +650,12 @@ pub(super) fn next_field_part(
     delta: i64,
     context: Context,
 ) -> (Stamp, i64) {
-    let hash = entry.and_then(|(entry, _)| entry.hash());
-    let mark = match (hash, entry) {
-        (Some(hash), _) => hash.history.as_ref().map_or(Stamp::ZERO, |h| h.mark),
-        // No hash so far: whatever there is will be gone.
-        (None, Some((entry, _))) => entry.stamp(),
-        (None, None) => Stamp::ZERO,
-    };
-    let mark = mark.max(context.floor);
-    let next = |register: &Register| register.next_part(actor, delta, mark, context.horizon);
-    match hash {
-        Some(hash) => hash.with_register(field, next),
-        None => next(&Register::default()),
-    }
+    let mark = mark_for(entry, Kind::Hash, context);
+    let hash = entry.and_then(|(entry, _)| {
+        let shadow = entry.metadata().and_then(|m| m.shadow.as_deref());
+        entry.hash().or(shadow)
+    });
+    let mut register = hash.map_or_else(Register::default, |hash| hash.register(field));
+    register.raise(mark);
+    register.next_part(actor, delta, mark, context.horizon)
 }

@@ -4,9 +4,10 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use coterie::effect::{Effect, Effects};
-use coterie::engine::EFFECTS;
+use coterie::effect::{Effect, Stamped};
+use coterie::engine::effects_of;
 use coterie::wal::{LogOffset, Record, inspect};
+use coterie_protocol::{Actor, Stamp};
 
 use super::replay_start;
 use crate::Error;
@@ -60,17 +61,25 @@ fn print(record: &Record<'_>, limit: usize, output: &mut dyn Write) -> Result<()
         record.kind,
         record.payload.len(),
     )?;
-    if record.kind != EFFECTS {
+    let Some((actor, effects)) = effects_of(record.kind, record.payload) else {
         writeln!(output, " {}", Text(record.payload, limit))?;
         return Ok(());
+    };
+    if actor != Actor::default() {
+        write!(output, " actor={actor}")?;
     }
-    for effect in Effects::new(record.database, record.payload) {
+    let first = Stamp::new(record.version, actor);
+    for effect in Stamped::new(record.database, first, effects) {
         match effect {
-            Ok((database, effect)) if database != record.database => {
-                write!(output, " [in database {}]", database.0)?;
+            Ok((database, effect, stamp)) => {
+                if database != record.database {
+                    write!(output, " [in database {}]", database.0)?;
+                }
+                if stamp.actor != actor {
+                    write!(output, " [{stamp}]")?;
+                }
                 print_effect(&effect, limit, output)?;
             }
-            Ok((_, effect)) => print_effect(&effect, limit, output)?,
             Err(error) => write!(output, " ({error})")?,
         }
     }
@@ -98,6 +107,32 @@ fn print_effect(effect: &Effect<'_>, limit: usize, output: &mut dyn Write) -> st
         }
         Effect::ExpireAt { key, at: Some(at) } => write!(output, " expire-at {} {at}", text(key)),
         Effect::ExpireAt { key, at: None } => write!(output, " persist {}", text(key)),
+        Effect::HashSet { key, field, value } => write!(
+            output,
+            " hash-set {} {} {}",
+            text(key),
+            text(field),
+            text(value)
+        ),
+        Effect::HashDelete { key, field } => {
+            write!(output, " hash-delete {} {}", text(key), text(field))
+        }
+        Effect::Count {
+            key, base, total, ..
+        } => write!(output, " count {} {total} on {base}", text(key)),
+        Effect::HashCount {
+            key,
+            field,
+            base,
+            total,
+            ..
+        } => write!(
+            output,
+            " hash-count {} {} {total} on {base}",
+            text(key),
+            text(field)
+        ),
+        Effect::Lapsed { key, at } => write!(output, " lapsed {} {at}", text(key)),
         Effect::Delete { key } => write!(output, " delete {}", text(key)),
         Effect::Clear => write!(output, " clear"),
         Effect::Swap { with } => write!(output, " swap-with {}", with.0),
