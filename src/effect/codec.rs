@@ -121,9 +121,12 @@ impl Effect<'_> {
     }
 }
 
+/// Tag of the marker that changes the database.
+const DATABASE: u8 = 9;
+
 /// Appends a marker: the effects that follow are of `database`.
 pub fn encode_database(database: DatabaseId, out: &mut Vec<u8>) {
-    out.push(9);
+    out.push(DATABASE);
     put_varint(out, database.0.into());
 }
 
@@ -131,6 +134,11 @@ pub fn encode_database(database: DatabaseId, out: &mut Vec<u8>) {
 pub fn encode_stamp(stamp: Stamp, out: &mut Vec<u8>) {
     out.push(15);
     put_stamp(out, stamp);
+}
+
+/// Whether effects are the state of keys, rather than a change: a state begins with its database.
+pub fn is_state(effects: &[u8]) -> bool {
+    effects.first() == Some(&DATABASE)
 }
 
 /// Reads the effects of a payload, each with its database, which starts as the record's.
@@ -221,7 +229,7 @@ impl<'a> Effects<'a> {
                 8 => Effect::Swap {
                     with: self.database_id()?,
                 },
-                9 => {
+                DATABASE => {
                     self.database = self.database_id()?;
                     continue;
                 }

@@ -11,7 +11,9 @@ mod tests;
 
 use coterie_protocol::{DatabaseId, Stamp};
 
-pub use codec::{Effects, Stamped, encode_actor, encode_database, encode_stamp, split_actor};
+pub use codec::{
+    Effects, Stamped, encode_actor, encode_database, encode_stamp, is_state, split_actor,
+};
 
 /// How Redis would hold a string, as `OBJECT ENCODING` tells it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

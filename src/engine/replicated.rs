@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 
 use super::{Engine, MANY};
 use crate::effect::{
-    Effect, Effects, MalformedEffect, Stamped, encode_actor, encode_database, split_actor,
+    Effect, Effects, MalformedEffect, Stamped, encode_actor, encode_database, is_state, split_actor,
 };
 use crate::store::{AccessClock, Merged, PartitionGuard};
 use crate::wal::{LogOffset, RecordHeader};
@@ -152,7 +152,8 @@ impl Engine {
         self.unlock(guards);
         Ok(Received {
             offset,
-            superseded: outcome.superseded,
+            // A state says what was known, and claims nothing.
+            superseded: outcome.superseded.filter(|_| !is_state(effects)),
         })
     }
 
@@ -208,18 +209,20 @@ impl Engine {
         Some(self.log.append(header, &payload))
     }
 
-    /// Makes the effects of a record of this node again, with later versions than `past` and on what is known by
-    /// now: they had lost to something newer. Counts are added to the value there is. Returns where the new
-    /// record ends. The log was asked for room.
+    /// Makes those effects of a record of this node again that have lost to something newer from elsewhere, with
+    /// later versions than `past` and on what is known by now. `made` is the record's version. What this node itself
+    /// has changed since stays. Counts are added to the value there is. Returns where the new record ends; `None` if
+    /// there is nothing to repeat. The log was asked for room.
     pub fn repeat(
         &self,
         partition: PartitionId,
         database: DatabaseId,
+        made: Version,
         effects: &[u8],
         past: Version,
-    ) -> Result<LogOffset, MalformedEffect> {
-        let Some(actor) = self.store.actor() else {
-            return Ok(LogOffset::ZERO);
+    ) -> Result<Option<LogOffset>, MalformedEffect> {
+        let Some(actor) = self.store.actor().filter(|_| !is_state(effects)) else {
+            return Ok(None);
         };
         let mut guards = self.lock_all_of(partition, database, effects)?;
         let now_ms = crate::clock::Clock::System.now_ms();
@@ -232,14 +235,23 @@ impl Engine {
         let mut payload = Vec::new();
         encode_actor(actor, &mut payload);
         let mut stamp = Stamp::new(version, actor);
+        let head = payload.len();
         let mut last = database;
-        for effect in Effects::new(database, effects) {
-            let (database, effect) = effect?;
+        for effect in Stamped::new(database, Stamp::new(made, actor), effects) {
+            let (database, effect, first) = effect?;
+            let index = self.guard_of(&guards, &effect);
+            let merged = match index {
+                Some(index) => guards[index].merge(database, &effect, first, &access),
+                None => Merged::Known,
+            };
+            // What is not superseded here has won; what this node superseded itself is not to come back.
+            if !matches!(merged, Merged::Superseded(by) if by.actor != actor) {
+                continue;
+            }
             if database != last {
                 encode_database(database, &mut payload);
                 last = database;
             }
-            let index = self.guard_of(&guards, &effect);
             let effect = match (effect, index) {
                 (Effect::Count { key, delta, .. }, Some(index)) => {
                     guards[index].count(database, key, actor, delta)
@@ -262,6 +274,10 @@ impl Engine {
             }
             stamp.version = stamp.version.successor();
         }
+        if payload.len() == head {
+            self.unlock(guards);
+            return Ok(None);
+        }
         let header = RecordHeader {
             version,
             partition,
@@ -270,7 +286,7 @@ impl Engine {
         };
         let end = self.log.append(header, &payload);
         self.unlock(guards);
-        Ok(end)
+        Ok(Some(end))
     }
 
     /// Forgets all that a partition holds, since it moved away.

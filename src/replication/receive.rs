@@ -129,7 +129,9 @@ async fn take_in(replication: &Replication, body: &[u8]) -> Result<Vec<u8>, Refu
             )
             .map_err(|_| Refused::Malformed)?;
         logged = logged.max(received.offset);
-        if let Some(by) = received.superseded {
+        // What lost to a later write of its own coordinator has come late, after an exchange of states: the coordinator
+        // knows. Were it repeated, it would undo that later write.
+        if let Some(by) = received.superseded.filter(|by| by.actor != actor) {
             superseded.push(Superseded {
                 start: record.start,
                 end: record.end,

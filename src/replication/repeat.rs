@@ -1,12 +1,18 @@
 //! Writes that met something newer at a replica: stamped anew past it, and sent again (I10).
 //!
-//! The coordinator did not know of the newer state, so it fetches and merges that first. Then the same effects are
-//! made again with a later version, as a record of their own. Only when that is acknowledged does the first one
-//! count, so a client is never told of a write that had already lost.
+//! A write that reaches its quorum without that replica is left alone: what is newer came later, perhaps from someone
+//! who had read it. Otherwise the coordinator fetches and merges the newer state, and makes the same effects again with a
+//! later version, as a record of their own. Only when that is acknowledged does the first one count, so a client is
+//! never told of a write that had already lost.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use coterie_protocol::Version;
+use tokio::time::Instant;
 
 use super::Replication;
+use super::barrier::{Condition, Quorum};
 use super::peers::Peer;
 use super::wire::{self, DigestItem, Superseded};
 use crate::effect::Effects;
@@ -14,9 +20,15 @@ use crate::engine;
 use crate::transport::Service;
 use crate::wal::LogOffset;
 
+/// How long other replicas may take to answer before a write is repeated.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
+/// How often it is looked whether they have.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
 /// A record of this node's log.
 struct Own {
     partition: coterie_protocol::PartitionId,
+    version: Version,
     database: coterie_protocol::DatabaseId,
     effects: Vec<u8>,
 }
@@ -29,21 +41,54 @@ impl Replication {
             let Some(record) = self.read_own(superseded.start) else {
                 continue;
             };
+            if self.is_held_without(peer, &record, superseded.end).await {
+                continue;
+            }
             self.fetch(peer, &record).await;
             super::receive::wait_for_room(self, record.effects.len()).await;
             let repeated = self.engine.repeat(
                 record.partition,
                 record.database,
+                record.version,
                 &record.effects,
                 superseded.version,
             );
             match repeated {
-                Ok(end) => until = until.max(Some(end)),
+                Ok(end) => until = until.max(end),
                 Err(error) => tracing::error!(%error, "own record can't be repeated"),
             }
         }
         peer.release(until);
         self.waiters.marks_moved();
+    }
+
+    /// Whether a quorum without this peer has a record, once all others have answered that can.
+    async fn is_held_without(&self, peer: &Peer, record: &Own, end: LogOffset) -> bool {
+        let give_up = Instant::now() + ANSWERED_WITHIN;
+        loop {
+            let holders = self.routes().route(record.partition).all_holders();
+            let others = holders & !peer.bit();
+            let need = holders.count_ones() / 2 + 1;
+            let quorum = Quorum {
+                members: others,
+                need: need as u8,
+            };
+            let condition = Condition {
+                quorum,
+                offset: end,
+            };
+            if self.waiters.is_met(&condition) {
+                return true;
+            }
+            let peers = self.peers.all();
+            let may_answer = peers.iter().skip(1).any(|other| {
+                other.bit() & others != 0 && other.is_connected() && other.seen() < end
+            });
+            if !may_answer || Instant::now() >= give_up {
+                return false;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     fn read_own(&self, start: LogOffset) -> Option<Own> {
@@ -54,6 +99,7 @@ impl Replication {
             if record.offset == start && record.kind == engine::COORDINATED {
                 found = engine::coordinated_by(record.payload, actor).map(|effects| Own {
                     partition: record.partition,
+                    version: record.version,
                     database: record.database,
                     effects: effects.to_vec(),
                 });

@@ -18,9 +18,9 @@ pub fn hincrby(call: &mut Call<'_, '_>) -> CommandResult {
     let new = old.checked_add(increment).ok_or(CommandError::line(
         "ERR increment or decrement would overflow",
     ))?;
-    let mut digits = itoa::Buffer::new();
-    let text = digits.format(new).as_bytes();
-    set_fields(call, std::iter::once((field, text)))?;
+    let key = call.request.arg(1);
+    call.transaction
+        .count_field(call.database, key, field, increment, new);
     call.reply.integer(new);
     Ok(())
 }
