@@ -93,6 +93,12 @@ impl Outstanding {
         }
     }
 
+    /// Lets the epochs of requests be over.
+    #[inline]
+    pub fn release(&mut self) {
+        self.guards.clear();
+    }
+
     /// A write whose reply is there.
     pub fn add_write(&mut self, reply: Range<usize>) {
         self.writes.push(reply);

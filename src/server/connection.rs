@@ -264,6 +264,9 @@ impl<S: Stream> Connection<S> {
             self.incomplete = true;
             conclude(outstanding, &self.node, &origin, &mut self.output.bytes).await;
             self.incomplete = false;
+        } else {
+            // Reads of this node alone: nothing is waited for, and their epoch may be over.
+            self.session.outstanding.release();
         }
         if self.incomplete {
             return Ok(());
