@@ -59,6 +59,8 @@ pub struct Session {
     pub proxied: bool,
     /// Whether what this node knows of the next request's keys has just been compared with other replicas.
     pub refreshed: bool,
+    /// How often its request was sent on because routes had changed.
+    pub tries: u8,
     /// What a walk over all keys is limited to, where another node walks over the rest.
     pub partitions: Option<Arc<[PartitionId]>>,
     /// The end of the last record that one of its writes made (`WAIT`).
@@ -97,6 +99,8 @@ pub struct Origin {
     pub forwarded: bool,
     /// See [`Session::proxied`].
     pub proxied: bool,
+    /// See [`Session::tries`].
+    pub tries: u8,
 }
 
 impl Origin {
@@ -108,6 +112,7 @@ impl Origin {
         session.no_touch = self.no_touch;
         session.consistency = self.consistency;
         session.forwarded = self.forwarded;
+        session.tries = self.tries;
         session.proxied = self.proxied;
         session
     }
@@ -124,6 +129,7 @@ impl Session {
             consistency: self.consistency,
             forwarded: self.forwarded,
             proxied: self.proxied,
+            tries: self.tries,
         }
     }
 
@@ -144,6 +150,7 @@ impl Session {
             forwarded: false,
             proxied: false,
             refreshed: false,
+            tries: 0,
             partitions: None,
             last_write: None,
             consistency: Consistency::default(),

@@ -31,6 +31,8 @@ const JOIN_WITHIN: Duration = Duration::from_secs(30);
 const JOIN_ATTEMPT: Duration = Duration::from_secs(10);
 /// Pause between attempts.
 const JOIN_PAUSE: Duration = Duration::from_millis(200);
+/// A connection on which nothing was heard for so long is made anew.
+const BROKEN_AFTER: Duration = Duration::from_secs(2);
 /// Partitions that move at a time.
 const MOVES_AT_ONCE: usize = 16;
 
@@ -181,6 +183,8 @@ fn transport_options(
     options.body_limit = options.body_limit.max(largest.saturating_add(1 << 20));
     options.secret = secret;
     options.clock = node.clock().clone();
+    // Sooner than TCP would repeat what was lost in a cut that is over.
+    options.broken_after = BROKEN_AFTER;
     options.max_drift = Duration::from_millis(config.max_drift_ms.into());
     Ok(options)
 }

@@ -132,9 +132,13 @@ impl Cluster {
         let now_ms = self.node.now_ms();
         let ago = |since: std::time::Duration| now_ms.saturating_sub(since.as_millis() as u64);
         let connected = link.is_up();
+        let peer = self.replication.get().and_then(|it| it.peers.find(id));
+        let is_heard = peer.is_none_or(|peer| peer.is_connected());
         let said = self.membership.get().map(|membership| membership.state(id));
         cluster_view::Peer {
             liveness: match said {
+                // Alive, but nothing comes over the link that writes take.
+                Some(membership::Liveness::Up) if !is_heard => Liveness::Suspect,
                 Some(membership::Liveness::Up) => Liveness::Up,
                 Some(membership::Liveness::Down) => Liveness::Down,
                 Some(membership::Liveness::Suspect) => Liveness::Suspect,

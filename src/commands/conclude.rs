@@ -20,6 +20,12 @@ const WRITE_UNKNOWN: &[u8] =
     b"NOQUORUM Not enough replicas acknowledged the write in time. It may have taken effect.";
 /// Said of a read that too few replicas have answered.
 const READ_FAILED: &[u8] = b"NOQUORUM Not enough replicas answered in time.";
+/// How the answer of a node begins that does not hold the partition (any more).
+const TRY_AGAIN: &[u8] = b"-TRYAGAIN";
+/// How often a request is sent on to where its partition has moved…
+const TRIES_MAX: u8 = 50;
+/// … and after what pause.
+const RETRY_AFTER: Duration = Duration::from_millis(10);
 /// A replica that has fallen silent is not waited for longer than this, where another can be asked instead.
 const SILENCE_CHECK: Duration = Duration::from_millis(10);
 
@@ -167,6 +173,13 @@ async fn complete(
         }
     };
     match answer {
+        // Nothing was done: the other node has other routes, which this one will have too in a moment.
+        Ok(reply) if reply.starts_with(TRY_AGAIN) && origin.tries < TRIES_MAX => {
+            tokio::time::sleep(RETRY_AFTER).await;
+            let mut session = origin.session();
+            session.tries += 1;
+            Box::pin(perform(node, &mut session, &forward.request)).await
+        }
         Ok(reply) => reply.to_vec(),
         Err(_) if forward.repeatable && Instant::now() < deadline => {
             let mut session = origin.session();

@@ -4,14 +4,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use coterie_protocol::{NodeId, OwnedRequest, RespVersion};
+use coterie_protocol::{NodeId, OwnedRequest, PartitionId, RespVersion};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use super::conclude::conclude;
 use super::execute::{Batch, Outcome, execute};
 use super::perform::settle;
 use super::spanning;
+use super::spec::Flags;
+use super::table;
 use crate::node::Node;
 use crate::replication::wire;
 use crate::session::{Client, Consistency, Session};
@@ -55,6 +58,7 @@ impl Executors {
 
 async fn run(node: Arc<Node>, mut requests: mpsc::Receiver<Forwarded>) {
     let mut client = None;
+    let mut comparing = Comparing::default();
     while let Some(Forwarded { from, call, body }) = requests.recv().await {
         let client = client.get_or_insert_with(|| {
             let address = from.address().to_string();
@@ -92,18 +96,53 @@ async fn run(node: Arc<Node>, mut requests: mpsc::Receiver<Forwarded>) {
             session.partitions = Some(spanning::from_bits(&head.partitions, count).into());
         }
         let request = OwnedRequest::new(&arguments);
-        execute_one(&node, session, request, from, call).await;
+        comparing.wait_for(&node, &request).await;
+        if let Some(read) = execute_one(&node, session, request, from, call).await {
+            comparing.reads.push(read);
+        }
     }
 }
 
-/// Executes a request before the next one is; what it waits for then holds up nobody.
+/// Reads that are being compared with other replicas, and may have to be executed again: a write on the same partition
+/// has to come after.
+#[derive(Default)]
+struct Comparing {
+    reads: Vec<(PartitionId, JoinHandle<()>)>,
+}
+
+impl Comparing {
+    async fn wait_for(&mut self, node: &Node, request: &OwnedRequest) {
+        self.reads.retain(|(_, read)| !read.is_finished());
+        if self.reads.is_empty() {
+            return;
+        }
+        let Ok(command) = table::lookup(request.request()) else {
+            return;
+        };
+        if !command.spec.flags.intersects(Flags::WRITE) {
+            return;
+        }
+        let key = command.spec.keys.of(request.request()).next();
+        let partition = key.map(|key| node.engine.store().partition_of(key));
+        let is_before = |read: &mut (PartitionId, JoinHandle<()>)| {
+            partition.is_none_or(|partition| read.0 == partition)
+        };
+        for (_, read) in self.reads.extract_if(.., is_before) {
+            // A panic has answered nobody; the write is not to suffer.
+            let _ = read.await;
+        }
+    }
+}
+
+/// Executes a request before the next one is; what it waits for then holds up nobody. Returns a read that is still being
+/// compared.
 async fn execute_one(
     node: &Arc<Node>,
     mut session: Session,
     request: OwnedRequest,
     from: Arc<Inbound>,
     call: CallId,
-) {
+) -> Option<(PartitionId, JoinHandle<()>)> {
     let mut out = Vec::new();
     loop {
         let mut batch = Batch::begin(node);
@@ -117,7 +156,7 @@ async fn execute_one(
                     let reply = pending.wait(&node).await;
                     from.reply(call, &reply);
                 });
-                return;
+                return None;
             }
             outcome => {
                 if settle(node, &mut session, outcome, &mut out).await {
@@ -129,11 +168,13 @@ async fn execute_one(
     let outstanding = std::mem::take(&mut session.outstanding);
     if outstanding.is_empty() {
         from.reply(call, &out);
-        return;
+        return None;
     }
+    let read = outstanding.reads.first().map(|read| read.partition);
     let (node, origin) = (node.clone(), session.origin());
-    tokio::spawn(async move {
+    let concluding = tokio::spawn(async move {
         conclude(outstanding, &node, &origin, &mut out).await;
         from.reply(call, &out);
     });
+    read.map(|partition| (partition, concluding))
 }

@@ -162,9 +162,18 @@ impl Router<'_> {
         let levels = Levels {
             write,
             read: None,
-            refresh: !plain && self.replication.is_behind(partition) && !self.session.refreshed,
+            refresh: !plain
+                && !self.session.refreshed
+                && self.replication.is_behind(partition)
+                && self.reads_a_quorum(route, &policy),
         };
         Ok(Way::Here(partition, levels))
+    }
+
+    /// Whether reads ask other replicas; then read-modify-writes do too, when this node may have missed something.
+    fn reads_a_quorum(&self, route: &Route, policy: &Policy) -> bool {
+        let level = self.session.consistency.read.unwrap_or(policy.read_quorum);
+        route.read_quorum(policy, level).need > 1
     }
 
     fn write_quorums(&self, route: &Route, policy: &Policy) -> WriteQuorums {

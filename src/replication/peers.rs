@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use coterie_protocol::{Epoch, NodeId};
@@ -10,6 +11,9 @@ use tokio::sync::Notify;
 
 use crate::transport::Link;
 use crate::wal::LogOffset;
+
+/// Who has been silent for longer does not count as a replica that could acknowledge, though its connection stands.
+const GONE_AFTER: Duration = Duration::from_secs(1);
 
 /// A set of nodes of which each is a bit: the bit of its [`Peer::index`].
 pub type NodeSet = u128;
@@ -120,7 +124,8 @@ impl Peer {
 
     /// Whether it is connected, even if it has not been heard from for a moment.
     pub fn is_connected(&self) -> bool {
-        self.index == 0 || self.link.load().as_ref().is_some_and(|link| link.is_up())
+        let is_heard = |link: &Arc<Link>| link.silent_for().is_some_and(|time| time < GONE_AFTER);
+        self.index == 0 || self.link.load().as_ref().is_some_and(is_heard)
     }
 
     /// How far it has followed this node's log.

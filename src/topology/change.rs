@@ -279,7 +279,6 @@ impl Topology {
         if self.members.len() >= MAX_MEMBERS {
             return Err(Refusal::TooManyMembers);
         }
-        self.check_addresses(node, description)?;
         let actor = self.next_actor()?;
         self.members.insert(node, Member::new(description, actor));
         Ok(())
@@ -439,7 +438,12 @@ impl Topology {
         Ok(self.last_actor)
     }
 
-    fn check_addresses(&self, node: NodeId, description: &Description) -> Result<(), Refusal> {
+    /// Whether a member has one of these addresses already.
+    pub(super) fn check_addresses(
+        &self,
+        node: NodeId,
+        description: &Description,
+    ) -> Result<(), Refusal> {
         let others = self.members.iter().filter(|(other, _)| **other != node);
         for (&of, member) in others {
             for (address, theirs) in [

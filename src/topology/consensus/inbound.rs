@@ -7,7 +7,7 @@ use coterie_protocol::{Epoch, NodeId};
 use super::handle::{Core, ProposeError};
 use super::types::{Report, TopologyAnswer, TopologyRequest};
 use crate::topology::join::{JoinError, JoinRequest, Joined, encode, encode_answer};
-use crate::topology::{Change, Topology};
+use crate::topology::{Change, Refusal, Topology};
 
 /// How long the leader tries to have another node's proposal agreed. Shorter than that node waits.
 const WITHIN: Duration = Duration::from_millis(2500);
@@ -94,6 +94,14 @@ fn admission(core: &Core, topology: &Topology, request: &JoinRequest) -> Result<
     let node = request.node;
     let description = request.description.clone();
     let Some(member) = topology.members.get(&node) else {
+        // Whoever lost its data comes back as another node, at the address of the one it was.
+        let taken = topology.check_addresses(node, &description);
+        if let Err(refusal @ Refusal::DuplicateAddress { of, .. }) = taken
+            && (core.live)(of)
+        {
+            // It may have died a moment ago: the node asks again.
+            return Err(JoinError::Unavailable(refusal.to_string()));
+        }
         return Ok(Change::AddMember { node, description });
     };
     if member.internal != description.internal && (core.live)(node) {

@@ -284,8 +284,8 @@ fn what_can_not_be_is_refused_and_changes_nothing() {
     let refused = |change: Change| topology.apply(&change).unwrap_err();
     let description = describe(2, "a");
     assert_eq!(
-        refused(Change::AddMember {
-            node: node(9),
+        refused(Change::UpdateMember {
+            node: node(1),
             description: description.clone()
         }),
         Refusal::DuplicateAddress {

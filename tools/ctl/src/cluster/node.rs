@@ -71,7 +71,11 @@ pub fn run(command: Command, output: &mut dyn Write) -> Result<ExitCode, Error> 
             change(&options, "REMOVE", &node, None, Aim::Gone, output)
         }
         Command::Replace { old, new, options } => {
-            change(&options, "REPLACE", &old, Some(&new), Aim::Empty, output)
+            let replaced = change(&options, "REPLACE", &old, Some(&new), Aim::Empty, output)?;
+            if options.no_wait || replaced != ExitCode::SUCCESS {
+                return Ok(replaced);
+            }
+            change(&options, "REMOVE", &old, None, Aim::Gone, output)
         }
     }
 }
