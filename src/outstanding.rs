@@ -30,12 +30,28 @@ pub struct Outstanding {
     guards: SmallVec<[Arc<EpochGuard>; 1]>,
 }
 
+/// What a command is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Subject {
+    /// The partition of its keys.
+    pub partition: PartitionId,
+    /// Hash of its key; `None` if it has several.
+    pub key: Option<u64>,
+}
+
+impl Subject {
+    fn overlaps(&self, other: &Subject) -> bool {
+        self.partition == other.partition
+            && (self.key.is_none() || other.key.is_none() || self.key == other.key)
+    }
+}
+
 /// A read whose reply is there, and whose keys are to be compared.
 pub struct Read {
     /// The reply.
     pub reply: Range<usize>,
-    /// Of its keys.
-    pub partition: PartitionId,
+    /// What it is about.
+    pub subject: Subject,
     /// To execute it again.
     pub request: OwnedRequest,
     /// What was seen.
@@ -48,8 +64,10 @@ pub struct Forward {
     pub at: usize,
     /// Whether the client does not want the reply.
     pub withheld: bool,
-    /// Of its keys.
-    pub partition: PartitionId,
+    /// What it is about.
+    pub subject: Subject,
+    /// Whether it may change something.
+    pub writes: bool,
     /// Who executes it.
     pub peer: Arc<Peer>,
     /// To have it executed again.
@@ -62,13 +80,11 @@ pub struct Forward {
 
 /// What a command is about to do, with regard to those before it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Step {
-    /// Read here.
-    Read,
-    /// Write here.
-    Write,
-    /// Be forwarded to the node with this index.
-    Forward(usize),
+pub struct Step {
+    /// Whether it may change something.
+    pub writes: bool,
+    /// The number of the node that executes it; 0 for this one.
+    pub node: usize,
 }
 
 impl Outstanding {
@@ -116,13 +132,15 @@ impl Outstanding {
         }
     }
 
-    /// Whether what came before has to be completed first, so that commands on one partition keep their order: a
-    /// read may have to be executed again, and a forwarded request is executed elsewhere.
-    pub fn conflicts(&self, partition: PartitionId, step: Step) -> bool {
-        let reads = step != Step::Read && self.reads.iter().any(|read| read.partition == partition);
+    /// Whether what came before has to be completed first, so that commands on one key keep their order: a read may
+    /// have to be executed again, what is forwarded is executed elsewhere, and may be a second time.
+    pub fn conflicts(&self, subject: &Subject, step: Step) -> bool {
+        let reads = step.writes && self.reads.iter().any(|read| read.subject.overlaps(subject));
         reads
             || self.forwards.iter().any(|forward| {
-                forward.partition == partition && step != Step::Forward(forward.peer.index)
+                forward.subject.overlaps(subject)
+                    && (step.writes || forward.writes)
+                    && (forward.repeatable || step.node != forward.peer.index)
             })
     }
 }

@@ -126,7 +126,7 @@ async fn verify(
         let concerned: Vec<&ReadKey> = differing
             .iter()
             .map(|&number| &keys[number])
-            .filter(|key| key.partition == read.partition)
+            .filter(|key| key.partition == read.subject.partition)
             .collect();
         let Some(quorum) = concerned.first().map(|key| key.quorum) else {
             continue;
@@ -137,7 +137,10 @@ async fn verify(
         let names = concerned
             .iter()
             .map(|key| (key.database, key.key.as_slice()));
-        if let Some(offset) = replication.engine.append_state(read.partition, names) {
+        if let Some(offset) = replication
+            .engine
+            .append_state(read.subject.partition, names)
+        {
             written.add(quorum, offset);
         }
         repeated.push((read.reply, reply));

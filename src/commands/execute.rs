@@ -9,6 +9,8 @@ use coterie_protocol::{
     DatabaseId, Epoch, OwnedRequest, PartitionId, ReplyWriter, Request, RespVersion,
 };
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use super::call::{Call, Control, Deferred};
 use super::error::{CommandError, CommandResult};
 use super::record::{Pending, finish};
@@ -20,7 +22,7 @@ use crate::config::{Config, Durability};
 use crate::effect::Effect;
 use crate::engine::{Moment, Scope};
 use crate::node::Node;
-use crate::outstanding::{Forward, Read, Step};
+use crate::outstanding::{Forward, Read, Step, Subject};
 use crate::replication::{EpochGuard, Quorum, ReadKey, Routes};
 use crate::session::Session;
 use crate::statistics::Tally;
@@ -152,7 +154,8 @@ pub fn execute(
     }
     debug_assert!(batch.ticks == began || spec.flags.contains(Flags::ADMIN));
     if let Some((partition, _)) = here {
-        note_outstanding(session, batch, partition, request, start..out.len());
+        let subject = subject_of(spec, request, partition);
+        note_outstanding(session, batch, subject, request, start..out.len());
     }
     if spec.flags.contains(Flags::ADMIN) {
         batch.refresh(node);
@@ -194,19 +197,26 @@ fn route(
         session,
     };
     let way = router.route(spec, request)?;
-    let (partition, step) = match &way {
+    let (partition, writes, executor) = match &way {
         Way::Here(partition, levels) if levels.refresh => {
             let quorum = router.refresh_quorum(*partition, session.database);
             let keys = spec.keys.of(request);
             let keys = keys_known(node, *partition, session.database, keys, quorum);
             return Ok(Routed::Later(Outcome::Refresh(keys)));
         }
-        Way::Here(partition, levels) if levels.write.is_empty() => (*partition, Step::Read),
-        Way::Here(partition, _) => (*partition, Step::Write),
-        Way::Forward(partition, peer) => (*partition, Step::Forward(peer.index)),
+        Way::Here(partition, levels) => (*partition, !levels.write.is_empty(), 0),
+        Way::Forward(partition, peer) => {
+            let writes = spec.flags.intersects(Flags::WRITE | Flags::MAY_REPLICATE);
+            (*partition, writes, peer.index)
+        }
         Way::Parts => return Ok(Routed::Elsewhere(way)),
     };
-    if session.outstanding.conflicts(partition, step) {
+    let step = Step {
+        writes,
+        node: executor,
+    };
+    let subject = subject_of(spec, request, partition);
+    if session.outstanding.conflicts(&subject, step) {
         return Ok(Routed::Later(Outcome::Conclude));
     }
     session.outstanding.hold(guard);
@@ -214,6 +224,16 @@ fn route(
         Way::Here(partition, levels) => Routed::Here(Some((partition, levels))),
         way => Routed::Elsewhere(way),
     })
+}
+
+/// What a command is about, for keeping the order of those about the same.
+fn subject_of(spec: &CommandSpec, request: Request<'_>, partition: PartitionId) -> Subject {
+    let mut keys = spec.keys.of(request);
+    let key = if keys.len() == 1 { keys.next() } else { None };
+    Subject {
+        partition,
+        key: key.map(xxh3_64),
+    }
 }
 
 /// What this node knows of keys.
@@ -258,7 +278,8 @@ fn execute_elsewhere(
             session.outstanding.forwards.push(Forward {
                 at,
                 withheld: false,
-                partition,
+                subject: subject_of(spec, request, partition),
+                writes: spec.flags.intersects(Flags::WRITE | Flags::MAY_REPLICATE),
                 peer,
                 request: OwnedRequest::from(request),
                 repeatable,
@@ -297,14 +318,14 @@ fn defer(
 fn note_outstanding(
     session: &mut Session,
     batch: &mut Batch,
-    partition: PartitionId,
+    subject: Subject,
     request: Request<'_>,
     reply: Range<usize>,
 ) {
     if !batch.seen.is_empty() {
         session.outstanding.reads.push(Read {
             reply,
-            partition,
+            subject,
             request: OwnedRequest::from(request),
             keys: std::mem::take(&mut batch.seen),
         });

@@ -170,7 +170,7 @@ async fn execute_one(
         from.reply(call, &out);
         return None;
     }
-    let read = outstanding.reads.first().map(|read| read.partition);
+    let read = outstanding.reads.first().map(|read| read.subject.partition);
     let (node, origin) = (node.clone(), session.origin());
     let concluding = tokio::spawn(async move {
         conclude(outstanding, &node, &origin, &mut out).await;
