@@ -41,7 +41,7 @@ pub use sync::{run as sync_rounds, watch_silence};
 
 use crate::config::Config;
 use crate::engine::Engine;
-use crate::topology::{Policy, Topology};
+use crate::topology::{Member, Policy, Topology};
 use crate::transport::{CallId, Inbound, Service, Transport};
 use receive::Receivers;
 
@@ -227,10 +227,15 @@ impl Replication {
         }
         self.routes.store(Arc::new(routes));
         self.epoch.send_replace(epoch);
+        // A node that lost its data comes back as another, at the same address: the old one is not to be dialled.
+        let is_succeeded = |member: &Member| {
+            let mut members = topology.members.values();
+            members.any(|other| other.internal == member.internal && other.actor > member.actor)
+        };
         let others = topology
             .members
             .iter()
-            .filter(|(id, _)| **id != own)
+            .filter(|(id, member)| **id != own && !is_succeeded(member))
             .map(|(id, member)| (*id, member.internal));
         self.transport.set_peers(others);
         for id in topology.members.keys().filter(|id| **id != own) {
