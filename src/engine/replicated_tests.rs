@@ -195,8 +195,7 @@ impl Node {
         let number = |text: &[u8]| coterie_protocol::text::parse_i64(text);
         match command {
             Command::Set(_, bytes, ttl) => {
-                let effect = put(key, &vec![b'v'; *bytes], at(*ttl)).apply(&mut transaction);
-                let () = effect;
+                put(key, &vec![b'v'; *bytes], at(*ttl)).apply(&mut transaction);
             }
             Command::SetRange(_, offset) if kind != Some(Kind::Hash) => {
                 let (offset, bytes) = (*offset, &b"xy"[..]);
@@ -521,12 +520,15 @@ fn what_had_lost_is_made_again() {
     assert_eq!(superseded.actor, Actor(2));
     world.nodes[0].transfer_from(&world.nodes[1]);
     let past = superseded.version;
-    let repeated = engine.repeat(*partition, database, effects, past);
-    assert!(repeated.expect("effects") > *end);
+    let repeated = engine.repeat(*partition, database, *version, effects, past);
+    assert!(repeated.expect("effects") > Some(*end));
     world.exchange();
     world.assert_equal();
     let seen = world.nodes[1].snapshot(START_MS).seen;
     assert_eq!(seen[&key_of(0)].0, b"13");
+    // Once more would undo what came after: it has won already.
+    let again = engine.repeat(*partition, database, *version, effects, past);
+    assert_eq!(again.expect("effects"), None);
 }
 
 #[test]
