@@ -102,6 +102,12 @@ impl Outstanding {
         self.barrier.local().filter(|_| !others)
     }
 
+    /// Whether there is anything that later commands may have to wait for.
+    #[inline]
+    pub fn orders_commands(&self) -> bool {
+        !self.reads.is_empty() || !self.forwards.is_empty()
+    }
+
     /// Keeps the epoch of a request from being over.
     pub fn hold(&mut self, guard: &Arc<EpochGuard>) {
         if !self.guards.iter().any(|held| Arc::ptr_eq(held, guard)) {

@@ -57,8 +57,9 @@ pub struct Session {
     pub forwarded: bool,
     /// Whether a request for another node is never answered with `MOVED`: the caller could not follow.
     pub proxied: bool,
-    /// Whether what this node knows of the next request's keys has just been compared with other replicas.
-    pub refreshed: bool,
+    /// What this node knows of the next request's keys was just compared with other replicas; `false` if there were too
+    /// few of them.
+    pub refreshed: Option<bool>,
     /// How often its request was sent on because routes had changed.
     pub tries: u8,
     /// What a walk over all keys is limited to, where another node walks over the rest.
@@ -149,7 +150,7 @@ impl Session {
             outstanding: Outstanding::default(),
             forwarded: false,
             proxied: false,
-            refreshed: false,
+            refreshed: None,
             tries: 0,
             partitions: None,
             last_write: None,

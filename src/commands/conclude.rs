@@ -123,11 +123,12 @@ async fn verify(
     let mut written = Barrier::default();
     let mut repeated = Vec::new();
     for read in reads {
-        let concerned: Vec<&ReadKey> = differing
-            .iter()
-            .map(|&number| &keys[number])
-            .filter(|key| key.partition == read.subject.partition)
-            .collect();
+        let is_concerned = |key: &&ReadKey| key.partition == read.subject.partition;
+        if !differing.iter().any(|&number| is_concerned(&&keys[number])) {
+            continue;
+        }
+        // All of them: by now others may have changed, too.
+        let concerned: Vec<&ReadKey> = keys.iter().filter(is_concerned).collect();
         let Some(quorum) = concerned.first().map(|key| key.quorum) else {
             continue;
         };
@@ -168,7 +169,8 @@ async fn complete(
             biased;
             answer = &mut forward.answer => break answer,
             () = tokio::time::sleep(SILENCE_CHECK) => {
-                let is_silent = forward.repeatable && !forward.peer.is_live();
+                // A write that is only late must not be done twice.
+                let is_silent = forward.repeatable && !forward.writes && !forward.peer.is_live();
                 if is_silent || Instant::now() >= deadline {
                     break Err(CallError::Broken);
                 }
@@ -188,7 +190,8 @@ async fn complete(
             let mut session = origin.session();
             Box::pin(perform(node, &mut session, &forward.request)).await
         }
-        Err(_) => error(origin.resp, WRITE_UNKNOWN),
+        Err(_) if forward.writes => error(origin.resp, WRITE_UNKNOWN),
+        Err(_) => error(origin.resp, READ_FAILED),
     }
 }
 

@@ -26,6 +26,7 @@ use crate::outstanding::{Forward, Read, Step, Subject};
 use crate::replication::{EpochGuard, Quorum, ReadKey, Routes};
 use crate::session::Session;
 use crate::statistics::Tally;
+use crate::topology;
 use crate::wal::NoRoom;
 
 /// What the commands of one batch share.
@@ -122,7 +123,11 @@ pub fn execute(
         }
         return reject(node, session, Some(command), &error, out);
     }
-    let here = match route(node, session, spec, request, batch) {
+    let routed = route(node, session, spec, request, batch);
+    if !matches!(routed, Ok(Routed::Later(_))) {
+        session.refreshed = None;
+    }
+    let here = match routed {
         Ok(Routed::Here(here)) => here,
         Ok(Routed::Elsewhere(way)) => {
             return execute_elsewhere(node, session, command, request, out, batch, way);
@@ -132,7 +137,6 @@ pub fn execute(
     };
     let began = batch.ticks;
     let result = run(node, session, spec, request, out, batch, here.as_ref());
-    session.refreshed = false;
     match result {
         Ok(None) => {}
         Ok(Some(reply)) => {
@@ -190,6 +194,15 @@ fn route(
     else {
         return Ok(Routed::Here(None));
     };
+    // The usual case of a cache: nothing of what follows is needed.
+    if spec.flags.contains(Flags::READONLY) && !session.outstanding.orders_commands() {
+        let local = session.consistency.local_reads && session.consistency.read.is_none();
+        let level = local.then_some(topology::Quorum::Count(1));
+        let level = level.or(session.consistency.read);
+        if routes.answers_all_reads(session.database, level) {
+            return Ok(Routed::Here(None));
+        }
+    }
     let router = Router {
         node,
         replication,
@@ -273,7 +286,7 @@ fn execute_elsewhere(
                 .routes
                 .as_ref()
                 .map_or(Epoch::default(), |(routes, _)| routes.epoch);
-            let answer = spanning::forward(&peer, session, epoch, &[], request);
+            let answer = spanning::forward(&peer, session, epoch, node.now_ms(), &[], request);
             let at = out.len();
             session.outstanding.forwards.push(Forward {
                 at,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use coterie_protocol::{OwnedRequest, ReplyWriter};
+use coterie_protocol::OwnedRequest;
 use tokio::time::Instant;
 
 use super::conclude::conclude;
@@ -36,17 +36,11 @@ pub async fn settle(
         }
         Outcome::Conclude => false,
         Outcome::Refresh(keys) => {
-            session.refreshed = refresh(node, &keys).await;
-            if !session.refreshed {
-                ReplyWriter::new(out, session.resp).error(NOT_CAUGHT_UP);
-            }
-            !session.refreshed
+            session.refreshed = Some(refresh(node, &keys).await);
+            false
         }
     }
 }
-
-/// Said when a node that has just come back finds nobody to ask what it missed. Nothing was done.
-const NOT_CAUGHT_UP: &[u8] = b"NOREPLICAS Not enough good replicas to write.";
 
 /// Brings what this node knows of keys up to date with a quorum.
 async fn refresh(node: &Node, keys: &[ReadKey]) -> bool {
@@ -67,6 +61,7 @@ pub async fn perform(node: &Arc<Node>, session: &mut Session, request: &OwnedReq
         let mut batch = Batch::begin(node);
         let outcome = execute(node, session, request.request(), &mut out, &mut batch);
         batch.tally.flush(&node.statistics);
+        drop(batch);
         if settle(node, session, outcome, &mut out).await {
             break;
         }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use coterie_protocol::{NodeId, OwnedRequest, PartitionId, RespVersion};
+use coterie_protocol::{NodeId, OwnedRequest, PartitionId, ReplyWriter, RespVersion};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -20,6 +20,11 @@ use crate::replication::wire;
 use crate::session::{Client, Consistency, Session};
 use crate::transport::{CallId, Inbound};
 
+/// A write that was sent longer ago, clocks being as far apart as they may, is refused: its sender may have given up on
+/// this node, and had it executed elsewhere.
+const WRITE_AGE_MS_MAX: u64 = 1000;
+/// Said of it. Nothing was done.
+const TOO_LATE: &[u8] = b"TRYAGAIN The request came too late";
 /// Requests of one node that wait to be executed; more, and it is disconnected.
 const QUEUED_REQUESTS_MAX: usize = 65_536;
 
@@ -54,6 +59,11 @@ impl Executors {
             from.close();
         }
     }
+}
+
+fn writes(request: &OwnedRequest) -> bool {
+    let flags = Flags::WRITE | Flags::MAY_REPLICATE;
+    table::lookup(request.request()).is_ok_and(|command| command.spec.flags.intersects(flags))
 }
 
 async fn run(node: Arc<Node>, mut requests: mpsc::Receiver<Forwarded>) {
@@ -96,6 +106,13 @@ async fn run(node: Arc<Node>, mut requests: mpsc::Receiver<Forwarded>) {
             session.partitions = Some(spanning::from_bits(&head.partitions, count).into());
         }
         let request = OwnedRequest::new(&arguments);
+        let age_ms = node.now_ms().saturating_sub(head.sent_ms);
+        if head.sent_ms > 0 && age_ms > WRITE_AGE_MS_MAX && writes(&request) {
+            let mut out = Vec::new();
+            ReplyWriter::new(&mut out, session.resp).error(TOO_LATE);
+            from.reply(call, &out);
+            continue;
+        }
         comparing.wait_for(&node, &request).await;
         if let Some(read) = execute_one(&node, session, request, from, call).await {
             comparing.reads.push(read);
@@ -148,6 +165,7 @@ async fn execute_one(
         let mut batch = Batch::begin(node);
         let outcome = execute(node, &mut session, request.request(), &mut out, &mut batch);
         batch.tally.flush(&node.statistics);
+        drop(batch);
         match outcome {
             Outcome::Replied => break,
             Outcome::Deferred(pending) => {

@@ -159,11 +159,15 @@ impl Router<'_> {
         {
             return Err(NO_REPLICAS);
         }
+        if self.session.refreshed == Some(false) {
+            // Nobody could be asked what this node has missed.
+            return Err(NO_REPLICAS);
+        }
         let levels = Levels {
             write,
             read: None,
             refresh: !plain
-                && !self.session.refreshed
+                && self.session.refreshed.is_none()
                 && self.replication.is_behind(partition)
                 && self.reads_a_quorum(route, &policy),
         };

@@ -36,11 +36,13 @@ pub fn forward(
     peer: &Peer,
     session: &Session,
     epoch: Epoch,
+    sent_ms: u64,
     partitions: &[u8],
     request: Request<'_>,
 ) -> BoxFuture<'static, Result<Bytes, CallError>> {
     let head = wire::ExecuteHead {
         epoch,
+        sent_ms,
         database: session.database,
         resp3: session.resp == RespVersion::Resp3,
         touch: !session.no_touch,
@@ -266,7 +268,14 @@ async fn execute_share(
         .map_or(Epoch::default(), |replication| replication.routes().epoch);
     let bits = to_bits(&partitions);
     let timeout = Duration::from_millis(node.config.load().write_timeout_ms.into());
-    let answer = forward(&peer, &session, epoch, &bits, request.request());
+    let answer = forward(
+        &peer,
+        &session,
+        epoch,
+        node.now_ms(),
+        &bits,
+        request.request(),
+    );
     let reply = tokio::time::timeout(timeout, answer).await;
     let reply = reply.ok().and_then(Result::ok).map(|reply| reply.to_vec());
     (partitions, reply)

@@ -91,10 +91,11 @@ struct Outcome {
 }
 
 impl Outcome {
-    fn add(&mut self, merged: Merged) {
+    fn add(&mut self, merged: Merged, origin: Actor) {
         match merged {
             Merged::New => self.new += 1,
             Merged::Known => {}
+            Merged::Superseded(by) if by.actor == origin => {}
             Merged::Superseded(by) => self.superseded = self.superseded.max(Some(by)),
         }
     }
@@ -116,8 +117,9 @@ impl Engine {
     }
 
     /// Merges a record that a peer coordinated, and appends it to the log. `effects` is the payload without its
-    /// actor, `origin_end` where the record ends in the peer's log. A record that is behind the mark was received
-    /// before, and is left alone. The mark itself is moved by [`Engine::note_received`], once the record is
+    /// actor, `origin_end` where the record ends in the peer's log. One that was received before may come again. What
+    /// lost to a later write of its own coordinator is not told as superseded: it has come late, after an exchange of
+    /// states, and repeating it would undo that write. The mark is moved by [`Engine::note_received`], once the record is
     /// stored. The log was asked for room.
     pub fn receive(
         &self,
@@ -128,15 +130,10 @@ impl Engine {
         database: DatabaseId,
         effects: &[u8],
     ) -> Result<Received, MalformedEffect> {
-        if origin_end <= self.received(origin) {
-            return Ok(Received {
-                offset: self.log.appended(),
-                superseded: None,
-            });
-        }
         let stamp = Stamp::new(version, origin);
         let mut guards = self.lock_all_of(partition, database, effects)?;
-        let outcome = self.merge_all(&mut guards, Stamped::new(database, stamp, effects))?;
+        let effects_of_it = Stamped::new(database, stamp, effects);
+        let outcome = self.merge_all(&mut guards, effects_of_it, origin)?;
         let offset = if outcome.is_known() {
             // It came by another way, which may not be stored yet.
             self.log.appended()
@@ -166,7 +163,8 @@ impl Engine {
     ) -> Result<(LogOffset, u64), MalformedEffect> {
         let database = DatabaseId::DEFAULT;
         let mut guards = self.lock_all_of(partition, database, state)?;
-        let outcome = self.merge_all(&mut guards, Stamped::new(database, Stamp::ZERO, state))?;
+        let effects = Stamped::new(database, Stamp::ZERO, state);
+        let outcome = self.merge_all(&mut guards, effects, Actor::default())?;
         let mut offset = self.log.appended();
         if !outcome.is_known() {
             let header = RecordHeader {
@@ -368,6 +366,7 @@ impl Engine {
         &self,
         guards: &mut [PartitionGuard<'_>],
         effects: Stamped<'_>,
+        origin: Actor,
     ) -> Result<Outcome, MalformedEffect> {
         let access = AccessClock::new(crate::clock::Clock::System.now_ms(), None);
         let mut outcome = Outcome::default();
@@ -378,7 +377,7 @@ impl Engine {
                 None => &mut guards[..],
             };
             for guard in concerned {
-                outcome.add(guard.merge(database, &effect, stamp, &access));
+                outcome.add(guard.merge(database, &effect, stamp, &access), origin);
             }
         }
         Ok(outcome)

@@ -23,6 +23,7 @@ mod stream;
 mod sync;
 pub mod wire;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 
@@ -43,6 +44,7 @@ use crate::config::Config;
 use crate::engine::Engine;
 use crate::topology::{Member, Policy, Topology};
 use crate::transport::{CallId, Inbound, Service, Transport};
+use crate::wal::LogOffset;
 use receive::Receivers;
 
 /// What the quorum path of a node consists of.
@@ -73,6 +75,8 @@ pub struct Replication {
     /// Keys that anti-entropy found different since the start.
     pub repaired_keys: AtomicU64,
     streams: Mutex<Vec<NodeId>>,
+    /// Starts of own records that were repeated, and where the repetitions end.
+    repeated: Mutex<BTreeMap<LogOffset, LogOffset>>,
     /// Told when a peer knows more of this node's log than there is: its end was lost, and with it the right to give
     /// out versions under the same actor.
     pub log_lost: Notify,
@@ -111,6 +115,7 @@ impl Replication {
             round_interval_ms: AtomicU64::new(10_000),
             repaired_keys: AtomicU64::new(0),
             streams: Mutex::default(),
+            repeated: Mutex::default(),
             log_lost: Notify::new(),
             default_policy,
         })
@@ -288,12 +293,13 @@ impl Replication {
     ) {
         match (service, call) {
             (Service::Records, call) => self.receivers.received(self, from, call, body),
-            (Service::Digests, Some(call)) => match self.answer_digests(&body) {
-                Ok(answer) => {
-                    from.reply(call, &answer);
-                }
-                Err(error) => tracing::warn!(peer = %from.node(), %error, "bad comparison"),
-            },
+            (Service::Digests, Some(call)) => {
+                let answer = self.answer_digests(&body).unwrap_or_else(|error| {
+                    tracing::debug!(peer = %from.node(), %error, "comparison refused");
+                    vec![read::REFUSED]
+                });
+                from.reply(call, &answer);
+            }
             (Service::Sync, Some(call)) => {
                 let (replication, from) = (self.clone(), from.clone());
                 tokio::spawn(async move {
@@ -334,7 +340,7 @@ impl Replication {
     fn acknowledged(
         self: &Arc<Self>,
         peer: &Arc<Peer>,
-        offset: crate::wal::LogOffset,
+        offset: LogOffset,
         superseded: Vec<wire::Superseded>,
     ) {
         if !superseded.is_empty() {

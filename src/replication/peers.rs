@@ -39,6 +39,8 @@ pub struct Peer {
     gap: AtomicBool,
     /// It refuses records of epochs before this one.
     fence: AtomicU64,
+    /// What this process has sent it ends here; it may have all of that, whatever it has acknowledged.
+    sent: AtomicU64,
     changed: Notify,
 }
 
@@ -63,6 +65,7 @@ impl Peer {
             link: ArcSwapOption::empty(),
             gap: AtomicBool::new(false),
             fence: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
             changed: Notify::new(),
         }
     }
@@ -131,6 +134,16 @@ impl Peer {
     /// How far it has followed this node's log.
     pub fn acknowledged(&self) -> LogOffset {
         LogOffset::from_u64(self.acknowledged.load(Ordering::Acquire))
+    }
+
+    /// How far this process has sent it the log.
+    pub fn sent(&self) -> LogOffset {
+        LogOffset::from_u64(self.sent.load(Ordering::Acquire))
+    }
+
+    /// Records up to here are about to be sent.
+    pub fn sending(&self, end: LogOffset) {
+        self.sent.fetch_max(end.to_u64(), Ordering::AcqRel);
     }
 
     /// How far it has followed, counting what is held back.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use coterie_protocol::{DatabaseId, PartitionId};
+use coterie_protocol::{DatabaseId, Epoch, PartitionId};
 use smallvec::SmallVec;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
@@ -31,6 +31,15 @@ pub struct ReadKey {
     pub digest: u64,
     /// Who must agree, this node included.
     pub quorum: Quorum,
+}
+
+/// First byte of an answer that is followed by differences.
+const ANSWERED: u8 = 0;
+/// First byte, and all, of an answer that says nothing.
+pub(super) const REFUSED: u8 = 1;
+
+fn is_answer(answer: &Bytes) -> bool {
+    answer.first() == Some(&ANSWERED)
 }
 
 /// A replica's answer.
@@ -60,7 +69,7 @@ impl Replication {
                 .enumerate()
                 .filter(|(_, key)| key.quorum == quorum);
             let numbers: Vec<usize> = members.clone().map(|(number, _)| number).collect();
-            let mut body = Vec::new();
+            let mut body = self.routes().epoch.0.to_le_bytes().to_vec();
             for (_, key) in members {
                 let item = DigestItem {
                     partition: key.partition,
@@ -71,7 +80,8 @@ impl Replication {
                 wire::put_digest(&item, &mut body);
             }
             for answer in self.ask(quorum, body, deadline).await? {
-                for (number, state) in wire::read_differences(&answer).map_err(|_| TimedOut)? {
+                let differences = answer.get(1..).unwrap_or_default();
+                for (number, state) in wire::read_differences(differences).map_err(|_| TimedOut)? {
                     let Some(&number) = numbers.get(number as usize) else {
                         continue;
                     };
@@ -117,6 +127,7 @@ impl Replication {
         if need == 1
             && let Some(link) = candidates.first().and_then(|peer| peer.link())
             && let Ok(Ok(answer)) = timeout(HEDGE_AFTER, link.call(Service::Digests, &body)).await
+            && is_answer(&answer)
         {
             return Ok(vec![answer]);
         }
@@ -151,7 +162,7 @@ impl Replication {
         while have.len() < need {
             tokio::select! {
                 answer = answers.recv() => match answer {
-                    Some(Ok(answer)) => have.push(answer),
+                    Some(Ok(answer)) if is_answer(&answer) => have.push(answer),
                     _ => ask_next(1),
                 },
                 () = sleep(HEDGE_AFTER) => ask_next(1),
@@ -162,13 +173,24 @@ impl Replication {
     }
 
     /// Answers another node's comparison: the states of keys that differ here.
+    ///
+    /// # Errors
+    /// The body is none; or the keys are of partitions that are not here, or have moved since the asker looked: what is
+    /// known of them here says nothing (I9).
     pub fn answer_digests(&self, body: &[u8]) -> Result<Vec<u8>, wire::Malformed> {
+        let (epoch, body) = body.split_first_chunk().ok_or(wire::Malformed)?;
+        let epoch = Epoch(u64::from_le_bytes(*epoch));
+        let routes = self.routes();
         let items = wire::read_digests(body)?;
         let store = self.engine.store();
         let count = usize::from(store.layout().count());
-        let mut out = Vec::new();
+        let mut out = vec![ANSWERED];
         for (number, item) in items.iter().enumerate() {
             if item.partition.index() >= count || store.partition_of(item.key) != item.partition {
+                return Err(wire::Malformed);
+            }
+            let route = routes.route(item.partition);
+            if route.changed > epoch || route.all_holders() & OWN == 0 {
                 return Err(wire::Malformed);
             }
             let partition = store.lock(item.partition);

@@ -58,10 +58,13 @@ impl Receivers {
 async fn run(replication: Arc<Replication>, mut messages: mpsc::Receiver<Message>) {
     // A stream that was refused begins again with a question for the position.
     let mut refused = false;
+    // Batches of a connection before may still arrive after that question: there could be a gap before them.
+    let mut current: Option<Arc<Inbound>> = None;
     while let Some(message) = messages.recv().await {
         match message {
             Message::Position(from, call, body) => {
                 refused = false;
+                current = Some(from.clone());
                 let Ok(actor) = wire::Reader::new(&body).u16() else {
                     from.close();
                     continue;
@@ -69,20 +72,24 @@ async fn run(replication: Arc<Replication>, mut messages: mpsc::Receiver<Message
                 let offset = replication.engine.received(Actor(actor));
                 from.reply(call, &offset.to_u64().to_le_bytes());
             }
-            Message::Records(from, body) if !refused => match take_in(&replication, &body).await {
-                Ok(acknowledgement) => {
-                    from.push(Service::Acknowledge, &acknowledgement);
+            Message::Records(from, body)
+                if !refused && current.as_ref().is_some_and(|at| Arc::ptr_eq(at, &from)) =>
+            {
+                match take_in(&replication, &body).await {
+                    Ok(acknowledgement) => {
+                        from.push(Service::Acknowledge, &acknowledgement);
+                    }
+                    Err(Refused::Fenced(epoch)) => {
+                        refused = true;
+                        from.push(Service::Records, &epoch.0.to_le_bytes());
+                    }
+                    Err(Refused::Malformed) => {
+                        tracing::error!(peer = %from.node(), "disconnected: it sent records that can't be read");
+                        refused = true;
+                        from.close();
+                    }
                 }
-                Err(Refused::Fenced(epoch)) => {
-                    refused = true;
-                    from.push(Service::Records, &epoch.0.to_le_bytes());
-                }
-                Err(Refused::Malformed) => {
-                    tracing::error!(peer = %from.node(), "disconnected: it sent records that can't be read");
-                    refused = true;
-                    from.close();
-                }
-            },
+            }
             Message::Records(..) => {}
         }
     }
@@ -129,9 +136,7 @@ async fn take_in(replication: &Replication, body: &[u8]) -> Result<Vec<u8>, Refu
             )
             .map_err(|_| Refused::Malformed)?;
         logged = logged.max(received.offset);
-        // What lost to a later write of its own coordinator has come late, after an exchange of states: the coordinator
-        // knows. Were it repeated, it would undo that later write.
-        if let Some(by) = received.superseded.filter(|by| by.actor != actor) {
+        if let Some(by) = received.superseded {
             superseded.push(Superseded {
                 start: record.start,
                 end: record.end,

@@ -22,6 +22,8 @@ use crate::wal::LogOffset;
 
 /// How long other replicas may take to answer before a write is repeated.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
+/// Repetitions that are remembered.
+const REPEATED_MAX: usize = 65_536;
 /// How often it is looked whether they have.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
@@ -46,20 +48,42 @@ impl Replication {
             }
             self.fetch(peer, &record).await;
             super::receive::wait_for_room(self, record.effects.len()).await;
-            let repeated = self.engine.repeat(
-                record.partition,
-                record.database,
-                record.version,
-                &record.effects,
-                superseded.version,
-            );
-            match repeated {
-                Ok(end) => until = until.max(end),
-                Err(error) => tracing::error!(%error, "own record can't be repeated"),
-            }
+            until = until.max(self.repeat_once(&record, &superseded));
         }
         peer.release(until);
+        peer.notify();
         self.waiters.marks_moved();
+    }
+
+    /// Repeats a record, unless that was done already for another peer. Returns what a peer has to acknowledge before
+    /// the record counts.
+    fn repeat_once(&self, record: &Own, superseded: &Superseded) -> Option<LogOffset> {
+        let mut repeated = self.repeated.lock();
+        if let Some(end) = repeated.get(&superseded.start) {
+            return Some(*end);
+        }
+        let made = self.engine.repeat(
+            record.partition,
+            record.database,
+            record.version,
+            &record.effects,
+            superseded.version,
+        );
+        match made {
+            Ok(end) => {
+                // Without an end this node has changed all of it since, in records before here.
+                let end = end.unwrap_or_else(|| self.engine.log().appended());
+                repeated.insert(superseded.start, end);
+                if repeated.len() > REPEATED_MAX {
+                    repeated.pop_first();
+                }
+                Some(end)
+            }
+            Err(error) => {
+                tracing::error!(%error, "own record can't be repeated");
+                None
+            }
+        }
     }
 
     /// Whether a quorum without this peer has a record, once all others have answered that can.
@@ -111,7 +135,7 @@ impl Replication {
 
     /// Fetches what a peer knows of the keys of a record.
     async fn fetch(&self, peer: &Peer, record: &Own) {
-        let mut body = Vec::new();
+        let mut body = self.routes().epoch.0.to_le_bytes().to_vec();
         {
             let partition = self.engine.store().lock(record.partition);
             for (database, effect) in Effects::new(record.database, &record.effects).flatten() {
@@ -129,7 +153,7 @@ impl Replication {
         let Some(link) = peer.link() else { return };
         // Without an answer the effects are repeated on what is known: they are past the newer version all the same.
         if let Ok(answer) = link.call(Service::Digests, &body).await
-            && let Ok(differences) = wire::read_differences(&answer)
+            && let Ok(differences) = wire::read_differences(answer.get(1..).unwrap_or_default())
         {
             for (_, state) in differences {
                 self.merge(record.partition, state).await;

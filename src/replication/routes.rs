@@ -23,6 +23,8 @@ pub struct Routes {
     pub topology: Arc<Topology>,
     default_policy: Policy,
     partitions: Box<[Route]>,
+    /// From how many replicas of each key on this node has every key.
+    all_here_from: Option<u8>,
 }
 
 /// Where one partition's requests go.
@@ -66,7 +68,12 @@ impl Routes {
                 changed: same.map_or(epoch, |before| before.partitions[index].changed),
             });
         }
+        // The place of this node among the replicas of each partition; the last of these places decides.
+        let place = |route: &Route| route.full.iter().position(|peer| peer.index == 0);
+        let places: Option<Vec<usize>> = partitions.iter().map(place).collect();
+        let last = places.and_then(|places| places.into_iter().max());
         Some(Routes {
+            all_here_from: last.and_then(|last| u8::try_from(last + 1).ok()),
             epoch,
             topology,
             default_policy,
@@ -85,6 +92,15 @@ impl Routes {
             .iter()
             .enumerate()
             .map(|(index, route)| (PartitionId(index as u16), route))
+    }
+
+    /// Whether this node alone answers every read of a database, at this level or at the database's own.
+    pub fn answers_all_reads(&self, database: DatabaseId, level: Option<topology::Quorum>) -> bool {
+        let policy = self.policy(database);
+        let level = level.unwrap_or(policy.read_quorum);
+        self.all_here_from
+            .is_some_and(|from| policy.replicas >= from)
+            && level.of(usize::from(policy.replicas)) <= 1
     }
 
     /// How a database is replicated.

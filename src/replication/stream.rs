@@ -8,14 +8,15 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use coterie_protocol::Actor;
+use coterie_protocol::{Actor, Epoch};
+use smallvec::SmallVec;
 
 use super::Replication;
 use super::peers::Peer;
 use super::wire::{self, Reader, SentRecord};
 use crate::engine;
 use crate::transport::{CallError, Link, SendError, Service};
-use crate::wal::{Durability, Log, LogOffset, TailError};
+use crate::wal::{Durability, Log, LogOffset, Record, TailError};
 
 /// A batch is sent when it has grown to this.
 const BATCH_BYTES: usize = 128 * 1024;
@@ -111,7 +112,8 @@ impl<'a> Stream<'a> {
         let answer = link.call(Service::Records, &actor.0.to_le_bytes()).await?;
         let position = Reader::new(&answer).offset()?;
         let log = replication.engine.log();
-        if position > log.started_at().max(peer.acknowledged()) {
+        let told = log.started_at().max(peer.acknowledged()).max(peer.sent());
+        if position > told {
             // It has records that this node lost with the end of its log. New ones at the same places would pass for
             // those, so nothing is sent before this node has another actor.
             peer.set_gap(true);
@@ -119,6 +121,11 @@ impl<'a> Stream<'a> {
             tokio::time::sleep(LOST_LOG_PAUSE).await;
             return Err(Ended::Lost);
         }
+        // What it has not acknowledged is sent once more, since it may have had something to say about it.
+        let position = match peer.acknowledged() {
+            LogOffset::ZERO => position,
+            acknowledged => position.min(acknowledged),
+        };
         peer.resume_at(position);
         replication.waiters.marks_moved();
         let mut stream = Stream {
@@ -147,6 +154,10 @@ impl<'a> Stream<'a> {
         loop {
             let changed = self.peer.changed();
             self.forget_acknowledged();
+            // What it was not sent does not concern it.
+            if self.in_flight.is_empty() && self.peer.acknowledge(reader.position()) {
+                self.replication.waiters.marks_moved();
+            }
             if !self.link.is_up() || self.replication.actor() != Some(self.actor) {
                 return Err(Ended::Link);
             }
@@ -188,43 +199,80 @@ impl<'a> Stream<'a> {
         // Loaded after the limit: a record before it, of a partition that has just moved to the peer, was written
         // under routes as new as these, or newer.
         let routes = self.replication.routes();
-        let mut body = Vec::with_capacity(4096);
-        wire::begin_records(routes.epoch, self.actor, &mut body);
+        let mut batches: SmallVec<[Outgoing; 1]> = SmallVec::new();
+        let mut bytes = 0;
         let bit = self.peer.bit();
-        let actor = self.actor;
         let end = reader.read(|record| {
-            if record.kind == engine::COORDINATED
-                && routes.route(record.partition).all_holders() & bit != 0
-                && let Some(effects) = engine::coordinated_by(record.payload, actor)
+            let is_concerned = record.kind == engine::COORDINATED
+                && record.partition.index() < routes.topology.placements.len()
+                && routes.route(record.partition).all_holders() & bit != 0;
+            if is_concerned
+                && let Some((actor, effects)) = engine::effects_of(record.kind, record.payload)
             {
-                let sent = SentRecord {
-                    start: record.offset,
-                    end: record.end(),
-                    version: record.version,
-                    partition: record.partition,
-                    database: record.database,
-                    effects,
-                };
-                wire::put_record(&sent, &mut body);
+                // Records of this node under an earlier actor are its own all the same.
+                if batches.last().is_none_or(|batch| batch.actor != actor) {
+                    batches.push(Outgoing::new(routes.epoch, actor));
+                }
+                if let Some(batch) = batches.last_mut() {
+                    batch.add(record, effects);
+                    bytes += record.payload.len();
+                }
             }
-            body.len() < BATCH_BYTES && record.end() < limit
+            bytes < BATCH_BYTES && record.end() < limit
         })?;
-        if body.len() == wire::EMPTY_RECORDS_BYTES {
-            if self.in_flight.is_empty() && self.peer.acknowledge(end) {
-                self.replication.waiters.marks_moved();
-            }
-            return Ok(());
+        if let Some(last) = batches.last_mut() {
+            last.end = end;
         }
-        wire::end_records(end, &mut body);
+        for batch in batches {
+            self.send(batch).await?;
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, mut batch: Outgoing) -> Result<(), Ended> {
+        wire::end_records(batch.end, &mut batch.body);
+        self.peer.sending(batch.end);
         loop {
-            match self.link.send(Service::Records, &body) {
+            match self.link.send(Service::Records, &batch.body) {
                 Ok(()) => break,
                 Err(SendError::Busy) => self.link.writable().await,
                 Err(_) => return Err(Ended::Link),
             }
         }
-        self.in_flight.push_back((end, body.len()));
-        self.in_flight_bytes += body.len();
+        self.in_flight.push_back((batch.end, batch.body.len()));
+        self.in_flight_bytes += batch.body.len();
         Ok(())
+    }
+}
+
+/// A batch of records of one actor.
+struct Outgoing {
+    actor: Actor,
+    end: LogOffset,
+    body: Vec<u8>,
+}
+
+impl Outgoing {
+    fn new(epoch: Epoch, actor: Actor) -> Self {
+        let mut body = Vec::with_capacity(4096);
+        wire::begin_records(epoch, actor, &mut body);
+        Outgoing {
+            actor,
+            end: LogOffset::ZERO,
+            body,
+        }
+    }
+
+    fn add(&mut self, record: &Record<'_>, effects: &[u8]) {
+        let sent = SentRecord {
+            start: record.offset,
+            end: record.end(),
+            version: record.version,
+            partition: record.partition,
+            database: record.database,
+            effects,
+        };
+        wire::put_record(&sent, &mut self.body);
+        self.end = record.end();
     }
 }

@@ -10,8 +10,8 @@
 //! | `Acknowledge` push | back | offset `u64`, then for each superseded record: start `u64`, end `u64`, version `u64` |
 //! | `Execute` call | to a replica | see [`coterie_protocol::internal::execute`] |
 //! | … reply | back | the encoded reply |
-//! | `Digests` call | to a replica | items: partition `u16`, database `u16`, digest `u64`, key `bytes` |
-//! | … reply | back | for each item that differs: its number `u32`, state `bytes` |
+//! | `Digests` call | to a replica | epoch `u64`, items: partition `u16`, database `u16`, digest `u64`, key `bytes` |
+//! | … reply | back | 1 for "refused", or 0 and for each item that differs: its number `u32`, state `bytes` |
 
 pub use coterie_protocol::internal::execute::{ExecuteHead, execution, read_execution};
 use coterie_protocol::{Actor, DatabaseId, Epoch, PartitionId, Version};

@@ -112,6 +112,8 @@ impl<S: Stream> Connection<S> {
             let progress = self.execute_batch(&mut batch);
             batch.tally.flush(&self.node.statistics);
             self.session.publish(batch.moment.now_ms);
+            // What was routed is held by what its replies wait for; the epoch is not to last as long as the client takes.
+            drop(batch);
             self.show_buffers();
             match progress {
                 Progress::NeedInput => break,

@@ -5,7 +5,7 @@
 //!
 //! | what | fields |
 //! | --- | --- |
-//! | head | epoch `u64`, database `u16`, flags `u8` (1 RESP3, 2 reading counts as use, 4 local reads), read level `u8`, write level `u8`, partitions `bytes` (bits; empty for all) |
+//! | head | epoch `u64`, when it was sent in Unix milliseconds `u64`, database `u16`, flags `u8` (1 RESP3, 2 reading counts as use, 4 local reads), read level `u8`, write level `u8`, partitions `bytes` (bits; empty for all) |
 //! | request | number of arguments `u32`, arguments `bytes` |
 //!
 //! A level is 0 for the database's policy, 254 for a majority, 255 for all, otherwise a number of replicas.
@@ -23,6 +23,9 @@ pub struct Malformed;
 pub struct ExecuteHead {
     /// The epoch it was routed under.
     pub epoch: Epoch,
+    /// When it was sent, Unix milliseconds by the sender's clock. A write that comes much later is refused: its sender
+    /// may have had it executed elsewhere by then. 0 for never too late.
+    pub sent_ms: u64,
     /// The session's database.
     pub database: DatabaseId,
     /// Whether replies are in RESP3.
@@ -75,6 +78,7 @@ fn take_bytes<'a>(fields: &mut Fields<'a>) -> Option<&'a [u8]> {
 /// Appends a head.
 pub(super) fn put_head(head: &ExecuteHead, out: &mut Vec<u8>) {
     out.extend_from_slice(&head.epoch.0.to_le_bytes());
+    out.extend_from_slice(&head.sent_ms.to_le_bytes());
     out.extend_from_slice(&head.database.0.to_le_bytes());
     let resp3 = if head.resp3 { RESP3 } else { 0 };
     let touch = if head.touch { TOUCH } else { 0 };
@@ -87,10 +91,12 @@ pub(super) fn put_head(head: &ExecuteHead, out: &mut Vec<u8>) {
 /// Takes a head.
 pub(super) fn take_head(fields: &mut Fields<'_>) -> Option<ExecuteHead> {
     let epoch = Epoch(fields.u64()?);
+    let sent_ms = fields.u64()?;
     let database = DatabaseId(fields.u16()?);
     let flags = fields.u8()?;
     Some(ExecuteHead {
         epoch,
+        sent_ms,
         database,
         resp3: flags & RESP3 != 0,
         touch: flags & TOUCH != 0,
@@ -157,15 +163,16 @@ pub(super) mod tests {
     pub(crate) fn heads() -> impl Strategy<Value = ExecuteHead> {
         let level = || any::<u8>().prop_map(byte_level);
         (
-            (any::<u64>(), any::<u16>()),
+            (any::<u64>(), any::<u64>(), any::<u16>()),
             any::<[bool; 3]>(),
             (level(), level()),
             prop::collection::vec(any::<u8>(), 0..40),
         )
             .prop_map(
-                |((epoch, database), [resp3, touch, local], (read, write), partitions)| {
+                |((epoch, sent_ms, database), [resp3, touch, local], (read, write), partitions)| {
                     ExecuteHead {
                         epoch: Epoch(epoch),
+                        sent_ms,
                         database: DatabaseId(database),
                         resp3,
                         touch,

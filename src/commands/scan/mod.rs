@@ -345,7 +345,14 @@ fn scanned_here(control: &Control<'_, '_>, walk: &Walk) -> Result<Scanned, Comma
     let peer = routes.route(partition).first_live(&policy).cloned();
     let peer = peer.ok_or(unavailable)?;
     let epoch = routes.epoch;
-    let answer = spanning::forward(&peer, control.session, epoch, &[], control.request);
+    let answer = spanning::forward(
+        &peer,
+        control.session,
+        epoch,
+        control.now_ms,
+        &[],
+        control.request,
+    );
     let resp = control.session.resp;
     Ok(Scanned::Elsewhere(Box::pin(async move {
         match answer.await {

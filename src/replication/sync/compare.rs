@@ -77,7 +77,9 @@ impl Replication {
         let count = self.engine.store().layout().count();
         roots
             .iter()
-            .filter(|(partition, root)| partition.0 < count && self.root(*partition) != *root)
+            .filter(|(partition, root)| {
+                partition.0 < count && self.is_held(*partition) && self.root(*partition) != *root
+            })
             .map(|(partition, _)| *partition)
             .collect()
     }

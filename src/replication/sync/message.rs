@@ -55,6 +55,11 @@ pub enum Request<'a> {
         /// Every replica, rather than the asker alone.
         everyone: bool,
     },
+    /// Up to which version every replica has everything, as far as you know.
+    StableHorizon {
+        /// Of which partition.
+        partition: PartitionId,
+    },
     /// Every replica has everything up to this version: tombstones up to there can go.
     Horizon {
         /// Of which partition.
@@ -73,6 +78,7 @@ impl Request<'_> {
             | Request::Keys { partition, .. }
             | Request::Exchange { partition, .. }
             | Request::Fence { partition, .. }
+            | Request::StableHorizon { partition }
             | Request::Horizon { partition, .. } => Some(partition),
         }
     }
@@ -91,6 +97,10 @@ pub enum Answer {
     States(Vec<u8>),
     /// Whether it is as asked.
     Fence(bool),
+    /// The stable horizon.
+    Horizon(Version),
+    /// The partition is not here.
+    NotHere,
     /// It is done.
     Done,
 }

@@ -111,10 +111,18 @@ impl Replication {
                 everyone: false,
             };
             let copied = async {
-                match self.ask_sync(&peer, &fence).await? {
-                    Answer::Fence(true) => self.compare(&peer, partition, Version::MAX).await,
-                    _ => Err(SyncError::NotReady(peer.id)),
+                let Answer::Fence(true) = self.ask_sync(&peer, &fence).await? else {
+                    return Err(SyncError::NotReady(peer.id));
+                };
+                let summary = self.compare(&peer, partition, Version::MAX).await?;
+                // What it has agreed to forget is not to come back from here.
+                if let Answer::Horizon(version) = self
+                    .ask_sync(&peer, &Request::StableHorizon { partition })
+                    .await?
+                {
+                    self.set_horizon(partition, version);
                 }
+                Ok(summary)
             };
             match copied.await {
                 Ok(part) => {
@@ -147,6 +155,13 @@ impl Replication {
         {
             return Err(SyncError::Malformed);
         }
+        // A partition that has moved away is not to be filled again.
+        if request
+            .partition()
+            .is_some_and(|partition| !self.is_held(partition))
+        {
+            return Ok(postcard::to_stdvec(&Answer::NotHere)?);
+        }
         let answer = match request {
             Request::Roots { roots } => Answer::Roots(self.differing_roots(&roots)),
             Request::Leaves { partition } => {
@@ -170,12 +185,20 @@ impl Replication {
                 let whom = if everyone { None } else { Some(from) };
                 Answer::Fence(self.fence(partition, epoch, version, whom).await)
             }
+            Request::StableHorizon { partition } => {
+                Answer::Horizon(self.engine.store().lock(partition).stable_horizon())
+            }
             Request::Horizon { partition, version } => {
                 self.set_horizon(partition, version);
                 Answer::Done
             }
         };
         Ok(postcard::to_stdvec(&answer)?)
+    }
+
+    /// Whether this node has, or will have, a partition.
+    fn is_held(&self, partition: PartitionId) -> bool {
+        self.routes().route(partition).all_holders() & OWN != 0
     }
 
     /// Peers that hold a partition.

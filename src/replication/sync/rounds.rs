@@ -129,8 +129,10 @@ impl Replication {
             return Err(SyncError::Malformed);
         };
         for partition in &differing {
-            let known = partitions.contains(partition);
-            if known {
+            // It may have moved meanwhile.
+            let both = OWN | peer.bit();
+            let is_shared = self.routes().route(*partition).all_holders() & both == both;
+            if is_shared && partitions.contains(partition) {
                 let version = self.engine.store().lock(*partition).version();
                 let summary = self.compare(peer, *partition, version).await?;
                 if summary.keys > 0 {
