@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use coterie_protocol::{ReplyWriter, RespVersion};
+use coterie_protocol::{OwnedRequest, ReplyWriter, RespVersion};
 use tokio::time::Instant;
 
 use super::perform::perform;
@@ -113,7 +113,8 @@ async fn verify(
         .collect();
     let Ok(differing) = replication.verify(&keys, deadline).await else {
         for read in reads {
-            edits.push((read.reply, error(origin.resp, READ_FAILED)));
+            let reply = read_again(node, origin, &read.request, deadline).await;
+            edits.push((read.reply, reply));
         }
         return;
     };
@@ -157,6 +158,23 @@ async fn verify(
     }
 }
 
+/// Executes a read once more that could not be compared: its partition may have moved meanwhile, and other replicas be
+/// asked.
+async fn read_again(
+    node: &Arc<Node>,
+    origin: &Origin,
+    request: &OwnedRequest,
+    deadline: Instant,
+) -> Vec<u8> {
+    if origin.tries >= TRIES_MAX || Instant::now() >= deadline {
+        return error(origin.resp, READ_FAILED);
+    }
+    tokio::time::sleep(RETRY_AFTER).await;
+    let mut session = origin.session();
+    session.tries += 1;
+    Box::pin(perform(node, &mut session, request)).await
+}
+
 /// Waits for the answer to a forwarded request; where that is allowed, has it executed again if none comes.
 async fn complete(
     node: &Arc<Node>,
@@ -188,7 +206,13 @@ async fn complete(
         Ok(reply) => reply.to_vec(),
         Err(_) if forward.repeatable && Instant::now() < deadline => {
             let mut session = origin.session();
-            Box::pin(perform(node, &mut session, &forward.request)).await
+            let reply = Box::pin(perform(node, &mut session, &forward.request)).await;
+            if forward.writes && reply.starts_with(b"-") {
+                // Whatever it says of the second attempt, the first may have had an effect.
+                error(origin.resp, WRITE_UNKNOWN)
+            } else {
+                reply
+            }
         }
         Err(_) if forward.writes => error(origin.resp, WRITE_UNKNOWN),
         Err(_) => error(origin.resp, READ_FAILED),

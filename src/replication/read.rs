@@ -143,6 +143,7 @@ impl Replication {
     ) -> Result<Vec<Bytes>, TimedOut> {
         let (sender, mut answers) = mpsc::channel::<Answer>(candidates.len().max(1));
         let body = Arc::new(body);
+        let all = candidates.len();
         let mut candidates = candidates.into_iter();
         let mut ask_next = |count: usize| {
             for peer in candidates.by_ref().take(count) {
@@ -159,11 +160,19 @@ impl Replication {
         };
         ask_next(need);
         let mut have = Vec::new();
+        let mut failed = 0;
         while have.len() < need {
             tokio::select! {
                 answer = answers.recv() => match answer {
                     Some(Ok(answer)) if is_answer(&answer) => have.push(answer),
-                    _ => ask_next(1),
+                    _ => {
+                        failed += 1;
+                        ask_next(1);
+                        if failed + need > all {
+                            // Not enough are left.
+                            return Err(TimedOut);
+                        }
+                    }
                 },
                 () = sleep(HEDGE_AFTER) => ask_next(1),
                 () = tokio::time::sleep_until(deadline) => return Err(TimedOut),

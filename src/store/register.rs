@@ -166,7 +166,11 @@ impl Register {
         } else {
             Stamp::new(self.base(mark).version.max(settled), NOBODY)
         };
-        (base, delta)
+        match own {
+            // It began from nothing just before a value of the same version came: what it adds stays with it.
+            Some(own) if own.base > base => (own.base, own.total.saturating_add(delta)),
+            _ => (base, delta),
+        }
     }
 
     /// Forgets what is at or below a mark, and parts on bases that are gone.

@@ -114,6 +114,8 @@ fn refuse_and_resume(durability: &'static str) {
             "a full disk takes ever more writes of {size} bytes"
         );
     }
+    let refused = (0..20_000).any(|_| client.call(&["INCR", "n"]).is_error("MISCONF"));
+    assert!(refused, "a full disk takes ever more counts");
     for line in [
         "SET small:longer-name v",
         "INCR n:longer-name",
