@@ -60,6 +60,8 @@ pub struct Session {
     /// What this node knows of the next request's keys was just compared with other replicas; `false` if there were too
     /// few of them.
     pub refreshed: Option<bool>,
+    /// How often its next request has waited for a replica that its partition moves to.
+    pub waits: u8,
     /// How often its request was sent on because routes had changed.
     pub tries: u8,
     /// What a walk over all keys is limited to, where another node walks over the rest.
@@ -151,6 +153,7 @@ impl Session {
             forwarded: false,
             proxied: false,
             refreshed: None,
+            waits: 0,
             tries: 0,
             partitions: None,
             last_write: None,

@@ -29,6 +29,9 @@ use crate::statistics::Tally;
 use crate::topology;
 use crate::wal::NoRoom;
 
+/// How often a request waits for a replica that its partition moves to.
+const WAITS_MAX: u8 = 100;
+
 /// What the commands of one batch share.
 pub struct Batch {
     /// The time they see.
@@ -79,6 +82,9 @@ pub enum Outcome {
     Deferred(Pending),
     /// Nothing was done: the replies before it have to be completed first. Execute it again then.
     Conclude,
+    /// Nothing was done: its partition is on its way to a replica that is not connected yet. Execute it again in a
+    /// moment.
+    Moving,
     /// Nothing was done: what this node knows of these keys has to be compared with other replicas first. Execute it
     /// again then.
     Refresh(Vec<ReadKey>),
@@ -126,6 +132,7 @@ pub fn execute(
     let routed = route(node, session, spec, request, batch);
     if !matches!(routed, Ok(Routed::Later(_))) {
         session.refreshed = None;
+        session.waits = 0;
     }
     let here = match routed {
         Ok(Routed::Here(here)) => here,
@@ -209,7 +216,13 @@ fn route(
         routes,
         session,
     };
-    let way = router.route(spec, request)?;
+    let way = match router.route(spec, request) {
+        Err(_) if session.waits < WAITS_MAX && is_moving(node, routes, spec, request) => {
+            session.waits += 1;
+            return Ok(Routed::Later(Outcome::Moving));
+        }
+        routed => routed?,
+    };
     let (partition, writes, executor) = match &way {
         Way::Here(partition, levels) if levels.refresh => {
             let quorum = router.refresh_quorum(*partition, session.database);
@@ -236,6 +249,15 @@ fn route(
     Ok(match way {
         Way::Here(partition, levels) => Routed::Here(Some((partition, levels))),
         way => Routed::Elsewhere(way),
+    })
+}
+
+/// Whether the partition of a request's first key is on its way to other replicas.
+fn is_moving(node: &Node, routes: &Routes, spec: &CommandSpec, request: Request<'_>) -> bool {
+    let key = spec.keys.of(request).next();
+    key.is_some_and(|key| {
+        let partition = node.engine.store().partition_of(key);
+        !routes.route(partition).is_settled()
     })
 }
 

@@ -12,6 +12,9 @@ use crate::node::Node;
 use crate::replication::ReadKey;
 use crate::session::Session;
 
+/// Pause before a request is executed again whose partition is on its way.
+const MOVING_PAUSE: Duration = Duration::from_millis(10);
+
 /// Waits for what a request needs before it can be executed or answered. True when it is answered then, in
 /// `out`; else it is to be executed again.
 pub async fn settle(
@@ -35,6 +38,10 @@ pub async fn settle(
             true
         }
         Outcome::Conclude => false,
+        Outcome::Moving => {
+            tokio::time::sleep(MOVING_PAUSE).await;
+            false
+        }
         Outcome::Refresh(keys) => {
             session.refreshed = Some(refresh(node, &keys).await);
             false

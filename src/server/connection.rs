@@ -185,6 +185,7 @@ impl<S: Stream> Connection<S> {
                     Outcome::NoRoom(_)
                     | Outcome::Paused(_)
                     | Outcome::Conclude
+                    | Outcome::Moving
                     | Outcome::Refresh(_) => {
                         // The request stays in the buffer and is scanned again.
                         self.scanner = Scanner::new();
