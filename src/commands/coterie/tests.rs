@@ -119,7 +119,7 @@ fn changes_are_proposed() {
     );
     assert_eq!(server.text("COTERIE.NODE REPLACE 0202 0303"), ":6\r\n");
     assert_eq!(
-        server.text("COTERIE.POLICY SET 3 replicas 1 hinted_handoff no"),
+        server.text("COTERIE.POLICY SET 3 replicas 1 hinted_handoff yes"),
         ":6\r\n"
     );
     for wrong in [
@@ -132,12 +132,13 @@ fn changes_are_proposed() {
         "COTERIE.POLICY SET 0 write_quorum none",
         "COTERIE.POLICY SET 0 replicas",
         "COTERIE.POLICY SET 0 sloppy_quorum 1",
+        "COTERIE.POLICY SET 0 sloppy_quorum yes",
+        "COTERIE.POLICY SET 0 hinted_handoff no",
     ] {
         assert!(server.text(wrong).starts_with("-ERR "), "{wrong}");
     }
     let policy = Policy {
         replicas: 1,
-        hinted_handoff: false,
         ..Policy::default()
     };
     let expected = [

@@ -23,7 +23,7 @@ fn header(n: u64) -> RecordHeader {
         version: Version::from_bits(n),
         partition: PartitionId(7),
         database: DatabaseId(2),
-        kind: 3,
+        kind: 200,
     }
 }
 
@@ -101,7 +101,7 @@ fn records_are_dumped_one_a_line() {
     assert_eq!(text.lines().count(), 50);
     assert_eq!(
         text.lines().next().unwrap(),
-        "1:64 version=0.0 partition=7 database=2 kind=3 bytes=20 \"payload \\\"0\\\" and more\""
+        "1:64 version=0.0 partition=7 database=2 kind=200 bytes=20 \"payload \\\"0\\\" and more\""
     );
     let from = ends[9].to_string();
     let arguments = ["dump", "--from", &from, "--limit", "2", "--payload", "4"];
