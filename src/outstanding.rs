@@ -121,11 +121,6 @@ impl Outstanding {
         self.guards.clear();
     }
 
-    /// A write whose reply is there.
-    pub fn add_write(&mut self, reply: Range<usize>) {
-        self.writes.push(reply);
-    }
-
     /// The client does not want replies at this place or behind it.
     pub fn withhold_from(&mut self, start: usize) {
         self.reads.retain(|read| read.reply.start < start);

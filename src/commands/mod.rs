@@ -10,6 +10,7 @@ mod config;
 mod connection;
 mod coterie;
 mod debug;
+mod dispatch;
 mod error;
 mod execute;
 mod expiry;

@@ -73,22 +73,6 @@ impl Barrier {
             None => self.conditions.push(Condition { quorum, offset }),
         }
     }
-
-    /// Waits also for everything another one waits for.
-    pub fn merge(&mut self, other: &Barrier) {
-        if let Some(offset) = other.local {
-            self.add_local(offset);
-        }
-        for condition in &other.conditions {
-            self.add(condition.quorum, condition.offset);
-        }
-    }
-
-    /// Nothing is waited for any more.
-    pub fn clear(&mut self) {
-        self.local = None;
-        self.conditions.clear();
-    }
 }
 
 /// Too few replicas acknowledged in time.

@@ -52,13 +52,6 @@ impl Epochs {
     }
 }
 
-impl EpochGuard {
-    /// The epoch.
-    pub fn epoch(&self) -> Epoch {
-        self.epoch
-    }
-}
-
 impl Drop for EpochGuard {
     fn drop(&mut self) {
         let mut in_flight = self.epochs.in_flight.lock();

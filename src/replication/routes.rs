@@ -127,13 +127,6 @@ impl Route {
         &self.full[..self.full.len().min(usize::from(policy.replicas).max(1))]
     }
 
-    /// All who have, or will have, the partition for a database with this policy.
-    pub fn holders(&self, policy: &Policy) -> NodeSet {
-        let count = usize::from(policy.replicas).max(1);
-        let other = self.other.iter().flat_map(|other| other.iter().take(count));
-        bits(self.readers(policy)) | other.fold(0, |set, peer| set | peer.bit())
-    }
-
     /// All who have, or will have, the partition for some database.
     pub fn all_holders(&self) -> NodeSet {
         bits(&self.full) | self.other.as_deref().map_or(0, bits)
