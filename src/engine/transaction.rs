@@ -4,7 +4,7 @@ use coterie_protocol::{Actor, DatabaseId, PartitionId, Stamp, Version};
 use smallvec::SmallVec;
 
 use super::{Engine, Moment};
-use crate::effect::{Effect, StringEncoding, encode_actor, encode_database};
+use crate::effect::{Effect, Kind, StringEncoding, encode_actor, encode_database};
 use crate::store::{Aside, Entry, PartitionGuard};
 use crate::wal::{LogOffset, NoRoom, RecordHeader};
 
@@ -49,6 +49,8 @@ pub struct Transaction<'a> {
     room: usize,
     /// `None` for a transaction over one key, which has nothing to take back.
     undo: Option<Vec<Undo>>,
+    /// Whether the change of a key that is being made has set aside all of the key.
+    is_whole_aside: bool,
     /// Lookups of keys that were there, and of those that were not.
     lookups: (u64, u64),
     counts_lookups: bool,
@@ -100,6 +102,7 @@ impl<'a> Transaction<'a> {
             last_database: DatabaseId(0),
             room: 0,
             undo,
+            is_whole_aside: false,
             lookups: (0, 0),
             counts_lookups: false,
             actor,
@@ -209,20 +212,11 @@ impl<'a> Transaction<'a> {
         };
         debug_assert!(effects.iter().all(|effect| effect.key() == Some(key)));
         let index = self.guard(key);
-        if let Some(undo) = &mut self.undo {
-            let before = self.guards[index].set_aside(database, first);
-            undo.push(Undo {
-                guard: index,
-                database,
-                key: key.to_vec(),
-                before,
-            });
-        } else {
-            debug_assert!(
-                self.payload.is_empty(),
-                "one change per single-key transaction"
-            );
-        }
+        debug_assert!(
+            self.undo.is_some() || self.payload.is_empty(),
+            "one change per single-key transaction"
+        );
+        self.is_whole_aside = false;
         if let Some(actor) = self.actor {
             return self.merge_all(index, database, effects, actor);
         }
@@ -235,9 +229,32 @@ impl<'a> Transaction<'a> {
                 version >= self.guards[index].version(),
                 "versions of a partition never fall"
             );
+            self.set_aside(index, database, effect, version);
             self.guards[index].apply(database, effect, version, &self.moment.access);
             version = version.successor();
         }
+    }
+
+    /// Notes what the next effect on a key changes, unless the change it is part of has replaced the whole key.
+    #[inline]
+    fn set_aside(
+        &mut self,
+        index: usize,
+        database: DatabaseId,
+        effect: &Effect<'_>,
+        version: Version,
+    ) {
+        let Some(undo) = self.undo.as_mut().filter(|_| !self.is_whole_aside) else {
+            return;
+        };
+        let before = self.guards[index].set_aside(database, effect, version);
+        self.is_whole_aside = before.is_whole();
+        undo.push(Undo {
+            guard: index,
+            database,
+            key: effect.key().unwrap_or_default().to_vec(),
+            before,
+        });
     }
 
     /// Makes changes to a key of a replicated partition, one after another.
@@ -282,6 +299,7 @@ impl<'a> Transaction<'a> {
 
     fn merge(&mut self, index: usize, database: DatabaseId, effect: &Effect<'_>, actor: Actor) {
         let version = self.record(database, effect);
+        self.set_aside(index, database, effect, version);
         let stamp = Stamp::new(version, actor);
         self.guards[index].merge(database, effect, stamp, &self.moment.access);
     }
@@ -319,6 +337,11 @@ impl<'a> Transaction<'a> {
     /// Whether changes are merged by replicas: who deletes tells it even of what is not here.
     pub fn is_replicated(&self) -> bool {
         self.actor.is_some()
+    }
+
+    /// Who makes the changes: what new elements of lists are given positions by. 0 on a single node.
+    pub fn actor(&self) -> Actor {
+        self.actor.unwrap_or_default()
     }
 
     /// Digest of all that is known of a key; 0 for nothing.
@@ -378,7 +401,14 @@ impl<'a> Transaction<'a> {
         }
         let mut digits = itoa::Buffer::new();
         let value = digits.format(new).as_bytes();
-        self.apply(database, &Effect::HashSet { key, field, value });
+        let (kind, element) = (Kind::Hash, field);
+        let set = Effect::ElementSet {
+            kind,
+            key,
+            element,
+            value,
+        };
+        self.apply(database, &set);
     }
 
     /// Clears a database in the locked partitions (`FLUSHDB`).

@@ -19,6 +19,7 @@ use super::value::encoding_name;
 use crate::background::make_checkpoint_in_turn;
 use crate::config::DebugCommand;
 use crate::engine::Scope;
+use crate::store::Kind;
 use crate::wal::checkpoint::Checkpoint;
 
 /// The family's part of the command table.
@@ -136,20 +137,15 @@ fn object(call: &mut Control<'_, '_>) -> Outcome {
     let entry = transaction
         .peek(database, key)
         .ok_or(CommandError::NoSuchKey)?;
-    let address: *const u8 = match entry.hash() {
-        None => entry.value().as_ptr(),
-        Some(hash) => std::ptr::from_ref(hash).cast(),
-    };
-    let serialized: usize = match entry.hash() {
-        None => serialized_length(entry.value()),
-        Some(hash) => hash
-            .iter()
-            .map(|(field, value)| serialized_length(field) + serialized_length(value))
+    let serialized: usize = match entry.kind() {
+        Kind::String => serialized_length(entry.value()),
+        _ => (entry.elements())
+            .map(|(element, value)| serialized_length(element) + serialized_length(value))
             .sum(),
     };
     let text = format!(
         "Value at:{:p} refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}",
-        address,
+        entry.address(),
         encoding_name(entry, &call.node.config.load()),
         serialized,
         entry.access(),
