@@ -7,10 +7,11 @@ use std::sync::Arc;
 use coterie_protocol::{Actor, DatabaseId, Version};
 use proptest::prelude::*;
 
-use super::recovery_tests::{fields_of, moment, open, wait_for_room};
+use super::recovery_tests::{attribute, element_of, moment, open, wait_for_room};
 use super::{COORDINATED, Engine, ExpiryCycle, Scope, coordinated_by};
 use crate::effect::{Effect, StringEncoding};
-use crate::store::{BUCKETS, Kind};
+use crate::store::contents::Contents;
+use crate::store::{BUCKETS, Kind, Score, StreamId};
 use crate::wal::LogOffset;
 
 const KEYS: u8 = 6;
@@ -27,6 +28,13 @@ enum Command {
     Delete(u8),
     HashSet(u8, Vec<u8>),
     HashDelete(u8, u8),
+    /// Adds elements to a collection of this kind.
+    Add(u8, Kind, Vec<u8>),
+    /// Removes an element of whatever collection there is.
+    Remove(u8, u8),
+    /// Sets an attribute of a stream, or removes it.
+    Attribute(u8, u8, bool),
+    Trim(u8, u8),
     HashIncr(u8, u8, i8),
     Flush(u8),
     Look(u8),
@@ -64,9 +72,17 @@ fn command() -> impl Strategy<Value = Command> {
         3 => (key(), prop::collection::vec(0..FIELDS, 1..4)).prop_map(|(k, f)| Command::HashSet(k, f)),
         2 => (key(), 0..FIELDS).prop_map(|(k, f)| Command::HashDelete(k, f)),
         3 => (key(), 0..FIELDS, any::<i8>()).prop_map(|(k, f, n)| Command::HashIncr(k, f, n)),
+        6 => (key(), kind(), prop::collection::vec(0..FIELDS, 1..4)).prop_map(|(k, c, e)| Command::Add(k, c, e)),
+        4 => (key(), 0..FIELDS).prop_map(|(k, e)| Command::Remove(k, e)),
+        2 => (key(), 0..3u8, any::<bool>()).prop_map(|(k, n, set)| Command::Attribute(k, n, set)),
+        1 => (key(), 0..=FIELDS).prop_map(|(k, e)| Command::Trim(k, e)),
         1 => key().prop_map(Command::Flush),
         1 => key().prop_map(Command::Look),
     ]
+}
+
+fn kind() -> impl Strategy<Value = Kind> {
+    prop::sample::select(vec![Kind::Set, Kind::SortedSet, Kind::List, Kind::Stream])
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -97,7 +113,7 @@ struct Node {
 }
 
 /// What clients see of a key.
-type Seen = (Vec<u8>, BTreeMap<Vec<u8>, Vec<u8>>, Option<u64>);
+type Seen = (Vec<u8>, Contents, Option<u64>);
 
 #[derive(PartialEq, Debug)]
 struct Snapshot {
@@ -145,7 +161,11 @@ impl Node {
                 let entries = partition.keyspace(database).into_iter();
                 for entry in entries.flat_map(|keyspace| keyspace.iter()) {
                     if !entry.is_expired(now_ms) {
-                        let seen = (entry.value().to_vec(), fields_of(entry), entry.expire_at());
+                        let seen = (
+                            entry.value().to_vec(),
+                            Contents::of(entry),
+                            entry.expire_at(),
+                        );
                         snapshot.seen.insert(entry.key().to_vec(), seen);
                     }
                 }
@@ -176,6 +196,10 @@ impl Node {
         | Command::HashSet(key, _)
         | Command::HashDelete(key, _)
         | Command::HashIncr(key, ..)
+        | Command::Add(key, ..)
+        | Command::Remove(key, _)
+        | Command::Attribute(key, ..)
+        | Command::Trim(key, _)
         | Command::Flush(key)
         | Command::Look(key)) = command
         else {
@@ -197,7 +221,7 @@ impl Node {
             Command::Set(_, bytes, ttl) => {
                 put(key, &vec![b'v'; *bytes], at(*ttl)).apply(&mut transaction);
             }
-            Command::SetRange(_, offset) if kind != Some(Kind::Hash) => {
+            Command::SetRange(_, offset) if kind.is_none_or(|kind| kind == Kind::String) => {
                 let (offset, bytes) = (*offset, &b"xy"[..]);
                 let effect = match kind {
                     Some(_) => Effect::Splice { key, offset, bytes },
@@ -205,7 +229,7 @@ impl Node {
                 };
                 transaction.apply(database, &effect);
             }
-            Command::Incr(_, delta) if kind != Some(Kind::Hash) => {
+            Command::Incr(_, delta) if kind.is_none_or(|kind| kind == Kind::String) => {
                 let old = entry.map_or(Some(0), |entry| number(entry.value()));
                 if let Some(old) = old {
                     let delta = i64::from(*delta);
@@ -218,21 +242,55 @@ impl Node {
                 transaction.apply(database, &Effect::ExpireAt { key, at: at(*ttl) });
             }
             Command::Delete(_) => transaction.apply(database, &Effect::Delete { key }),
-            Command::HashSet(_, fields) if kind != Some(Kind::String) => {
+            Command::HashSet(_, fields) if kind.is_none_or(|kind| kind == Kind::Hash) => {
                 let fields: Vec<_> = fields.iter().map(|field| [*field]).collect();
-                let set = |field| Effect::HashSet {
+                let set = |element| Effect::ElementSet {
+                    kind: Kind::Hash,
                     key,
-                    field,
+                    element,
                     value: b"7",
                 };
                 let effects: Vec<_> = fields.iter().map(|field| set(&field[..])).collect();
                 transaction.apply_all(database, &effects);
             }
-            Command::HashDelete(_, field) if kind != Some(Kind::String) => {
-                let field = &[*field];
-                transaction.apply(database, &Effect::HashDelete { key, field });
+            Command::HashDelete(_, field) if kind.is_none_or(|kind| kind == Kind::Hash) => {
+                let (kind, element) = (Kind::Hash, &[*field]);
+                transaction.apply(database, &Effect::ElementDelete { kind, key, element });
             }
-            Command::HashIncr(_, field, delta) if kind != Some(Kind::String) => {
+            Command::Add(_, wanted, elements) if kind.is_none_or(|kind| kind == *wanted) => {
+                let elements: Vec<_> = elements.iter().map(|e| element_of(*wanted, *e)).collect();
+                let value = match wanted {
+                    Kind::Set => Vec::new(),
+                    Kind::SortedSet => Score::encode((now_ms % 5) as f64).to_vec(),
+                    _ => now_ms.to_string().into_bytes(),
+                };
+                let set = |element| Effect::ElementSet {
+                    kind: *wanted,
+                    key,
+                    element,
+                    value: &value,
+                };
+                let effects: Vec<_> = elements.iter().map(|element| set(&element[..])).collect();
+                transaction.apply_all(database, &effects);
+            }
+            Command::Remove(_, element) if kind.is_some_and(|kind| kind != Kind::String) => {
+                let kind = kind.expect("a collection");
+                let element = &element_of(kind, *element)[..];
+                transaction.apply(database, &Effect::ElementDelete { kind, key, element });
+            }
+            Command::Attribute(_, name, set) if kind == Some(Kind::Stream) => {
+                let (name, value) = &attribute(*name);
+                let effect = match set {
+                    true => Effect::AttributeSet { key, name, value },
+                    false => Effect::AttributeDelete { key, name },
+                };
+                transaction.apply(database, &effect);
+            }
+            Command::Trim(_, below) if kind == Some(Kind::Stream) => {
+                let below = StreamId::new(0, (*below).into()).to_bytes();
+                transaction.apply(database, &Effect::StreamTrim { key, below });
+            }
+            Command::HashIncr(_, field, delta) if kind.is_none_or(|kind| kind == Kind::Hash) => {
                 let (field, delta) = (&[*field], i64::from(*delta));
                 let hash = entry.and_then(|entry| entry.hash());
                 let old = hash.and_then(|hash| hash.get(field)).and_then(number);

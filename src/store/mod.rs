@@ -2,6 +2,8 @@
 
 pub mod access;
 mod collection;
+#[cfg(test)]
+pub mod contents;
 mod digest;
 mod entry;
 mod keyspace;
