@@ -1,6 +1,7 @@
 //! Partitions, keys and values in memory. No I/O, no async, no knowledge of commands.
 
 pub mod access;
+pub mod containers;
 mod digest;
 mod entry;
 mod hash;
@@ -28,7 +29,7 @@ pub use entry::{Entry, Kind, Parts};
 pub use hash::HashValue;
 pub use keyspace::Keyspace;
 pub use partition::{Aside, Garbage, Partition};
-pub use table::{POSITION_BITS, position};
+pub use table::{Hashed, POSITION_BITS, position};
 
 /// What merging a change has come to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
