@@ -267,17 +267,20 @@ impl<'a> Effects<'a> {
                     key: self.bytes()?,
                     bytes: self.bytes()?,
                 },
-                11 => Effect::ElementSet {
-                    kind: self.kind_of_collection()?,
-                    key: self.bytes()?,
-                    element: self.bytes()?,
-                    value: self.bytes()?,
-                },
-                12 => Effect::ElementDelete {
-                    kind: self.kind_of_collection()?,
-                    key: self.bytes()?,
-                    element: self.bytes()?,
-                },
+                11 => {
+                    let (kind, key, element) = self.element()?;
+                    let value = self.bytes()?;
+                    Effect::ElementSet {
+                        kind,
+                        key,
+                        element,
+                        value,
+                    }
+                }
+                12 => {
+                    let (kind, key, element) = self.element()?;
+                    Effect::ElementDelete { kind, key, element }
+                }
                 13 => Effect::Count {
                     base: self.stamp()?,
                     total: self.fixed()? as i64,
@@ -329,8 +332,17 @@ impl<'a> Effects<'a> {
         Some(byte)
     }
 
-    fn kind_of_collection(&mut self) -> Option<Kind> {
-        Kind::from_u8(self.byte()?).filter(|kind| *kind != Kind::String)
+    /// Kind, key and element, as that kind has them.
+    fn element(&mut self) -> Option<(Kind, &'a [u8], &'a [u8])> {
+        let kind = Kind::from_u8(self.byte()?)?;
+        let (key, element) = (self.bytes()?, self.bytes()?);
+        let fits = match kind {
+            Kind::String => false,
+            Kind::Hash | Kind::Set | Kind::SortedSet => true,
+            Kind::List => element.len() == 10,
+            Kind::Stream => element.len() == 16,
+        };
+        fits.then_some((kind, key, element))
     }
 
     fn array<const N: usize>(&mut self) -> Option<[u8; N]> {

@@ -91,6 +91,18 @@ fn stamp() -> impl Strategy<Value = Stamp> {
         .prop_map(|(version, actor)| Stamp::new(Version::from_bits(version), Actor(actor)))
 }
 
+/// A kind and an element of that kind.
+fn element() -> impl Strategy<Value = (u8, Vec<u8>)> {
+    (1..6u8).prop_flat_map(|kind| {
+        let length = match Kind::from_u8(kind).unwrap() {
+            Kind::List => 10..11,
+            Kind::Stream => 16..17,
+            _ => 0..200usize,
+        };
+        (Just(kind), prop::collection::vec(any::<u8>(), length))
+    })
+}
+
 fn effect() -> impl Strategy<Value = Owned> {
     let bytes = || prop::collection::vec(any::<u8>(), 0..200);
     prop_oneof![
@@ -100,8 +112,8 @@ fn effect() -> impl Strategy<Value = Owned> {
         (bytes(), any::<u64>(), bytes()).prop_map(|(k, o, b)| Owned::Splice(k, o, b)),
         (bytes(), any::<Option<u64>>()).prop_map(|(k, at)| Owned::ExpireAt(k, at)),
         bytes().prop_map(Owned::Delete),
-        (1..6u8, bytes(), bytes(), bytes()).prop_map(|(c, k, f, v)| Owned::ElementSet(c, k, f, v)),
-        (1..6u8, bytes(), bytes()).prop_map(|(c, k, f)| Owned::ElementDelete(c, k, f)),
+        (element(), bytes(), bytes()).prop_map(|((c, e), k, v)| Owned::ElementSet(c, k, e, v)),
+        (element(), bytes()).prop_map(|((c, e), k)| Owned::ElementDelete(c, k, e)),
         (bytes(), bytes(), bytes()).prop_map(|(k, n, v)| Owned::AttributeSet(k, n, v)),
         (bytes(), bytes()).prop_map(|(k, n)| Owned::AttributeDelete(k, n)),
         (bytes(), any::<[u8; 16]>()).prop_map(|(k, id)| Owned::StreamTrim(k, id)),

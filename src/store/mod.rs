@@ -2,6 +2,7 @@
 
 pub mod access;
 mod collection;
+mod containers;
 #[cfg(test)]
 pub mod contents;
 mod digest;

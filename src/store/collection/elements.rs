@@ -1,53 +1,78 @@
-//! The container of a collection's elements: a hash table, or a sequence in order of the elements' bytes.
+//! The container of a collection's elements: a hash table, one with an order of scores, or a sequence in order of the
+//! elements' bytes.
 //!
-//! This is the seam for other containers: nothing else knows which one there is.
+//! This is the seam for other containers: little else knows which one there is.
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::sequence::Sequence;
+use super::views::Score;
 use crate::effect::Kind;
+use crate::store::containers::{Keyed, Scored, Sequence, SortedSet};
 use crate::store::entry::Entry;
 use crate::store::size_class::size_class;
 use crate::store::table::Table;
 
 /// See the module.
 pub enum Elements {
-    /// Hashes, sets, sorted sets.
+    /// Hashes, sets.
     Table(Box<Table<Entry>>),
+    /// Sorted sets.
+    Sorted(Box<SortedSet<Entry>>),
     /// Lists, streams.
-    Sequence(Box<Sequence>),
+    Sequence(Box<Sequence<Entry>>),
+}
+
+/// Positions of lists and ids of streams are short enough to be a number.
+impl Keyed for Entry {
+    type Key = u128;
+
+    fn key(&self) -> u128 {
+        order_of(Entry::key(self))
+    }
+}
+
+impl Scored for Entry {
+    fn member(&self) -> &[u8] {
+        self.key()
+    }
+
+    fn score(&self) -> f64 {
+        Score::decode(self.value())
+    }
+}
+
+/// The place of a position or id of at most 16 bytes in the order of the bytes.
+pub fn order_of(element: &[u8]) -> u128 {
+    debug_assert!(element.len() <= 16);
+    let mut bytes = [0; 16];
+    let length = element.len().min(16);
+    bytes[..length].copy_from_slice(&element[..length]);
+    u128::from_be_bytes(bytes)
 }
 
 impl Elements {
     /// An empty one for a kind.
     pub fn new(kind: Kind, seed: u64) -> Self {
         match kind {
-            Kind::List | Kind::Stream => Elements::Sequence(Box::new(Sequence::new(seed))),
+            Kind::List | Kind::Stream => Elements::Sequence(Box::default()),
+            Kind::SortedSet => Elements::Sorted(Box::new(SortedSet::new(seed))),
             _ => Elements::Table(Box::new(Table::new(seed))),
         }
     }
 
-    /// Seed of hash tables.
-    pub fn seed(&self) -> u64 {
-        match self {
-            Elements::Table(table) => table.seed(),
-            Elements::Sequence(sequence) => sequence.seed(),
-        }
-    }
-
-    /// The table, if it is one.
-    pub fn table(&self) -> Option<&Table<Entry>> {
-        match self {
-            Elements::Table(table) => Some(table),
-            Elements::Sequence(_) => None,
-        }
-    }
-
     /// The sequence, if it is one.
-    pub fn sequence(&self) -> Option<&Sequence> {
+    pub fn sequence(&self) -> Option<&Sequence<Entry>> {
         match self {
-            Elements::Table(_) => None,
             Elements::Sequence(sequence) => Some(sequence),
+            _ => None,
+        }
+    }
+
+    /// The sorted set, if it is one.
+    pub fn sorted(&self) -> Option<&SortedSet<Entry>> {
+        match self {
+            Elements::Sorted(sorted) => Some(sorted),
+            _ => None,
         }
     }
 
@@ -55,6 +80,7 @@ impl Elements {
     pub fn len(&self) -> usize {
         match self {
             Elements::Table(table) => table.len(),
+            Elements::Sorted(sorted) => sorted.len(),
             Elements::Sequence(sequence) => sequence.len(),
         }
     }
@@ -66,18 +92,29 @@ impl Elements {
                 let hash = xxh3_64_with_seed(element, table.seed());
                 table.find(hash, |entry| entry.key() == element)
             }
-            Elements::Sequence(sequence) => sequence.get(sequence.find(element).ok()?),
+            Elements::Sorted(sorted) => {
+                sorted.find(xxh3_64_with_seed(element, sorted.seed()), element)
+            }
+            Elements::Sequence(_) if element.len() > 16 => None,
+            Elements::Sequence(sequence) => sequence.find(order_of(element)),
         }
     }
 
-    /// The same, to change its value.
-    pub fn find_mut(&mut self, element: &[u8]) -> Option<&mut Entry> {
+    /// Changes the value of an element. `None` if it is not there.
+    pub fn update<R>(&mut self, element: &[u8], change: impl FnOnce(&mut Entry) -> R) -> Option<R> {
         match self {
             Elements::Table(table) => {
                 let hash = xxh3_64_with_seed(element, table.seed());
-                table.find_mut(hash, |entry| entry.key() == element)
+                table
+                    .find_mut(hash, |entry| entry.key() == element)
+                    .map(change)
             }
-            Elements::Sequence(sequence) => sequence.find_mut(element),
+            Elements::Sorted(sorted) => {
+                let hash = xxh3_64_with_seed(element, sorted.seed());
+                sorted.update(hash, element, change)
+            }
+            Elements::Sequence(_) if element.len() > 16 => None,
+            Elements::Sequence(sequence) => sequence.find_mut(order_of(element)).map(change),
         }
     }
 
@@ -87,6 +124,10 @@ impl Elements {
             Elements::Table(table) => {
                 let hash = xxh3_64_with_seed(entry.key(), table.seed());
                 table.insert(hash, entry);
+            }
+            Elements::Sorted(sorted) => {
+                let hash = xxh3_64_with_seed(entry.key(), sorted.seed());
+                sorted.insert(hash, entry);
             }
             Elements::Sequence(sequence) => sequence.insert(entry),
         }
@@ -99,26 +140,59 @@ impl Elements {
                 let hash = xxh3_64_with_seed(element, table.seed());
                 table.remove(hash, |entry| entry.key() == element)
             }
-            Elements::Sequence(sequence) => sequence.remove(element),
+            Elements::Sorted(sorted) => {
+                let hash = xxh3_64_with_seed(element, sorted.seed());
+                sorted.remove(hash, element)
+            }
+            Elements::Sequence(_) if element.len() > 16 => None,
+            Elements::Sequence(sequence) => sequence.take(order_of(element)),
         }
     }
 
     /// All elements; those of a sequence in order.
     pub fn iter(&self) -> impl Iterator<Item = &Entry> {
-        let table = self.table().into_iter().flat_map(|table| table.iter());
-        let sequence = self.sequence().into_iter();
-        table.chain(sequence.flat_map(|sequence| sequence.range(0..sequence.len())))
+        let (mut table, mut sorted, mut sequence) = (None, None, None);
+        match self {
+            Elements::Table(all) => table = Some(all.iter()),
+            Elements::Sorted(all) => sorted = Some(all.iter()),
+            Elements::Sequence(all) => sequence = Some(all.iter()),
+        }
+        let tables = table.into_iter().flatten();
+        tables
+            .chain(sorted.into_iter().flatten())
+            .chain(sequence.into_iter().flatten())
     }
 
     /// All elements, taken out.
     pub fn into_entries(self) -> impl Iterator<Item = Entry> {
-        let (table, sequence) = match self {
-            Elements::Table(table) => (Some(table), None),
-            Elements::Sequence(sequence) => (None, Some(sequence)),
-        };
-        let table = table.into_iter().flat_map(|table| table.into_elements());
-        let sequence = sequence.into_iter();
-        table.chain(sequence.flat_map(|sequence| sequence.into_entries()))
+        let (mut table, mut sorted, mut sequence) = (None, None, None);
+        match self {
+            Elements::Table(all) => table = Some(all.into_elements()),
+            Elements::Sorted(all) => sorted = Some(all.into_elements()),
+            Elements::Sequence(all) => sequence = Some(all.into_elements()),
+        }
+        let tables = table.into_iter().flatten();
+        tables
+            .chain(sorted.into_iter().flatten())
+            .chain(sequence.into_iter().flatten())
+    }
+
+    /// Walks a table in order of position; see `Table::scan`. A sequence has no such walk.
+    pub fn scan(&self, from: u64, count: usize, visit: impl FnMut(&Entry)) -> Option<u64> {
+        match self {
+            Elements::Table(table) => table.scan(from, count, visit),
+            Elements::Sorted(sorted) => sorted.scan(from, count, visit),
+            Elements::Sequence(_) => None,
+        }
+    }
+
+    /// Visits elements near a random point; see `Table::sample`. Nothing of a sequence.
+    pub fn sample(&self, random: u64, count: usize, visit: impl FnMut(&Entry)) {
+        match self {
+            Elements::Table(table) => table.sample(random, count, visit),
+            Elements::Sorted(sorted) => sorted.sample(random, count, visit),
+            Elements::Sequence(_) => {}
+        }
     }
 
     /// Memory of the container itself, in bytes.
@@ -127,8 +201,11 @@ impl Elements {
             Elements::Table(table) => {
                 size_class(size_of::<Table<Entry>>()) + table.allocated_bytes()
             }
+            Elements::Sorted(sorted) => {
+                size_class(size_of::<SortedSet<Entry>>()) + sorted.allocated_bytes()
+            }
             Elements::Sequence(sequence) => {
-                size_class(size_of::<Sequence>()) + sequence.allocated_bytes()
+                size_class(size_of::<Sequence<Entry>>()) + sequence.allocated_bytes()
             }
         }
     }

@@ -11,6 +11,7 @@ use coterie_protocol::{Stamp, Version};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::Collection;
+use super::elements::order_of;
 use crate::effect::{Effect, Kind, StringEncoding, encode_stamp};
 use crate::store::Merged;
 use crate::store::digest::{Item, Sums, name_of_element, plain_item};
@@ -159,7 +160,7 @@ pub(super) fn plain_entry_of(element: &[u8], register: Register) -> Option<Entry
 impl Collection {
     /// Lets a collection that had none begin its history, with all elements written at this stamp.
     pub fn begin_history(&mut self, stamp: Stamp) {
-        let mut history = History::new(self.elements.seed());
+        let mut history = History::new(self.seed);
         history.written = stamp;
         for mut entry in self.take_entries() {
             entry.set_stamp(stamp);
@@ -185,7 +186,7 @@ impl Collection {
     }
 
     fn history_mut(&mut self) -> &mut History {
-        let seed = self.elements.seed();
+        let seed = self.seed;
         self.history
             .get_or_insert_with(|| Box::new(History::new(seed)))
     }
@@ -194,7 +195,7 @@ impl Collection {
     pub fn convert(&mut self, kind: Kind) {
         if self.kind != kind {
             debug_assert!(self.is_empty());
-            let new = Collection::new(kind, self.elements.seed());
+            let new = Collection::new(kind, self.seed);
             let old = std::mem::replace(self, new);
             self.history = old.history;
             self.attributes = old.attributes;
@@ -342,24 +343,23 @@ impl Collection {
             .collect()
     }
 
+    /// Elements that may be below this one.
     fn below(&self, below: &[u8]) -> impl Iterator<Item = &Entry> {
-        let sequence = self.elements.sequence().into_iter();
-        let of_sequence = sequence.flat_map(move |sequence| {
-            let end = sequence.find(below).unwrap_or_else(|at| at);
-            sequence.range(0..end)
-        });
-        let table = self.elements.table().into_iter();
-        of_sequence.chain(table.flat_map(|table| table.iter()))
+        let count = match self.elements.sequence() {
+            Some(sequence) => sequence.first_at(order_of(below)),
+            None => self.len(),
+        };
+        self.elements.iter().take(count)
     }
 
     /// What a trim will change: names and registers of elements below this one.
-    pub fn registers_below(&self, below: &[u8]) -> Vec<(Vec<u8>, Register)> {
+    pub fn registers_below(&self, below: &[u8; 16]) -> Vec<(Vec<u8>, Register)> {
         let history = self.history.iter();
         let hidden = history.flat_map(|history| history.hidden.iter());
         let visible = self.below(below).map(|entry| (entry, false));
         visible
             .chain(hidden.map(|entry| (entry, true)))
-            .filter(|(entry, _)| entry.key() < below)
+            .filter(|(entry, _)| entry.key() < &below[..])
             .map(|(entry, hidden)| (entry.key().to_vec(), register_of(entry.duplicate(), hidden)))
             .collect()
     }
@@ -394,7 +394,7 @@ impl Collection {
         if self.history_mut().mark >= mark {
             return;
         }
-        let mut history = History::new(self.elements.seed());
+        let mut history = History::new(self.seed);
         history.mark = mark;
         let mut hidden = Vec::new();
         if let Some(old) = self.history.take() {

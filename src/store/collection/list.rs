@@ -10,8 +10,8 @@ use coterie_protocol::Actor;
 use smallvec::SmallVec;
 
 use super::Collection;
-use super::sequence::Sequence;
 use crate::effect::{Effect, Kind};
+use crate::store::containers::Sequence;
 use crate::store::entry::Entry;
 
 /// Distance of neighbours that were pushed one after the other: room for 20 insertions at one place.
@@ -71,7 +71,7 @@ impl ListChange<'_> {
 pub struct ListView<'a>(pub(in crate::store) &'a Collection);
 
 impl<'a> ListView<'a> {
-    fn sequence(self) -> Option<&'a Sequence> {
+    fn sequence(self) -> Option<&'a Sequence<Entry>> {
         self.0.elements.sequence()
     }
 
@@ -95,18 +95,18 @@ impl<'a> ListView<'a> {
         self.sequence()?.get(index).map(Entry::key)
     }
 
-    /// The values of a range of indices, which must be within bounds; `.rev()` for the last first.
+    /// The values of a range of indices; `.rev()` for the last first.
     pub fn range(self, indices: Range<usize>) -> impl DoubleEndedIterator<Item = &'a [u8]> {
         self.positioned(indices).map(|(_, value)| value)
     }
 
-    /// Positions and values of a range of indices, which must be within bounds.
+    /// Positions and values of a range of indices.
     pub fn positioned(
         self,
         indices: Range<usize>,
     ) -> impl DoubleEndedIterator<Item = (&'a [u8], &'a [u8])> {
-        let sequence = self.sequence().into_iter();
-        let entries = sequence.flat_map(move |sequence| sequence.range(indices.clone()));
+        let entries = self.sequence().map(|sequence| sequence.range(indices));
+        let entries = entries.into_iter().flatten();
         entries.map(|entry| (entry.key(), entry.value()))
     }
 

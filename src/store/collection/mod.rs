@@ -8,19 +8,16 @@ mod elements;
 mod groups;
 mod history;
 mod list;
-mod score_index;
-mod sequence;
 mod stream;
 mod views;
 
 use coterie_protocol::text::parse_i64;
 use coterie_protocol::{Actor, Version};
 
-use self::elements::Elements;
+use self::elements::{Elements, order_of};
 use self::groups::Groups;
 use self::history::History;
 pub(super) use self::history::Trims;
-use self::score_index::ScoreIndex;
 use super::entry::{Entry, Parts};
 use super::register::Register;
 use super::size_class::size_class;
@@ -41,7 +38,9 @@ pub(super) struct Collection {
     /// Memory of the elements, without their container.
     element_bytes: usize,
     extent: Extent,
-    index: Option<Box<Index>>,
+    seed: u64,
+    /// Of attributes: what they tell of the groups.
+    groups: Option<Box<Groups>>,
     /// What a stream has besides its entries: a hash of attributes.
     attributes: Option<Box<Collection>>,
     /// In a replicated database.
@@ -59,47 +58,6 @@ pub(super) struct Extent {
     pub has_text: bool,
 }
 
-/// What follows the elements that clients see, in an order of its own.
-enum Index {
-    Scores(ScoreIndex),
-    Groups(Groups),
-}
-
-impl Index {
-    fn of(kind: Kind) -> Option<Box<Self>> {
-        (kind == Kind::SortedSet).then(|| Box::new(Index::Scores(ScoreIndex::default())))
-    }
-
-    fn add(&mut self, entry: &Entry) {
-        match self {
-            Index::Scores(scores) => scores.insert(Score::decode(entry.value()), entry.key()),
-            Index::Groups(groups) => groups.set(entry.key(), entry.value()),
-        }
-    }
-
-    fn remove(&mut self, entry: &Entry) {
-        match self {
-            Index::Scores(scores) => scores.remove(Score::decode(entry.value()), entry.key()),
-            Index::Groups(groups) => groups.remove(entry.key()),
-        }
-    }
-
-    fn emptied(&self) -> Box<Self> {
-        Box::new(match self {
-            Index::Scores(_) => Index::Scores(ScoreIndex::default()),
-            Index::Groups(_) => Index::Groups(Groups::default()),
-        })
-    }
-
-    fn allocated_bytes(&self) -> usize {
-        let behind = match self {
-            Index::Scores(scores) => scores.allocated_bytes(),
-            Index::Groups(groups) => groups.allocated_bytes(),
-        };
-        size_class(size_of::<Index>()) + behind
-    }
-}
-
 impl Collection {
     /// An empty one. The seed decides the order of elements in hash tables.
     pub fn new(kind: Kind, seed: u64) -> Self {
@@ -108,7 +66,8 @@ impl Collection {
             elements: Elements::new(kind, seed),
             element_bytes: 0,
             extent: Extent::default(),
-            index: Index::of(kind),
+            seed,
+            groups: None,
             attributes: None,
             history: None,
         }
@@ -117,7 +76,7 @@ impl Collection {
     /// The attributes of a stream.
     fn of_attributes(seed: u64) -> Self {
         Collection {
-            index: Some(Box::new(Index::Groups(Groups::default()))),
+            groups: Some(Box::default()),
             ..Collection::new(Kind::Hash, seed)
         }
     }
@@ -171,12 +130,14 @@ impl Collection {
 
     /// Memory of it and all that it holds, in bytes.
     pub fn allocated_bytes(&self) -> usize {
-        let (index, history) = (self.index.as_ref(), self.history.as_ref());
+        let (groups, history) = (self.groups.as_ref(), self.history.as_ref());
         let attributes = self.attributes.as_ref();
         size_class(size_of::<Collection>())
             + self.elements.allocated_bytes()
             + self.element_bytes
-            + index.map_or(0, |index| index.allocated_bytes())
+            + groups.map_or(0, |groups| {
+                size_class(size_of::<Groups>()) + groups.allocated_bytes()
+            })
             + attributes.map_or(0, |attributes| attributes.allocated_bytes())
             + history.map_or(0, |history| history.allocated_bytes())
     }
@@ -184,18 +145,16 @@ impl Collection {
     /// Sets an element, in a database that is not replicated.
     pub fn set(&mut self, element: &[u8], value: &[u8]) {
         self.note(element, value);
-        if let Some(entry) = self.elements.find_mut(element) {
-            if entry.value() == value {
-                return;
-            }
-            self.element_bytes -= entry.allocated_bytes();
-            if let Some(index) = &mut self.index {
-                index.remove(entry);
-            }
+        let replaced = self.elements.update(element, |entry| {
+            let before = entry.allocated_bytes();
             entry.replace(value, StringEncoding::Raw, None);
-            self.element_bytes += entry.allocated_bytes();
-            if let Some(index) = &mut self.index {
-                index.add(entry);
+            (before, entry.allocated_bytes())
+        });
+        if let Some((before, after)) = replaced {
+            self.element_bytes = self.element_bytes - before + after;
+            if let Some(groups) = &mut self.groups {
+                groups.remove(element);
+                groups.set(element, value);
             }
             return;
         }
@@ -230,18 +189,17 @@ impl Collection {
 
     /// Removes elements below this one, in a database that is not replicated.
     pub fn remove_below(&mut self, below: &[u8]) {
-        while let Some(element) = self.first_below(below) {
-            self.remove(&element);
+        if let Elements::Sequence(sequence) = &mut self.elements {
+            let count = sequence.first_at(order_of(below));
+            let bytes = sequence
+                .drain_first(count)
+                .map(|entry| entry.allocated_bytes());
+            self.element_bytes -= bytes.sum::<usize>();
         }
     }
 
-    fn first_below(&self, below: &[u8]) -> Option<Vec<u8>> {
-        let first = self.elements.sequence()?.get(0)?;
-        (first.key() < below).then(|| first.key().to_vec())
-    }
-
     fn attributes_mut(&mut self) -> &mut Collection {
-        let seed = self.elements.seed();
+        let seed = self.seed;
         let make = || Box::new(Collection::of_attributes(seed));
         self.attributes.get_or_insert_with(make)
     }
@@ -262,8 +220,8 @@ impl Collection {
     fn insert(&mut self, entry: Entry) {
         self.element_bytes += entry.allocated_bytes();
         self.note(entry.key(), entry.value());
-        if let Some(index) = &mut self.index {
-            index.add(&entry);
+        if let Some(groups) = &mut self.groups {
+            groups.set(entry.key(), entry.value());
         }
         self.elements.insert(entry);
         self.extent.peak_len = self.extent.peak_len.max(self.elements.len() as u32);
@@ -273,8 +231,8 @@ impl Collection {
     fn take_entry(&mut self, element: &[u8]) -> Option<Entry> {
         let entry = self.elements.remove(element)?;
         self.element_bytes -= entry.allocated_bytes();
-        if let Some(index) = &mut self.index {
-            index.remove(&entry);
+        if let Some(groups) = &mut self.groups {
+            groups.remove(element);
         }
         Some(entry)
     }
@@ -282,15 +240,15 @@ impl Collection {
     /// Takes all elements out.
     fn take_entries(&mut self) -> impl Iterator<Item = Entry> + use<> {
         self.element_bytes = 0;
-        self.index = self.index.as_ref().map(|index| index.emptied());
-        let empty = Elements::new(self.kind, self.elements.seed());
+        self.groups = self.groups.as_ref().map(|_| Box::default());
+        let empty = Elements::new(self.kind, self.seed);
         std::mem::replace(&mut self.elements, empty).into_entries()
     }
 
     /// A copy, element by element.
     pub fn duplicate(&self) -> Self {
-        let mut copy = Collection::new(self.kind, self.elements.seed());
-        copy.index = self.index.as_ref().map(|index| index.emptied());
+        let mut copy = Collection::new(self.kind, self.seed);
+        copy.groups = self.groups.as_ref().map(|_| Box::default());
         for entry in self.elements.iter() {
             copy.insert(entry.duplicate());
         }

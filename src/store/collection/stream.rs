@@ -2,9 +2,10 @@
 
 use std::ops::{Bound, Range};
 
+use super::Collection;
+use super::elements::order_of;
 use super::groups::{Group, Groups};
-use super::sequence::Sequence;
-use super::{Collection, Index};
+use crate::store::containers::Sequence;
 use crate::store::entry::Entry;
 
 /// The id of an entry.
@@ -259,15 +260,12 @@ pub fn decode_fields(mut encoded: &[u8]) -> impl Iterator<Item = &[u8]> + Clone 
 pub struct StreamView<'a>(pub(in crate::store) &'a Collection);
 
 impl<'a> StreamView<'a> {
-    fn sequence(self) -> Option<&'a Sequence> {
+    fn sequence(self) -> Option<&'a Sequence<Entry>> {
         self.0.elements.sequence()
     }
 
     fn index(self) -> Option<&'a Groups> {
-        match self.0.attributes.as_ref()?.index.as_deref() {
-            Some(Index::Groups(groups)) => Some(groups),
-            _ => None,
-        }
+        self.0.attributes.as_ref()?.groups.as_deref()
     }
 
     /// Number of entries.
@@ -319,11 +317,8 @@ impl<'a> StreamView<'a> {
             return 0..0;
         };
         // Where an id belongs, and where what is right behind it does.
-        let at = |id: StreamId| sequence.find(&id.to_bytes()).unwrap_or_else(|at| at);
-        let behind = |id: StreamId| match sequence.find(&id.to_bytes()) {
-            Ok(at) => at + 1,
-            Err(at) => at,
-        };
+        let at = |id: StreamId| sequence.first_at(order_of(&id.to_bytes()));
+        let behind = |id: StreamId| sequence.first_above(order_of(&id.to_bytes()));
         let start = match min {
             Bound::Unbounded => 0,
             Bound::Included(min) => at(min),
@@ -337,13 +332,13 @@ impl<'a> StreamView<'a> {
         start..end.max(start)
     }
 
-    /// Ids and encoded fields of a range of indices, which must be within bounds; `.rev()` for the last first.
+    /// Ids and encoded fields of a range of indices; `.rev()` for the last first.
     pub fn range(
         self,
         indices: Range<usize>,
     ) -> impl DoubleEndedIterator<Item = (StreamId, &'a [u8])> {
-        let sequence = self.sequence().into_iter();
-        let entries = sequence.flat_map(move |sequence| sequence.range(indices.clone()));
+        let entries = self.sequence().map(|sequence| sequence.range(indices));
+        let entries = entries.into_iter().flatten();
         entries.map(|entry: &Entry| (StreamId::from_bytes(entry.key()), entry.value()))
     }
 

@@ -2,8 +2,10 @@
 
 use std::ops::{Bound, Range};
 
-use super::score_index::ScoreIndex;
-use super::{Collection, Index};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::Collection;
+use crate::store::containers::{self, SortedSet};
 use crate::store::entry::Entry;
 
 /// The score of a sorted set's member, as its value is encoded: the bits, big-endian.
@@ -69,14 +71,12 @@ fn scan(
     mut visit: impl FnMut(&[u8], &[u8]),
 ) -> Option<u64> {
     let visit = |entry: &Entry| visit(entry.key(), entry.value());
-    collection.elements.table()?.scan(cursor, count, visit)
+    collection.elements.scan(cursor, count, visit)
 }
 
 fn sample(collection: &Collection, random: u64, count: usize, mut visit: impl FnMut(&[u8], &[u8])) {
     let visit = |entry: &Entry| visit(entry.key(), entry.value());
-    if let Some(table) = collection.elements.table() {
-        table.sample(random, count, visit);
-    }
+    collection.elements.sample(random, count, visit);
 }
 
 impl<'a> HashView<'a> {
@@ -137,11 +137,8 @@ impl<'a> SetView<'a> {
 impl<'a> SortedSetView<'a> {
     common!();
 
-    fn index(self) -> Option<&'a ScoreIndex> {
-        match self.0.index.as_deref() {
-            Some(Index::Scores(scores)) => Some(scores),
-            _ => None,
-        }
+    fn sorted(self) -> Option<&'a SortedSet<Entry>> {
+        self.0.elements.sorted()
     }
 
     /// The score of a member.
@@ -151,13 +148,15 @@ impl<'a> SortedSetView<'a> {
 
     /// How many members come before this one, in order of score and then bytes.
     pub fn rank(self, member: &[u8]) -> Option<usize> {
-        self.index()?.rank(self.score(member)?, member)
+        let sorted = self.sorted()?;
+        sorted.rank(xxh3_64_with_seed(member, sorted.seed()), member)
     }
 
-    /// Members and scores of a range of ranks, which must be within bounds; `.rev()` for the highest first.
+    /// Members and scores of a range of ranks; `.rev()` for the highest first.
     pub fn range(self, ranks: Range<usize>) -> impl DoubleEndedIterator<Item = (&'a [u8], f64)> {
-        let index = self.index().into_iter();
-        index.flat_map(move |index| index.range(ranks.clone()))
+        let entries = self.sorted().map(|sorted| sorted.range(ranks));
+        let entries = entries.into_iter().flatten();
+        entries.map(|entry| (entry.key(), Score::decode(entry.value())))
     }
 
     /// All members and scores, in order.
@@ -167,47 +166,47 @@ impl<'a> SortedSetView<'a> {
 
     /// The ranks of the members with scores between these.
     pub fn ranks_by_score(self, min: Bound<f64>, max: Bound<f64>) -> Range<usize> {
-        self.ranks(
-            |score, _| match min {
-                Bound::Unbounded => false,
-                Bound::Included(min) => score < min,
-                Bound::Excluded(min) => score <= min,
-            },
-            |score, _| match max {
-                Bound::Unbounded => true,
-                Bound::Included(max) => score <= max,
-                Bound::Excluded(max) => score < max,
-            },
-        )
+        use containers::Bound::{AboveScore, FromScore};
+        let start = match min {
+            Bound::Unbounded => None,
+            Bound::Included(min) => Some(FromScore(min)),
+            Bound::Excluded(min) => Some(AboveScore(min)),
+        };
+        let end = match max {
+            Bound::Unbounded => None,
+            Bound::Included(max) => Some(AboveScore(max)),
+            Bound::Excluded(max) => Some(FromScore(max)),
+        };
+        self.ranks(start, end)
     }
 
     /// The ranks of the members between these, of a sorted set whose scores are all the same.
     pub fn ranks_by_member(self, min: Bound<&[u8]>, max: Bound<&[u8]>) -> Range<usize> {
-        self.ranks(
-            |_, member| match min {
-                Bound::Unbounded => false,
-                Bound::Included(min) => member < min,
-                Bound::Excluded(min) => member <= min,
-            },
-            |_, member| match max {
-                Bound::Unbounded => true,
-                Bound::Included(max) => member <= max,
-                Bound::Excluded(max) => member < max,
-            },
-        )
+        use containers::Bound::{AboveMember, FromMember};
+        let start = match min {
+            Bound::Unbounded => None,
+            Bound::Included(min) => Some(FromMember(min)),
+            Bound::Excluded(min) => Some(AboveMember(min)),
+        };
+        let end = match max {
+            Bound::Unbounded => None,
+            Bound::Included(max) => Some(AboveMember(max)),
+            Bound::Excluded(max) => Some(FromMember(max)),
+        };
+        self.ranks(start, end)
     }
 
-    /// From the first member that is not before the range, to the first that is behind it.
     fn ranks(
         self,
-        is_before: impl FnMut(f64, &[u8]) -> bool,
-        is_not_behind: impl FnMut(f64, &[u8]) -> bool,
+        start: Option<containers::Bound<'_>>,
+        end: Option<containers::Bound<'_>>,
     ) -> Range<usize> {
-        let Some(index) = self.index() else {
+        let Some(sorted) = self.sorted() else {
             return 0..0;
         };
-        let start = index.partition_point(is_before);
-        start..index.partition_point(is_not_behind).max(start)
+        let start = start.map_or(0, |bound| sorted.rank_at(bound));
+        let end = end.map_or(sorted.len(), |bound| sorted.rank_at(bound));
+        start..end.max(start)
     }
 
     /// See [`HashView::scan`].
