@@ -114,7 +114,10 @@ impl Elements {
                 sorted.update(hash, element, change)
             }
             Elements::Sequence(_) if element.len() > 16 => None,
-            Elements::Sequence(sequence) => sequence.find_mut(order_of(element)).map(change),
+            Elements::Sequence(sequence) => {
+                let index = sequence.search(order_of(element)).ok()?;
+                sequence.update(index, change)
+            }
         }
     }
 

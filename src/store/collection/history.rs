@@ -4,8 +4,8 @@
 //! do not (deleted, or a counter that waits for its base) in the history's table; an entry without metadata is a
 //! plain value in the first and a deletion in the second.
 //!
-//! A trim of a stream is remembered as what it says: elements below this one, written before this stamp, are gone.
-//! Of two trims neither can be dropped for the other unless one is both the later and the higher.
+//! A trim of a stream is a mark for the elements below one: what was written to them before is gone. Of two trims
+//! neither can be dropped for the other unless one is both the later and the higher.
 
 use coterie_protocol::{Stamp, Version};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -33,7 +33,7 @@ pub struct History {
     pub written: Stamp,
 }
 
-/// Elements below this one that were written before this stamp are gone.
+/// What was written to elements below this one at or before this stamp is gone.
 #[derive(Clone, Copy)]
 struct Trim {
     stamp: Stamp,
@@ -41,10 +41,6 @@ struct Trim {
 }
 
 impl Trim {
-    fn covers(&self, element: &[u8], stamp: Stamp) -> bool {
-        element < &self.below[..] && stamp < self.stamp
-    }
-
     fn item(&self) -> u64 {
         plain_item(Item::Trim, name_of_element(&self.below), self.stamp)
     }
@@ -100,10 +96,10 @@ impl History {
         Some(entry)
     }
 
-    /// The stamp of a trim that takes away what was written then.
-    fn trimmed(&self, element: &[u8], stamp: Stamp) -> Option<Stamp> {
-        let covering = self.trims.iter().filter(|trim| trim.covers(element, stamp));
-        covering.map(|trim| trim.stamp).max()
+    /// Everything that is known of an element at or below this is gone.
+    fn mark_of(&self, element: &[u8]) -> Stamp {
+        let covering = self.trims.iter().filter(|trim| element < &trim.below[..]);
+        covering.fold(self.mark, |mark, trim| mark.max(trim.stamp))
     }
 }
 
@@ -260,47 +256,54 @@ impl Collection {
         }
     }
 
-    /// Changes what is known of an element.
+    /// Everything that is known of an element at or below this is gone.
+    pub fn mark_of(&self, element: &[u8]) -> Stamp {
+        let history = self.history.as_ref();
+        history.map_or(Stamp::ZERO, |history| history.mark_of(element))
+    }
+
+    /// Makes a change of this stamp to what is known of an element.
     pub fn merge(
         &mut self,
         element: &[u8],
+        stamp: Stamp,
         change: impl FnOnce(&mut Register, Stamp) -> Merged,
     ) -> Merged {
-        let name = name_of_element(element);
-        let mut register = self.take(element);
-        let history = self.history_mut();
-        let mark = history.mark;
-        history.sums.subtract(register.sums(name, mark));
-        let mut merged = change(&mut register, mark);
-        register.raise(mark);
-        if let Some(stamp) = history.trimmed(element, register.highest())
-            && !register.is_empty()
-        {
-            register = Register::default();
-            if merged == Merged::New {
-                merged = Merged::Superseded(stamp);
-            }
+        let mark = self.history_mut().mark_of(element);
+        if stamp <= mark {
+            return Merged::Superseded(mark);
         }
-        history.sums.add(register.sums(name, mark));
-        self.put_register(element, register, mark);
+        let mut register = self.take(element);
+        self.subtract(element, &register);
+        let merged = change(&mut register, mark);
+        self.put_register(element, register);
         merged
     }
 
     /// Replaces all that is known of an element.
     pub(super) fn replace_register(&mut self, element: &[u8], register: Register) {
-        let name = name_of_element(element);
         let old = self.take(element);
-        let history = self.history_mut();
-        let mark = history.mark;
-        history.sums.subtract(old.sums(name, mark));
-        history.sums.add(register.sums(name, mark));
-        self.put_register(element, register, mark);
+        self.subtract(element, &old);
+        self.put_register(element, register);
     }
 
-    fn put_register(&mut self, element: &[u8], register: Register, mark: Stamp) {
+    fn subtract(&mut self, element: &[u8], register: &Register) {
+        let history = self.history_mut();
+        let mark = history.mark_of(element);
+        let sums = register.sums(name_of_element(element), mark);
+        history.sums.subtract(sums);
+    }
+
+    /// Adds what is known of an element that was taken out.
+    fn put_register(&mut self, element: &[u8], mut register: Register) {
+        let history = self.history_mut();
+        let mark = history.mark_of(element);
+        register.raise(mark);
         if register.is_empty() {
             return;
         }
+        let sums = register.sums(name_of_element(element), mark);
+        history.sums.add(sums);
         match entry_of(element, register, mark) {
             (entry, true) => self.insert(entry),
             (entry, false) => self.history_mut().hide(entry),
@@ -310,37 +313,44 @@ impl Collection {
     /// Merges a trim; its stamp is after the mark.
     pub fn trim(&mut self, stamp: Stamp, below: [u8; 16]) -> Merged {
         let trim = Trim { stamp, below };
-        let history = self.history_mut();
         let includes = |a: &Trim, b: &Trim| a.stamp >= b.stamp && a.below >= b.below;
-        if history.trims.iter().any(|other| includes(other, &trim)) {
+        let trims = &self.history_mut().trims;
+        if trims.iter().any(|other| includes(other, &trim)) {
             return Merged::Known;
         }
-        let sums = &mut history.sums;
-        history.trims.retain(|other| {
-            let stays = !includes(&trim, other);
-            if !stays {
-                sums.subtract(Sums::of_hidden(other.item()));
-            }
-            stays
-        });
-        sums.add_to(false, trim.item());
-        history.trims.push(trim);
-        history.trims.sort_unstable_by_key(|trim| trim.stamp);
-        for element in self.covered(&trim) {
-            self.replace_register(&element, Register::default());
-        }
+        let mut left = trims.clone();
+        left.retain(|other| !includes(&trim, other));
+        left.push(trim);
+        left.sort_unstable_by_key(|trim| trim.stamp);
+        self.set_trims(left, &below);
         Merged::New
     }
 
-    /// The elements that a trim takes away, those too that clients do not see.
-    fn covered(&self, trim: &Trim) -> Vec<Vec<u8>> {
-        let history = self.history.iter();
-        let hidden = history.flat_map(|history| history.hidden.iter());
-        let covered = self.below(&trim.below).chain(hidden);
-        covered
-            .filter(|entry| trim.covers(entry.key(), entry.stamp()))
-            .map(|entry| entry.key().to_vec())
-            .collect()
+    /// Changes the trims, and with them the marks of elements below this one.
+    fn set_trims(&mut self, trims: Vec<Trim>, below: &[u8; 16]) {
+        let names = self
+            .registers_below(below)
+            .into_iter()
+            .map(|(name, _)| name);
+        let taken: Vec<_> = names
+            .map(|name| {
+                let register = self.take(&name);
+                self.subtract(&name, &register);
+                (name, register)
+            })
+            .collect();
+        let history = self.history_mut();
+        let sums = &mut history.sums;
+        for trim in &history.trims {
+            sums.subtract(Sums::of_hidden(trim.item()));
+        }
+        for trim in &trims {
+            sums.add_to(false, trim.item());
+        }
+        history.trims = trims;
+        for (name, register) in taken {
+            self.put_register(&name, register);
+        }
     }
 
     /// Elements that may be below this one.
@@ -364,17 +374,10 @@ impl Collection {
             .collect()
     }
 
-    /// Puts the trims of a former state in place of those there are.
-    pub fn put_trims_back(&mut self, trims: &Trims) {
-        let Some(history) = &mut self.history else {
-            return;
-        };
-        let old = std::mem::replace(&mut history.trims, trims.0.clone());
-        for trim in &old {
-            history.sums.subtract(Sums::of_hidden(trim.item()));
-        }
-        for trim in &trims.0 {
-            history.sums.add_to(false, trim.item());
+    /// Puts the trims of a former state, after which elements below this one changed, in place of those there are.
+    pub fn put_trims_back(&mut self, trims: &Trims, below: &[u8; 16]) {
+        if self.history.is_some() {
+            self.set_trims(trims.0.clone(), below);
         }
     }
 
@@ -414,11 +417,7 @@ impl Collection {
         let visible = self.take_entries().map(|entry| (entry, false));
         for (entry, is_hidden) in visible.chain(hidden) {
             let element = entry.key().to_vec();
-            let mut register = register_of(entry, is_hidden);
-            register.raise(mark);
-            let sums = register.sums(name_of_element(&element), mark);
-            self.history_mut().sums.add(sums);
-            self.put_register(&element, register, mark);
+            self.put_register(&element, register_of(entry, is_hidden));
         }
     }
 
@@ -432,6 +431,18 @@ impl Collection {
         let Some(history) = &mut self.history else {
             return;
         };
+        let seed = history.hidden.seed();
+        let hidden = std::mem::replace(&mut history.hidden, Table::new(seed));
+        history.hidden_bytes = 0;
+        for entry in hidden.into_elements() {
+            if entry.version() <= horizon {
+                let (name, mark) = (name_of_element(entry.key()), history.mark_of(entry.key()));
+                let sums = register_of(entry, true).sums(name, mark);
+                history.sums.subtract(sums);
+            } else {
+                history.hide(entry);
+            }
+        }
         let sums = &mut history.sums;
         history.trims.retain(|trim| {
             let stays = trim.stamp.version > horizon;
@@ -440,19 +451,6 @@ impl Collection {
             }
             stays
         });
-        let seed = history.hidden.seed();
-        let hidden = std::mem::replace(&mut history.hidden, Table::new(seed));
-        history.hidden_bytes = 0;
-        let mark = history.mark;
-        for entry in hidden.into_elements() {
-            if entry.version() <= horizon {
-                let name = name_of_element(entry.key());
-                let sums = register_of(entry, true).sums(name, mark);
-                history.sums.subtract(sums);
-            } else {
-                history.hide(entry);
-            }
-        }
     }
 
     /// A copy of what is known of an element.

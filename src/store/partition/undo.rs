@@ -27,7 +27,8 @@ pub(in crate::store) struct KeyBefore {
 pub(in crate::store) struct ElementsBefore {
     are_attributes: bool,
     registers: Vec<(Vec<u8>, Register)>,
-    trims: Option<Trims>,
+    /// Before a trim: those there were, and what it is below of.
+    trims: Option<(Trims, [u8; 16])>,
     extent: Extent,
     /// Of the entry.
     pub stamp: Stamp,
@@ -79,7 +80,10 @@ impl ElementsBefore {
                 Effect::AttributeSet { .. } | Effect::AttributeDelete { .. }
             ),
             registers,
-            trims: matches!(effect, Effect::StreamTrim { .. }).then(|| collection.trims()),
+            trims: match *effect {
+                Effect::StreamTrim { below, .. } => Some((collection.trims(), below)),
+                _ => None,
+            },
             extent: collection.extent(),
             stamp: entry.stamp(),
             access: entry.access(),
@@ -91,8 +95,8 @@ impl ElementsBefore {
 
     /// Puts everything back into the collection.
     pub fn put_back(&mut self, collection: &mut Collection) {
-        if let Some(trims) = &self.trims {
-            collection.put_trims_back(trims);
+        if let Some((trims, below)) = &self.trims {
+            collection.put_trims_back(trims, below);
         }
         for (name, register) in std::mem::take(&mut self.registers) {
             if self.are_attributes {

@@ -132,6 +132,7 @@ pub(in crate::store) fn next_field_part(
         let shadow = entry.metadata().and_then(|m| m.shadow.as_deref());
         entry.collection().or(shadow)
     });
+    let mark = mark.max(collection.map_or(Stamp::ZERO, |all| all.mark_of(field)));
     let mut register = collection.map_or_else(Register::default, |all| all.register(field));
     register.raise(mark);
     register.next_part(actor, delta, mark, context.horizon)

@@ -250,8 +250,11 @@ impl KeyState {
         }
         let collection = self.collection_mut(mark, context);
         match name {
-            Name::Element(element) => collection.merge(element, change),
-            Name::Attribute(name) => collection.attributes_to_merge().merge(name, change),
+            Name::Element(element) => collection.merge(element, stamp, change),
+            Name::Attribute(name) => {
+                let attributes = collection.attributes_to_merge();
+                attributes.merge(name, stamp, change)
+            }
         }
     }
 
