@@ -134,9 +134,30 @@ impl<T: Keyed> CountedTree<T> {
         Some(item)
     }
 
-    /// Changes the item at a rank, whose place in the order must stay. O(log n).
-    pub fn update<R>(&mut self, rank: usize, change: impl FnOnce(&mut T) -> R) -> Option<R> {
-        (rank < self.length).then(|| self.root.update(rank, change))
+    /// The item at a rank, to change it but for its key. O(log n).
+    pub fn get_mut(&mut self, rank: usize) -> Option<&mut T> {
+        if rank >= self.length {
+            return None;
+        }
+        let mut node = &mut self.root;
+        let mut rank = rank;
+        loop {
+            match node {
+                Node::Leaf(items) => return items.get_mut(rank),
+                Node::Inner(branches) => {
+                    let (at, rest) = child_at(branches, rank);
+                    node = &mut branches[at].node;
+                    rank = rest;
+                }
+            }
+        }
+    }
+
+    /// Changes the item at a rank and its key, too; its place in the order must stay. O(log n).
+    pub fn update(&mut self, rank: usize, change: impl FnOnce(&mut T)) {
+        if rank < self.length {
+            self.root.update(rank, change);
+        }
     }
 
     /// The items at these ranks, of which those beyond the end are left out; both ways. O(log n) to begin,
@@ -318,15 +339,14 @@ impl<T: Keyed> Node<T> {
         }
     }
 
-    fn update<R>(&mut self, rank: usize, change: impl FnOnce(&mut T) -> R) -> R {
+    fn update(&mut self, rank: usize, change: impl FnOnce(&mut T)) {
         match self {
             Node::Leaf(items) => change(&mut items[rank]),
             Node::Inner(branches) => {
                 let (at, rank) = child_at(branches, rank);
                 let branch = &mut branches[at];
-                let result = branch.node.update(rank, change);
+                branch.node.update(rank, change);
                 branch.first = branch.node.first();
-                result
             }
         }
     }

@@ -114,7 +114,7 @@ pub struct PackedView<'a> {
 }
 
 impl<'a> PackedView<'a> {
-    /// The collection in these bytes, which a [`Packed`] has made; of others, what can be read of them.
+    /// The collection in these bytes, which a [`Packed`] has made.
     pub fn new(bytes: &'a [u8]) -> Self {
         let mut rest = bytes;
         let header = varint(&mut rest).unwrap_or(0);

@@ -108,14 +108,15 @@ impl<T: Keyed<Key: Ord>> Sequence<T> {
         self.remove(self.len().checked_sub(1)?)
     }
 
-    /// Changes the element at an index but for its key; returns what `change` does.
-    pub fn update<R>(&mut self, index: usize, change: impl FnOnce(&mut T) -> R) -> Option<R> {
-        self.tree.update(index, |element| {
-            let key = element.key();
-            let result = change(element);
-            debug_assert!(element.key() == key);
-            result
-        })
+    /// The element at an index, to change it but for its key.
+    pub fn get_mut(&mut self, index: usize) -> Option<&mut T> {
+        self.tree.get_mut(index)
+    }
+
+    /// The element with a key, to change it but for its key.
+    pub fn find_mut(&mut self, key: T::Key) -> Option<&mut T> {
+        let index = self.search(key).ok()?;
+        self.get_mut(index)
     }
 
     /// Takes out the first `count` elements, one whenever the iterator is asked for it.
@@ -186,8 +187,8 @@ mod tests {
         let mut put = |key: i32, value| {
             if model.insert(key, value).is_none() {
                 sequence.insert(Placed(key, value));
-            } else if let Ok(index) = sequence.search(key) {
-                sequence.update(index, |placed| placed.1 = value);
+            } else if let Some(placed) = sequence.find_mut(key) {
+                placed.1 = value;
             }
         };
         match edit {

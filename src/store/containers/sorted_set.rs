@@ -5,7 +5,7 @@
 //! split looks at elements that are not meant), and twelve an item there. Numbers are dense: the last element
 //! takes the number of one that is removed, so memory follows the length without a free list or compaction.
 //!
-//! With 16-byte members in an `Entry` of 48 bytes that is 86 bytes an element at a million, all included,
+//! With 16-byte members in an `Entry` of 48 bytes that is 91 bytes an element at a million, all included,
 //! where Redis 7.0 takes 126.
 
 use super::chunked::Chunked;
@@ -218,7 +218,9 @@ impl<E: Scored> SortedSet<E> {
         }
     }
 
-    /// Visits elements in order of their hash; see [`Table::scan`].
+    /// Visits elements in order of their hash, from a position on (0 at first), until `count` were visited and
+    /// every element at the last position too. Returns where to go on; `None` at the end. An element that is
+    /// there during a whole walk is visited exactly once.
     pub fn scan(&self, from: u64, count: usize, mut visit: impl FnMut(&E)) -> Option<u64> {
         self.table.scan(from, count, |slot| {
             self.elements
@@ -228,7 +230,7 @@ impl<E: Scored> SortedSet<E> {
         })
     }
 
-    /// Visits elements in order of their hash until it is enough; see [`Table::scan_until`].
+    /// The same until `visit` says that it is enough.
     pub fn scan_until(&self, from: u64, mut visit: impl FnMut(&E) -> bool) -> Option<u64> {
         self.table.scan_until(from, |slot| {
             self.elements
