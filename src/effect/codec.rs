@@ -268,19 +268,23 @@ impl<'a> Effects<'a> {
                     bytes: self.bytes()?,
                 },
                 11 => {
-                    let (kind, key, element) = self.element()?;
-                    let value = self.bytes()?;
+                    let kind = Kind::from_u8(self.byte()?)?;
+                    let (key, element) = (self.bytes()?, self.bytes()?);
+                    if !has_elements_like(kind, element) {
+                        return None;
+                    }
                     Effect::ElementSet {
                         kind,
                         key,
                         element,
-                        value,
+                        value: self.bytes()?,
                     }
                 }
-                12 => {
-                    let (kind, key, element) = self.element()?;
-                    Effect::ElementDelete { kind, key, element }
-                }
+                12 => Effect::ElementDelete {
+                    kind: Kind::from_u8(self.byte()?).filter(|kind| *kind != Kind::String)?,
+                    key: self.bytes()?,
+                    element: self.bytes()?,
+                },
                 13 => Effect::Count {
                     base: self.stamp()?,
                     total: self.fixed()? as i64,
@@ -330,19 +334,6 @@ impl<'a> Effects<'a> {
         let byte = *self.payload.get(self.at)?;
         self.at += 1;
         Some(byte)
-    }
-
-    /// Kind, key and element, as that kind has them.
-    fn element(&mut self) -> Option<(Kind, &'a [u8], &'a [u8])> {
-        let kind = Kind::from_u8(self.byte()?)?;
-        let (key, element) = (self.bytes()?, self.bytes()?);
-        let fits = match kind {
-            Kind::String => false,
-            Kind::Hash | Kind::Set | Kind::SortedSet => true,
-            Kind::List => element.len() == 10,
-            Kind::Stream => element.len() == 16,
-        };
-        fits.then_some((kind, key, element))
     }
 
     fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
@@ -402,6 +393,16 @@ impl<'a> Iterator for Effects<'a> {
             self.at = self.payload.len();
         }
         Some(effect)
+    }
+}
+
+/// Whether an element is as collections of this kind have them.
+fn has_elements_like(kind: Kind, element: &[u8]) -> bool {
+    match kind {
+        Kind::String => false,
+        Kind::Hash | Kind::Set | Kind::SortedSet => true,
+        Kind::List => element.len() == 10,
+        Kind::Stream => element.len() == 16,
     }
 }
 

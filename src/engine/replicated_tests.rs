@@ -44,7 +44,7 @@ enum Command {
 enum Step {
     Command(usize, Command),
     /// A transaction over several keys that is given up.
-    Abandoned(usize, Vec<u8>),
+    Abandoned(usize, Vec<Command>),
     Pass(u64),
     Collect(usize),
     /// The records of this node reach the other.
@@ -90,7 +90,7 @@ fn step() -> impl Strategy<Value = Step> {
     let commands = prop::collection::vec((node(), command()), 0..20);
     prop_oneof![
         30 => (node(), command()).prop_map(|(n, c)| Step::Command(n, c)),
-        2 => (node(), prop::collection::vec(0..KEYS, 1..4)).prop_map(|(n, k)| Step::Abandoned(n, k)),
+        4 => (node(), prop::collection::vec(command(), 1..8)).prop_map(|(n, c)| Step::Abandoned(n, c)),
         4 => (1..40u64).prop_map(Step::Pass),
         1 => node().prop_map(Step::Collect),
         6 => node().prop_map(Step::Send),
@@ -100,6 +100,30 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (node(), commands, 1..4usize).prop_map(|(n, c, p)| Step::Checkpoint(n, c, p)),
         2 => node().prop_map(Step::Restart),
     ]
+}
+
+impl Command {
+    /// The key, if it has but one.
+    fn key(&self) -> Option<u8> {
+        let (Command::Set(key, ..)
+        | Command::SetRange(key, _)
+        | Command::Incr(key, _)
+        | Command::Expire(key, _)
+        | Command::Delete(key)
+        | Command::HashSet(key, _)
+        | Command::HashDelete(key, _)
+        | Command::HashIncr(key, ..)
+        | Command::Add(key, ..)
+        | Command::Remove(key, _)
+        | Command::Attribute(key, ..)
+        | Command::Trim(key, _)
+        | Command::Flush(key)
+        | Command::Look(key)) = self
+        else {
+            return None;
+        };
+        Some(*key)
+    }
 }
 
 struct Node {
@@ -184,28 +208,13 @@ impl Node {
         wait_for_room(&self.engine, 4096);
         let (mut payload, database) = (Vec::new(), DatabaseId::DEFAULT);
         let engine = &self.engine;
-        let at = |ttl: Option<u64>| ttl.map(|ttl| now_ms + ttl);
         if let Command::SetMany(keys) = command {
-            return self.set_many(keys, now_ms, true);
+            return self.set_many(keys, now_ms);
         }
-        let (Command::Set(key, ..)
-        | Command::SetRange(key, _)
-        | Command::Incr(key, _)
-        | Command::Expire(key, _)
-        | Command::Delete(key)
-        | Command::HashSet(key, _)
-        | Command::HashDelete(key, _)
-        | Command::HashIncr(key, ..)
-        | Command::Add(key, ..)
-        | Command::Remove(key, _)
-        | Command::Attribute(key, ..)
-        | Command::Trim(key, _)
-        | Command::Flush(key)
-        | Command::Look(key)) = command
-        else {
+        let Some(key) = command.key() else {
             return;
         };
-        let key = &key_of(*key)[..];
+        let key = &key_of(key)[..];
         if let Command::Flush(_) = command {
             let scope = Scope::Partition(engine.store().partition_of(key));
             let mut transaction = engine.begin(scope, moment(now_ms), &mut payload);
@@ -214,100 +223,25 @@ impl Node {
             return;
         }
         let mut transaction = engine.begin(Scope::Key(key), moment(now_ms), &mut payload);
-        let entry = transaction.get(database, key);
-        let kind = entry.map(|entry| entry.kind());
-        let number = |text: &[u8]| coterie_protocol::text::parse_i64(text);
-        match command {
-            Command::Set(_, bytes, ttl) => {
-                put(key, &vec![b'v'; *bytes], at(*ttl)).apply(&mut transaction);
-            }
-            Command::SetRange(_, offset) if kind.is_none_or(|kind| kind == Kind::String) => {
-                let (offset, bytes) = (*offset, &b"xy"[..]);
-                let effect = match kind {
-                    Some(_) => Effect::Splice { key, offset, bytes },
-                    None => Effect::PutPadded { key, offset, bytes },
-                };
-                transaction.apply(database, &effect);
-            }
-            Command::Incr(_, delta) if kind.is_none_or(|kind| kind == Kind::String) => {
-                let old = entry.map_or(Some(0), |entry| number(entry.value()));
-                if let Some(old) = old {
-                    let delta = i64::from(*delta);
-                    transaction.count(database, key, delta, old + delta);
-                    let new = transaction.get(database, key).expect("a number");
-                    assert_eq!(new.value(), (old + delta).to_string().as_bytes());
-                }
-            }
-            Command::Expire(_, ttl) if kind.is_some() => {
-                transaction.apply(database, &Effect::ExpireAt { key, at: at(*ttl) });
-            }
-            Command::Delete(_) => transaction.apply(database, &Effect::Delete { key }),
-            Command::HashSet(_, fields) if kind.is_none_or(|kind| kind == Kind::Hash) => {
-                let fields: Vec<_> = fields.iter().map(|field| [*field]).collect();
-                let set = |element| Effect::ElementSet {
-                    kind: Kind::Hash,
-                    key,
-                    element,
-                    value: b"7",
-                };
-                let effects: Vec<_> = fields.iter().map(|field| set(&field[..])).collect();
-                transaction.apply_all(database, &effects);
-            }
-            Command::HashDelete(_, field) if kind.is_none_or(|kind| kind == Kind::Hash) => {
-                let (kind, element) = (Kind::Hash, &[*field]);
-                transaction.apply(database, &Effect::ElementDelete { kind, key, element });
-            }
-            Command::Add(_, wanted, elements) if kind.is_none_or(|kind| kind == *wanted) => {
-                let elements: Vec<_> = elements.iter().map(|e| element_of(*wanted, *e)).collect();
-                let value = match wanted {
-                    Kind::Set => Vec::new(),
-                    Kind::SortedSet => Score::encode((now_ms % 5) as f64).to_vec(),
-                    _ => now_ms.to_string().into_bytes(),
-                };
-                let set = |element| Effect::ElementSet {
-                    kind: *wanted,
-                    key,
-                    element,
-                    value: &value,
-                };
-                let effects: Vec<_> = elements.iter().map(|element| set(&element[..])).collect();
-                transaction.apply_all(database, &effects);
-            }
-            Command::Remove(_, element) if kind.is_some_and(|kind| kind != Kind::String) => {
-                let kind = kind.expect("a collection");
-                let element = &element_of(kind, *element)[..];
-                transaction.apply(database, &Effect::ElementDelete { kind, key, element });
-            }
-            Command::Attribute(_, name, set) if kind == Some(Kind::Stream) => {
-                let (name, value) = &attribute(*name);
-                let effect = match set {
-                    true => Effect::AttributeSet { key, name, value },
-                    false => Effect::AttributeDelete { key, name },
-                };
-                transaction.apply(database, &effect);
-            }
-            Command::Trim(_, below) if kind == Some(Kind::Stream) => {
-                let below = StreamId::new(0, (*below).into()).to_bytes();
-                transaction.apply(database, &Effect::StreamTrim { key, below });
-            }
-            Command::HashIncr(_, field, delta) if kind.is_none_or(|kind| kind == Kind::Hash) => {
-                let (field, delta) = (&[*field], i64::from(*delta));
-                let hash = entry.and_then(|entry| entry.hash());
-                let old = hash.and_then(|hash| hash.get(field)).and_then(number);
-                let new = old.unwrap_or(0) + delta;
-                transaction.count_field(database, key, field, delta, new);
-                let hash = transaction
-                    .get(database, key)
-                    .and_then(|entry| entry.hash());
-                let text = hash.and_then(|hash| hash.get(field)).expect("a number");
-                assert_eq!(text, new.to_string().as_bytes());
-            }
-            _ => {}
-        }
+        make(&mut transaction, key, command, now_ms);
         transaction.commit();
     }
 
-    fn set_many(&self, keys: &[u8], now_ms: u64, commit: bool) {
+    /// Makes changes to several keys, and gives them up.
+    fn abandon(&self, commands: &[Command], now_ms: u64) {
+        wait_for_room(&self.engine, 4096 * commands.len());
+        let keys: Vec<_> = (0..KEYS).map(key_of).collect();
+        let (mut names, mut payload) = (keys.iter().map(|key| &key[..]), Vec::new());
+        let scope = Scope::Keys(&mut names);
+        let mut transaction = self.engine.begin(scope, moment(now_ms), &mut payload);
+        for command in commands {
+            if let Some(key) = command.key() {
+                make(&mut transaction, &key_of(key), command, now_ms);
+            }
+        }
+    }
+
+    fn set_many(&self, keys: &[u8], now_ms: u64) {
         let keys: Vec<_> = keys.iter().map(|key| key_of(*key)).collect();
         let mut names = keys.iter().map(|key| &key[..]);
         let (scope, mut payload) = (Scope::Keys(&mut names), Vec::new());
@@ -315,9 +249,7 @@ impl Node {
         for key in &keys {
             put(key, b"12", None).apply(&mut transaction);
         }
-        if commit {
-            transaction.commit();
-        }
+        transaction.commit();
     }
 
     /// Sends records made since the last time, all but `lost` of them.
@@ -368,6 +300,102 @@ impl Node {
             wait_for_room(&self.engine, state.len() + 100);
             self.engine.merge_state(id, &state).expect("a state");
         }
+    }
+}
+
+/// Makes the change that a command would.
+fn make(transaction: &mut super::Transaction<'_>, key: &[u8], command: &Command, now_ms: u64) {
+    let database = DatabaseId::DEFAULT;
+    let at = |ttl: Option<u64>| ttl.map(|ttl| now_ms + ttl);
+    let entry = transaction.get(database, key);
+    let kind = entry.map(|entry| entry.kind());
+    let number = |text: &[u8]| coterie_protocol::text::parse_i64(text);
+    match command {
+        Command::Set(_, bytes, ttl) => {
+            put(key, &vec![b'v'; *bytes], at(*ttl)).apply(transaction);
+        }
+        Command::SetRange(_, offset) if kind.is_none_or(|kind| kind == Kind::String) => {
+            let (offset, bytes) = (*offset, &b"xy"[..]);
+            let effect = match kind {
+                Some(_) => Effect::Splice { key, offset, bytes },
+                None => Effect::PutPadded { key, offset, bytes },
+            };
+            transaction.apply(database, &effect);
+        }
+        Command::Incr(_, delta) if kind.is_none_or(|kind| kind == Kind::String) => {
+            let old = entry.map_or(Some(0), |entry| number(entry.value()));
+            if let Some(old) = old {
+                let delta = i64::from(*delta);
+                transaction.count(database, key, delta, old + delta);
+                let new = transaction.get(database, key).expect("a number");
+                assert_eq!(new.value(), (old + delta).to_string().as_bytes());
+            }
+        }
+        Command::Expire(_, ttl) if kind.is_some() => {
+            transaction.apply(database, &Effect::ExpireAt { key, at: at(*ttl) });
+        }
+        Command::Delete(_) => transaction.apply(database, &Effect::Delete { key }),
+        Command::HashSet(_, fields) if kind.is_none_or(|kind| kind == Kind::Hash) => {
+            let fields: Vec<_> = fields.iter().map(|field| [*field]).collect();
+            let set = |element| Effect::ElementSet {
+                kind: Kind::Hash,
+                key,
+                element,
+                value: b"7",
+            };
+            let effects: Vec<_> = fields.iter().map(|field| set(&field[..])).collect();
+            transaction.apply_all(database, &effects);
+        }
+        Command::HashDelete(_, field) if kind.is_none_or(|kind| kind == Kind::Hash) => {
+            let (kind, element) = (Kind::Hash, &[*field]);
+            transaction.apply(database, &Effect::ElementDelete { kind, key, element });
+        }
+        Command::Add(_, wanted, elements) if kind.is_none_or(|kind| kind == *wanted) => {
+            let elements: Vec<_> = elements.iter().map(|e| element_of(*wanted, *e)).collect();
+            let value = match wanted {
+                Kind::Set => Vec::new(),
+                Kind::SortedSet => Score::encode((now_ms % 5) as f64).to_vec(),
+                _ => now_ms.to_string().into_bytes(),
+            };
+            let set = |element| Effect::ElementSet {
+                kind: *wanted,
+                key,
+                element,
+                value: &value,
+            };
+            let effects: Vec<_> = elements.iter().map(|element| set(&element[..])).collect();
+            transaction.apply_all(database, &effects);
+        }
+        Command::Remove(_, element) if kind.is_some_and(|kind| kind != Kind::String) => {
+            let kind = kind.expect("a collection");
+            let element = &element_of(kind, *element)[..];
+            transaction.apply(database, &Effect::ElementDelete { kind, key, element });
+        }
+        Command::Attribute(_, name, set) if kind == Some(Kind::Stream) => {
+            let (name, value) = &attribute(*name);
+            let effect = match set {
+                true => Effect::AttributeSet { key, name, value },
+                false => Effect::AttributeDelete { key, name },
+            };
+            transaction.apply(database, &effect);
+        }
+        Command::Trim(_, below) if kind == Some(Kind::Stream) => {
+            let below = StreamId::new(0, (*below).into()).to_bytes();
+            transaction.apply(database, &Effect::StreamTrim { key, below });
+        }
+        Command::HashIncr(_, field, delta) if kind.is_none_or(|kind| kind == Kind::Hash) => {
+            let (field, delta) = (&[*field], i64::from(*delta));
+            let hash = entry.and_then(|entry| entry.hash());
+            let old = hash.and_then(|hash| hash.get(field)).and_then(number);
+            let new = old.unwrap_or(0) + delta;
+            transaction.count_field(database, key, field, delta, new);
+            let hash = transaction
+                .get(database, key)
+                .and_then(|entry| entry.hash());
+            let text = hash.and_then(|hash| hash.get(field)).expect("a number");
+            assert_eq!(text, new.to_string().as_bytes());
+        }
+        _ => {}
     }
 }
 
@@ -423,9 +451,9 @@ impl World {
         let now_ms = self.now_ms;
         match step {
             Step::Command(node, command) => self.nodes[*node].run(command, now_ms),
-            Step::Abandoned(node, keys) => {
+            Step::Abandoned(node, commands) => {
                 let before = self.nodes[*node].snapshot(now_ms);
-                self.nodes[*node].set_many(keys, now_ms, false);
+                self.nodes[*node].abandon(commands, now_ms);
                 assert_eq!(self.nodes[*node].snapshot(now_ms), before);
             }
             Step::Pass(ms) => self.now_ms += ms,

@@ -50,6 +50,18 @@ pub fn order_of(element: &[u8]) -> u128 {
     u128::from_be_bytes(bytes)
 }
 
+/// The index of an element. Those of other kinds of collections are not there, though they may begin alike.
+fn place_in(sequence: &Sequence<Entry>, element: &[u8]) -> Option<usize> {
+    if element.len() > 16 {
+        return None;
+    }
+    let index = sequence.search(order_of(element)).ok()?;
+    let found = sequence.get(index);
+    found
+        .is_some_and(|entry| Entry::key(entry) == element)
+        .then_some(index)
+}
+
 impl Elements {
     /// An empty one for a kind.
     pub fn new(kind: Kind, seed: u64) -> Self {
@@ -95,8 +107,7 @@ impl Elements {
             Elements::Sorted(sorted) => {
                 sorted.find(xxh3_64_with_seed(element, sorted.seed()), element)
             }
-            Elements::Sequence(_) if element.len() > 16 => None,
-            Elements::Sequence(sequence) => sequence.find(order_of(element)),
+            Elements::Sequence(sequence) => sequence.get(place_in(sequence, element)?),
         }
     }
 
@@ -113,10 +124,9 @@ impl Elements {
                 let hash = xxh3_64_with_seed(element, sorted.seed());
                 sorted.update(hash, element, change)
             }
-            Elements::Sequence(_) if element.len() > 16 => None,
             Elements::Sequence(sequence) => {
-                let index = sequence.search(order_of(element)).ok()?;
-                sequence.update(index, change)
+                let index = place_in(sequence, element)?;
+                sequence.get_mut(index).map(change)
             }
         }
     }
@@ -147,8 +157,10 @@ impl Elements {
                 let hash = xxh3_64_with_seed(element, sorted.seed());
                 sorted.remove(hash, element)
             }
-            Elements::Sequence(_) if element.len() > 16 => None,
-            Elements::Sequence(sequence) => sequence.take(order_of(element)),
+            Elements::Sequence(sequence) => {
+                let index = place_in(sequence, element)?;
+                sequence.remove(index)
+            }
         }
     }
 
