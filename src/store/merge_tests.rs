@@ -595,3 +595,29 @@ fn a_standalone_partition_is_adopted_and_left_again() {
     assert_eq!(seen(&partition), before);
     assert_eq!(before[&(0, b"h".to_vec())].1.elements.len(), 1);
 }
+
+#[test]
+fn a_trim_from_before_a_write_is_gone_with_what_was_there() {
+    let (mut a, mut b) = (replica(), replica());
+    let (database, key) = (DatabaseId(0), &b"k"[..]);
+    let below = stream_id(1);
+    let changes = [
+        (at(1, 1), Effect::StreamTrim { key, below }),
+        (at(2, 1), put(key, b"text")),
+        (
+            at(3, 1),
+            Effect::ElementDelete {
+                kind: Kind::Stream,
+                key,
+                element: &below,
+            },
+        ),
+    ];
+    for (stamp, effect) in &changes {
+        a.merge(database, effect, *stamp, &access());
+    }
+    for (stamp, effect) in changes.iter().rev() {
+        b.merge(database, effect, *stamp, &access());
+    }
+    assert_same(&a, &b);
+}

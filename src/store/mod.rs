@@ -2,7 +2,8 @@
 
 pub mod access;
 mod collection;
-#[allow(dead_code, unused_imports)] // packed ones are for small collections, which do not use them yet
+#[allow(dead_code, unused_imports)]
+// packed ones are for small collections, which do not use them yet
 mod containers;
 #[cfg(test)]
 pub mod contents;

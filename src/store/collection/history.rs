@@ -310,11 +310,16 @@ impl Collection {
         }
     }
 
-    /// Merges a trim; its stamp is after the mark.
+    /// Merges a trim.
     pub fn trim(&mut self, stamp: Stamp, below: [u8; 16]) -> Merged {
         let trim = Trim { stamp, below };
         let includes = |a: &Trim, b: &Trim| a.stamp >= b.stamp && a.below >= b.below;
-        let trims = &self.history_mut().trims;
+        let History {
+            mark, ref trims, ..
+        } = *self.history_mut();
+        if stamp <= mark {
+            return Merged::Superseded(mark);
+        }
         if trims.iter().any(|other| includes(other, &trim)) {
             return Merged::Known;
         }
