@@ -80,11 +80,23 @@ pub enum ClusterError {
     Thread(#[from] std::io::Error),
 }
 
+/// Where the topology is kept.
+fn topology_directory(config: &Config) -> PathBuf {
+    config.dir.join("topology")
+}
+
+/// What the cluster that the data directory belongs to seeds the hashes of keys with; `None` if it belongs to none.
+pub fn known_seed(config: &Config) -> Result<Option<u64>, ClusterError> {
+    let cluster = TopologyHandle::cluster_of(&topology_directory(config));
+    let cluster = cluster.map_err(topology::StartError::from)?;
+    Ok(cluster.map(ClusterId::seed))
+}
+
 /// Makes the node part of its cluster. `None` if it is one that nobody can join: without a port for other nodes, or with
 /// one that is taken, when it was not told to join.
 pub fn start(node: &Arc<Node>) -> Result<Option<Arc<Cluster>>, ClusterError> {
     let config = node.config.load_full();
-    let directory = config.dir.join("topology");
+    let directory = topology_directory(&config);
     let is_member = TopologyHandle::exists(&directory);
     let must = is_member || !config.join.is_empty() || config.cluster_port != 0;
     let client_port = config.port;
@@ -324,13 +336,18 @@ impl Begin {
         if self.config.join.is_empty() {
             let partitions = self.cluster.node.engine.store().layout().count();
             let description = self.description.clone();
-            return Ok(TopologyHandle::create(options, calls, partitions, description).await?);
+            let seed = self.cluster.node.engine.store().seed();
+            let id = ClusterId::new(rand::random(), seed);
+            let founded = TopologyHandle::create(options, calls, id, partitions, description);
+            return Ok(founded.await?);
         }
         if self.cluster.node.engine.store().has_keys() {
             return Err(ClusterError::Occupied(self.config.dir.clone()));
         }
         let joined = self.join().await?;
-        self.transport.set_cluster(joined.topology.cluster);
+        let id = joined.topology.cluster;
+        self.transport.set_cluster(id);
+        self.cluster.node.engine.store().reseed(id.seed());
         Ok(TopologyHandle::join(options, calls, joined).await?)
     }
 

@@ -532,6 +532,7 @@ mod tests {
             directory: directory.path().to_owned(),
             databases: 1,
             partitions: Partitions::default(),
+            seed: None,
             threads: 1,
             log,
         };

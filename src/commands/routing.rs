@@ -19,7 +19,7 @@ const NO_REPLICAS: CommandError =
 const NO_REPLICAS_TO_READ: CommandError =
     CommandError::line("NOREPLICAS Not enough good replicas to read.");
 /// Nothing was done, and the client may try again.
-const MOVING: CommandError =
+pub const MOVING: CommandError =
     CommandError::line("TRYAGAIN The partition is moving to other replicas");
 const CROSS_SLOT: CommandError =
     CommandError::line("CROSSSLOT Keys in request don't hash to the same slot");

@@ -33,6 +33,7 @@ impl Server {
             directory: directory.path().to_owned(),
             databases: 16,
             partitions: Partitions::new(4).unwrap(),
+            seed: None,
             threads: 1,
             log,
         };

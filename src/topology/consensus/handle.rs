@@ -169,10 +169,16 @@ impl TopologyHandle {
         directory.join(KNOWN).exists()
     }
 
+    /// The cluster that a directory belongs to, if to any.
+    pub fn cluster_of(directory: &Path) -> io::Result<Option<ClusterId>> {
+        Ok(load_known(directory)?.map(|known| known.cluster))
+    }
+
     /// Founds a cluster of this node alone.
     pub async fn create(
         options: Options,
         transport: Arc<dyn RaftTransport>,
+        cluster: ClusterId,
         partitions: u16,
         description: Description,
     ) -> Result<TopologyHandle, StartError> {
@@ -197,7 +203,7 @@ impl TopologyHandle {
         // A start that was interrupted may have got so far.
         if !handle.current().is_founded() {
             let change = Change::Found {
-                cluster: ClusterId(rand::random()),
+                cluster,
                 partitions,
                 node,
                 description,
@@ -213,15 +219,8 @@ impl TopologyHandle {
         options: Options,
         transport: Arc<dyn RaftTransport>,
     ) -> Result<TopologyHandle, StartError> {
-        let path = options.directory.join(KNOWN);
-        let loaded = blocking(move || {
-            let Some(body) = files::load(&path, KNOWN_HEAD)? else {
-                return Ok(None);
-            };
-            let known = postcard::from_bytes(&body).map_err(|_| files::unreadable(&path))?;
-            Ok(Some(known))
-        });
-        let Some(known) = loaded.await? else {
+        let directory = options.directory.clone();
+        let Some(known) = blocking(move || load_known(&directory)).await? else {
             return Err(StartError::Vacant(options.directory));
         };
         let node = options.node;
@@ -385,6 +384,15 @@ fn config(timing: Timing) -> Result<openraft::Config, StartError> {
         ..openraft::Config::default()
     };
     (config.validate()).map_err(|error| StartError::Consensus(error.to_string()))
+}
+
+fn load_known(directory: &Path) -> io::Result<Option<Topology>> {
+    let path = directory.join(KNOWN);
+    let Some(body) = files::load(&path, KNOWN_HEAD)? else {
+        return Ok(None);
+    };
+    let known = postcard::from_bytes(&body).map_err(|_| files::unreadable(&path))?;
+    Ok(Some(known))
 }
 
 async fn save_known(directory: &Path, topology: &Topology) -> Result<(), StartError> {
