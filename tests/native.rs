@@ -242,6 +242,20 @@ async fn three_nodes_and_one_dies() {
     cluster.cont(1);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_keeps_its_order_while_nodes_are_being_connected() {
+    let cluster = Cluster::start(Setup::new(3, Link::Loopback));
+    for round in 0..40 {
+        // Connects to the three nodes while the batch is already on its way.
+        let client = Client::connect(options(&cluster, &[0])).await.unwrap();
+        let key = format!("counter {round}");
+        let batch = (0..2000).fold(Batch::new(), |batch, _| batch.increment(&key, 1));
+        let replies = client.database(0).batch(batch).await;
+        let counts: Vec<i64> = replies.iter().map(number).collect();
+        assert_eq!(counts, (1..=2000).collect::<Vec<_>>(), "round {round}");
+    }
+}
+
 /// Shakes hands as a native client, calls a service, and returns the frame that comes back.
 fn call_as_client(address: SocketAddr, service: Service, body: &[u8]) -> (Kind, Vec<u8>) {
     let mut stream = TcpStream::connect(address).unwrap();
