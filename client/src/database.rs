@@ -210,14 +210,17 @@ impl Run {
     }
 }
 
+/// Connections, and the numbers of the commands that go there.
+type Groups<C> = Vec<(Arc<C>, Vec<usize>)>;
+
 /// Deals commands out to connections, in their order; the second are those for which there is none. Connections come and
 /// go meanwhile: all commands of a slot go where the first of them does, and once there is no connection nothing more is
 /// sent, so that no command overtakes an earlier one.
 fn deal<C>(
     commands: impl Iterator<Item = (usize, Option<Slot>)>,
     pick: impl Fn(Option<Slot>) -> Option<Arc<C>>,
-) -> (Vec<(Arc<C>, Vec<usize>)>, Vec<usize>) {
-    let mut groups: Vec<(Arc<C>, Vec<usize>)> = Vec::new();
+) -> (Groups<C>, Vec<usize>) {
+    let mut groups = Groups::<C>::new();
     let mut places = HashMap::new();
     let mut stranded = Vec::new();
     for (index, slot) in commands {

@@ -3,6 +3,7 @@
 //! They lock one partition at a time, for a slice of its keys, and let others run in between. What is there
 //! during the whole walk is seen, exactly once.
 
+mod options;
 mod table;
 mod walk;
 
@@ -20,13 +21,12 @@ use crate::node::Node;
 use crate::store::Entry;
 use walk::{Cursor, Turn, Walk};
 
+pub use options::ScanOptions;
 pub use table::COMMANDS;
 pub use walk::parse_cursor;
 
 /// Keys visited under one lock.
 const SLICE: usize = 256;
-/// Keys that a `SCAN` without `COUNT` visits.
-const DEFAULT_COUNT: usize = 10;
 /// A `SCAN` looks at this many partitions and slices for each key it was asked for, as Redis does with
 /// buckets…
 const STEPS_PER_KEY: usize = 10;
@@ -88,7 +88,12 @@ fn keys(control: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
 
 fn scan(control: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
     let cursor = Cursor::parse(control.request.arg(1))?;
-    let (count, filter) = parse_scan_options(control)?;
+    let options = ScanOptions::parse(control.request, 2, true)?;
+    let filter = Filter {
+        pattern: options.pattern.map(<[u8]>::to_vec),
+        kind: options.kind.map(<[u8]>::to_vec),
+    };
+    let count = options.count;
     let mut walk = Walk::new(control, cursor);
     // A cursor is in one partition: who answers for that goes on with it, up to a partition for which others do.
     let whole = WholePartitions::new(control.node, &control.session.origin());
@@ -135,29 +140,6 @@ fn scan(control: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
         reply.raw(&elements);
         out
     }))
-}
-
-/// `COUNT`, and what `MATCH` and `TYPE` say.
-fn parse_scan_options(control: &Control<'_, '_>) -> Result<(usize, Filter), CommandError> {
-    let (mut count, mut filter) = (DEFAULT_COUNT, Filter::new(b"*"));
-    let mut words = control.request.iter().skip(2);
-    while let Some(word) = words.next() {
-        let value = words.next().ok_or(CommandError::Syntax)?;
-        if word.eq_ignore_ascii_case(b"count") {
-            let number = parse_i64(value).ok_or(CommandError::NotInteger)?;
-            if number < 1 {
-                return Err(CommandError::Syntax);
-            }
-            count = usize::try_from(number).unwrap_or(usize::MAX);
-        } else if word.eq_ignore_ascii_case(b"match") {
-            filter.pattern = Filter::new(value).pattern;
-        } else if word.eq_ignore_ascii_case(b"type") {
-            filter.kind = Some(value.to_vec());
-        } else {
-            return Err(CommandError::Syntax);
-        }
-    }
-    Ok((count, filter))
 }
 
 fn randomkey(control: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
