@@ -109,7 +109,7 @@ impl cluster_view::Cluster for Cluster {
             let members = peers.iter().fold(0, |set, peer| set | peer.bit()) & !OWN;
             let mut barrier = Barrier::default();
             let need = u8::try_from(replicas).unwrap_or(u8::MAX);
-            barrier.add(Quorum { members, need }, offset);
+            barrier.add(Quorum::strict(members, need), offset);
             let _ = replication.waiters.wait(&barrier, deadline).await;
             peers
                 .iter()

@@ -22,6 +22,36 @@ pub struct Quorum {
     pub members: NodeSet,
     /// How many.
     pub need: u8,
+    /// Who counts.
+    pub terms: Terms,
+}
+
+/// What a database's policy says of who counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Terms {
+    /// No more than are connected have to: for the others the coordinator's log keeps what they miss.
+    pub sloppy: bool,
+}
+
+impl Quorum {
+    /// Out of these nodes, this many of them; strictly.
+    pub fn strict(members: NodeSet, need: u8) -> Self {
+        Quorum {
+            members,
+            need,
+            terms: Terms::default(),
+        }
+    }
+
+    /// How many have to, as things are.
+    pub fn needed(&self, peers: &Peers) -> u8 {
+        if self.terms.sloppy {
+            self.need
+                .min(peers.connected(self.members).count_ones() as u8)
+        } else {
+            self.need
+        }
+    }
 }
 
 /// A quorum that must hold this node's log up to an offset.
@@ -110,7 +140,8 @@ impl Waiters {
 
     /// Whether enough nodes have what a condition asks for.
     pub fn is_met(&self, condition: &Condition) -> bool {
-        if condition.quorum.need == 0 {
+        let need = condition.quorum.needed(&self.peers);
+        if need == 0 {
             return true;
         }
         let mut have = 0;
@@ -124,7 +155,7 @@ impl Waiters {
                 peer.acknowledged() >= condition.offset
             };
             have += u8::from(has);
-            if have >= condition.quorum.need {
+            if have >= need {
                 return true;
             }
         }

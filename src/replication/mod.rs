@@ -33,7 +33,7 @@ use coterie_protocol::{Actor, Epoch, NodeId, PartitionId};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
-pub use barrier::{Barrier, Quorum, TimedOut, Waiters};
+pub use barrier::{Barrier, Quorum, Terms, TimedOut, Waiters};
 pub use epochs::{EpochGuard, Epochs};
 pub use peers::{Peer, Peers};
 pub use read::ReadKey;

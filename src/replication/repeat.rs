@@ -93,12 +93,8 @@ impl Replication {
             let holders = self.routes().route(record.partition).all_holders();
             let others = holders & !peer.bit();
             let need = holders.count_ones() / 2 + 1;
-            let quorum = Quorum {
-                members: others,
-                need: need as u8,
-            };
             let condition = Condition {
-                quorum,
+                quorum: Quorum::strict(others, need as u8),
                 offset: end,
             };
             if self.waiters.is_met(&condition) {

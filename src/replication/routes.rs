@@ -5,7 +5,7 @@ use std::sync::Arc;
 use coterie_protocol::{DatabaseId, Epoch, NodeId, PartitionId};
 use smallvec::SmallVec;
 
-use super::barrier::Quorum;
+use super::barrier::{Quorum, Terms};
 use super::peers::{NodeSet, OWN, Peer, Peers};
 use crate::topology::{self, Policy, Step, Topology};
 
@@ -114,10 +114,19 @@ fn bits(replicas: &[Arc<Peer>]) -> NodeSet {
     replicas.iter().fold(0, |set, peer| set | peer.bit())
 }
 
-fn quorum(replicas: &[Arc<Peer>], level: topology::Quorum) -> Quorum {
+fn quorum(replicas: &[Arc<Peer>], level: topology::Quorum, terms: Terms) -> Quorum {
     Quorum {
         members: bits(replicas),
         need: level.of(replicas.len()) as u8,
+        terms,
+    }
+}
+
+/// Who counts of a database's replicas. A level that a connection has chosen is what it says, also of a database with
+/// sloppy quorums.
+fn terms(policy: &Policy, chosen: Option<topology::Quorum>) -> Terms {
+    Terms {
+        sloppy: policy.sloppy_quorum && chosen.is_none(),
     }
 }
 
@@ -147,13 +156,15 @@ impl Route {
         self.other.is_none()
     }
 
-    /// Who must hold a write.
-    pub fn write_quorums(&self, policy: &Policy, level: topology::Quorum) -> WriteQuorums {
+    /// Who must hold a write: at the level that a connection has chosen, or the database's own.
+    pub fn write_quorums(&self, policy: &Policy, chosen: Option<topology::Quorum>) -> WriteQuorums {
+        let level = chosen.unwrap_or(policy.write_quorum);
+        let terms = terms(policy, chosen);
         let count = usize::from(policy.replicas).max(1);
         let mut quorums = WriteQuorums::new();
-        quorums.push(quorum(self.readers(policy), level));
+        quorums.push(quorum(self.readers(policy), level, terms));
         if let Some(other) = &self.other {
-            let second = quorum(&other[..other.len().min(count)], level);
+            let second = quorum(&other[..other.len().min(count)], level, terms);
             if second != quorums[0] {
                 quorums.push(second);
             }
@@ -161,9 +172,10 @@ impl Route {
         quorums
     }
 
-    /// Who must agree on a read.
-    pub fn read_quorum(&self, policy: &Policy, level: topology::Quorum) -> Quorum {
-        quorum(self.readers(policy), level)
+    /// Who must agree on a read: at the level that a connection has chosen, or the database's own.
+    pub fn read_quorum(&self, policy: &Policy, chosen: Option<topology::Quorum>) -> Quorum {
+        let level = chosen.unwrap_or(policy.read_quorum);
+        quorum(self.readers(policy), level, terms(policy, chosen))
     }
 
     /// The first replica that is live: it coordinates read-modify-writes. If none was heard from for a moment, one that
@@ -177,5 +189,5 @@ impl Route {
 
 /// Whether enough of a quorum's nodes are connected. One that is only slow makes nobody fail.
 pub fn is_available(quorum: &Quorum, peers: &Peers) -> bool {
-    peers.connected(quorum.members).count_ones() >= u32::from(quorum.need)
+    peers.connected(quorum.members).count_ones() >= u32::from(quorum.needed(peers))
 }

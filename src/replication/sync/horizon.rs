@@ -45,11 +45,7 @@ impl Replication {
         }
         let members = peers.iter().fold(OWN, |set, peer| set | peer.bit());
         let mut everyone = Barrier::default();
-        let quorum = Quorum {
-            members,
-            need: members.count_ones() as u8,
-        };
-        everyone.add(quorum, offset);
+        everyone.add(Quorum::strict(members, members.count_ones() as u8), offset);
         self.waiters.wait(&everyone, deadline).await.is_ok()
     }
 
