@@ -109,12 +109,15 @@ impl cluster_view::Cluster for Cluster {
             let members = peers.iter().fold(0, |set, peer| set | peer.bit()) & !OWN;
             let mut barrier = Barrier::default();
             let need = u8::try_from(replicas).unwrap_or(u8::MAX);
-            barrier.add(Quorum::strict(members, need), offset);
+            let mut quorum = Quorum::strict(members, need);
+            // Of whichever database it is.
+            quorum.terms.unhinted = true;
+            barrier.add(quorum, offset);
             let _ = replication.waiters.wait(&barrier, deadline).await;
             peers
                 .iter()
                 .skip(1)
-                .filter(|peer| peer.acknowledged() >= offset)
+                .filter(|peer| peer.has(offset, true))
                 .count()
         })
     }

@@ -31,6 +31,8 @@ pub struct Quorum {
 pub struct Terms {
     /// No more than are connected have to: for the others the coordinator's log keeps what they miss.
     pub sloppy: bool,
+    /// What a node missed while it was away it is not sent, so acknowledgements that pass over it do not tell of it.
+    pub unhinted: bool,
 }
 
 impl Quorum {
@@ -152,7 +154,7 @@ impl Waiters {
             let has = if peer.bit() == OWN {
                 self.log.acknowledged_when(condition.offset)
             } else {
-                peer.acknowledged() >= condition.offset
+                peer.has(condition.offset, condition.quorum.terms.unhinted)
             };
             have += u8::from(has);
             if have >= need {

@@ -6,6 +6,7 @@
 //! | `barrier` | what replies wait for |
 //! | `routes` | where each partition's requests go |
 //! | `epochs` | which epochs still have requests under way |
+//! | `hints` | what a replica that was away is not sent |
 //! | `stream`, `receive` | the log of a coordinator, sent and taken in |
 //! | `repeat` | writes that met something newer |
 //! | `read` | digest reads |
@@ -14,6 +15,7 @@
 
 pub mod barrier;
 mod epochs;
+mod hints;
 pub mod peers;
 mod read;
 mod receive;
@@ -275,6 +277,9 @@ impl Replication {
             return;
         };
         peer.set_link(self.transport.link(id));
+        if up {
+            peer.set_back_at(self.engine.log().appended());
+        }
         peer.notify();
         if !up {
             self.set_behind_with(&peer);

@@ -65,6 +65,12 @@ async fn run(replication: Arc<Replication>, mut messages: mpsc::Receiver<Message
             Message::Position(from, call, body) => {
                 refused = false;
                 current = Some(from.clone());
+                if replication.routes().has_unhinted()
+                    && let Some(peer) = replication.peers.find(from.node())
+                {
+                    // It may have left out what it wrote before.
+                    replication.set_behind_with(&peer);
+                }
                 let Ok(actor) = wire::Reader::new(&body).u16() else {
                     from.close();
                     continue;

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use super::barrier::{Quorum, Terms};
 use super::peers::{NodeSet, OWN, Peer, Peers};
+use crate::effect::Effects;
 use crate::topology::{self, Policy, Step, Topology};
 
 /// Replicas in their order: the preferred coordinator first.
@@ -103,6 +104,18 @@ impl Routes {
             && level.of(usize::from(policy.replicas)) <= 1
     }
 
+    /// Whether there may be a database for which nothing is kept for replicas that are away.
+    pub fn has_unhinted(&self) -> bool {
+        let mut policies = self.topology.policies.values();
+        !self.default_policy.hinted_handoff || policies.any(|policy| !policy.hinted_handoff)
+    }
+
+    /// Whether nothing of these effects is kept for replicas that are away.
+    pub fn is_without_hints(&self, database: DatabaseId, effects: &[u8]) -> bool {
+        let mut databases = Effects::new(database, effects).flatten();
+        databases.all(|(database, _)| !self.policy(database).hinted_handoff)
+    }
+
     /// How a database is replicated.
     pub fn policy(&self, database: DatabaseId) -> Policy {
         let own = self.topology.policies.get(&database);
@@ -124,9 +137,10 @@ fn quorum(replicas: &[Arc<Peer>], level: topology::Quorum, terms: Terms) -> Quor
 
 /// Who counts of a database's replicas. A level that a connection has chosen is what it says, also of a database with
 /// sloppy quorums.
-fn terms(policy: &Policy, chosen: Option<topology::Quorum>) -> Terms {
+pub(super) fn terms(policy: &Policy, chosen: Option<topology::Quorum>) -> Terms {
     Terms {
         sloppy: policy.sloppy_quorum && chosen.is_none(),
+        unhinted: !policy.hinted_handoff,
     }
 }
 

@@ -19,9 +19,6 @@ const HELP: &[&str] = &[
     "    (one, majority, all or a number), hinted_handoff and sloppy_quorum (yes or no).",
 ];
 
-/// What can be said of a database, and not be done yet.
-const NOT_YET: &str = "ERR sloppy_quorum yes and hinted_handoff no are not supported yet";
-
 pub fn help(call: &mut Control<'_, '_>) -> CommandResult {
     super::super::help::help(call.reply, "COTERIE.POLICY", HELP);
     Ok(())
@@ -40,9 +37,6 @@ pub fn set(call: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
     let words: Vec<&[u8]> = call.request.iter().skip(3).collect();
     let policy = ClusterView::of(call.node).policy(database);
     let policy = changed(policy, &words)?;
-    if policy.sloppy_quorum || !policy.hinted_handoff {
-        return Err(CommandError::line(NOT_YET));
-    }
     super::propose(call, Proposal::SetPolicy(database, policy))
 }
 

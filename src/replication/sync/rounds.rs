@@ -157,8 +157,9 @@ impl Replication {
         let count = self.engine.store().layout().count();
         for peer in self.live_peers() {
             let shared = self.shared_with(&peer, (0..count).map(PartitionId));
+            let gaps = peer.gaps();
             match self.compare_all(&peer, &shared).await {
-                Ok(_) => peer.set_gap(false),
+                Ok(_) => peer.close_gaps(gaps),
                 Err(error) => tracing::debug!(peer = %peer.id, %error, "round not finished"),
             }
         }
