@@ -10,12 +10,11 @@ use super::Cluster;
 use crate::cluster_view::{
     self, Answer, ClusterView, Liveness, Proposal, ProposalError, Safety, configured_policy,
 };
-use crate::config::Durability;
 use crate::membership;
 use crate::replication::peers::OWN;
 use crate::replication::{Barrier, Quorum};
 use crate::topology::{Change, ProposeError, Topology};
-use crate::wal::LogOffset;
+use crate::wal::{Durability, LogOffset};
 
 /// A wait without a time-out ends after this: a century.
 const FOREVER: std::time::Duration = std::time::Duration::from_secs(100 * 365 * 86_400);
@@ -93,7 +92,7 @@ impl cluster_view::Cluster for Cluster {
         // Replicas acknowledge as durable as this node's own settings say; whether theirs are on disk is known with
         // `always` only.
         let knows =
-            safety == Safety::Stored || self.node.config.load().durability == Durability::Always;
+            safety == Safety::Stored || self.node.engine.log().durability() == Durability::Always;
         Box::pin(async move {
             let Some(replication) = replication else {
                 return 0;

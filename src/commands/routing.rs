@@ -105,7 +105,10 @@ impl Router<'_> {
     }
 
     fn policy(&self) -> Policy {
-        self.routes.policy(self.session.database)
+        let mut policy = self.routes.policy(self.session.database);
+        // The server's, where it says nothing.
+        policy.durability = Some(self.replication.durability_of(&policy));
+        policy
     }
 
     fn route_read(&self, partition: PartitionId) -> Result<Way, CommandError> {
@@ -175,7 +178,10 @@ impl Router<'_> {
 
     /// Whether reads ask other replicas; then read-modify-writes do too, when this node may have missed something.
     fn reads_a_quorum(&self, route: &Route, policy: &Policy) -> bool {
-        route.read_quorum(policy, self.session.consistency.read).need > 1
+        route
+            .read_quorum(policy, self.session.consistency.read)
+            .need
+            > 1
     }
 
     fn write_quorums(&self, route: &Route, policy: &Policy) -> WriteQuorums {

@@ -33,6 +33,8 @@ pub struct Terms {
     pub sloppy: bool,
     /// What a node missed while it was away it is not sent, so acknowledgements that pass over it do not tell of it.
     pub unhinted: bool,
+    /// It has to be on the disk of each. What this node sends with that wish, others acknowledge only then.
+    pub synced: bool,
 }
 
 impl Quorum {
@@ -43,6 +45,13 @@ impl Quorum {
             need,
             terms: Terms::default(),
         }
+    }
+
+    /// The same, also on their disks if `synced`.
+    #[inline]
+    pub fn synced(mut self, synced: bool) -> Self {
+        self.terms.synced |= synced;
+        self
     }
 
     /// How many have to, as things are.
@@ -65,11 +74,45 @@ pub struct Condition {
     pub offset: LogOffset,
 }
 
+/// What of the own log has to be safe.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Local {
+    /// As safe as the log is set to make it.
+    pub stored: Option<LogOffset>,
+    /// On the disk.
+    pub synced: Option<LogOffset>,
+}
+
+impl Local {
+    /// Whether that is nothing.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.stored.is_none() && self.synced.is_none()
+    }
+
+    /// Whether it is safe already.
+    pub fn is_reached(&self, log: &Log) -> bool {
+        self.stored
+            .is_none_or(|offset| log.acknowledged_when(offset))
+            && self.synced.is_none_or(|offset| log.durable() >= offset)
+    }
+
+    /// Waits until it is.
+    pub async fn reached(self, log: &Log) {
+        if let Some(offset) = self.stored {
+            log.wait_until_acknowledged(offset).await;
+        }
+        if let Some(offset) = self.synced {
+            log.wait_until_synced(offset).await;
+        }
+    }
+}
+
 /// What the replies of one connection wait for.
 #[derive(Clone, Default, Debug)]
 pub struct Barrier {
-    /// The own log, as durable as it is set to be.
-    local: Option<LogOffset>,
+    /// The own log.
+    local: Local,
     /// Replicas.
     conditions: SmallVec<[Condition; 2]>,
 }
@@ -78,11 +121,11 @@ impl Barrier {
     /// Whether there is nothing to wait for.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.local.is_none() && self.conditions.is_empty()
+        self.local.is_empty() && self.conditions.is_empty()
     }
 
     /// Where the own log must be.
-    pub fn local(&self) -> Option<LogOffset> {
+    pub fn local(&self) -> Local {
         self.local
     }
 
@@ -91,10 +134,15 @@ impl Barrier {
         &self.conditions
     }
 
-    /// Waits also for the own log.
+    /// Waits also for the own log, and if `synced`, for the disk.
     #[inline]
-    pub fn add_local(&mut self, offset: LogOffset) {
-        self.local = self.local.max(Some(offset));
+    pub fn add_local(&mut self, offset: LogOffset, synced: bool) {
+        let mark = if synced {
+            &mut self.local.synced
+        } else {
+            &mut self.local.stored
+        };
+        *mark = (*mark).max(Some(offset));
     }
 
     /// Waits also for a quorum.
@@ -151,10 +199,12 @@ impl Waiters {
             if peer.bit() & condition.quorum.members == 0 {
                 continue;
             }
-            let has = if peer.bit() == OWN {
-                self.log.acknowledged_when(condition.offset)
-            } else {
+            let has = if peer.bit() != OWN {
                 peer.has(condition.offset, condition.quorum.terms.unhinted)
+            } else if condition.quorum.terms.synced {
+                self.log.durable() >= condition.offset
+            } else {
+                self.log.acknowledged_when(condition.offset)
             };
             have += u8::from(has);
             if have >= need {
@@ -176,6 +226,9 @@ impl Waiters {
         let conditions = barrier.conditions();
         if self.are_met(conditions) {
             return Ok(());
+        }
+        if conditions.iter().any(|it| it.quorum.terms.synced) {
+            self.log.request_sync();
         }
         let entry = Entry {
             waiters: self,

@@ -27,15 +27,15 @@ pub mod wire;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use coterie_protocol::{Actor, Epoch, NodeId, PartitionId};
+use coterie_protocol::{Actor, DatabaseId, Epoch, NodeId, PartitionId};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
-pub use barrier::{Barrier, Quorum, Terms, TimedOut, Waiters};
+pub use barrier::{Barrier, Local, Quorum, Terms, TimedOut, Waiters};
 pub use epochs::{EpochGuard, Epochs};
 pub use peers::{Peer, Peers};
 pub use read::ReadKey;
@@ -46,7 +46,7 @@ use crate::config::Config;
 use crate::engine::Engine;
 use crate::topology::{Member, Policy, Topology};
 use crate::transport::{CallId, Inbound, Service, Transport};
-use crate::wal::LogOffset;
+use crate::wal::{Durability, LogOffset};
 use receive::Receivers;
 
 /// What the quorum path of a node consists of.
@@ -84,6 +84,10 @@ pub struct Replication {
     pub log_lost: Notify,
     /// Of databases that the topology has no policy for.
     default_policy: Policy,
+    /// Of databases whose policy says nothing of it; a [`Durability`].
+    durability: AtomicU8,
+    /// Whether any policy does.
+    has_durabilities: AtomicBool,
 }
 
 impl Replication {
@@ -120,6 +124,8 @@ impl Replication {
             repeated: Mutex::default(),
             log_lost: Notify::new(),
             default_policy,
+            durability: AtomicU8::new(Durability::default() as u8),
+            has_durabilities: AtomicBool::new(false),
         })
     }
 
@@ -129,6 +135,49 @@ impl Replication {
             .store(config.sync_rate, Ordering::Relaxed);
         let interval_ms = u64::from(config.anti_entropy_interval) * 1000;
         self.round_interval_ms.store(interval_ms, Ordering::Relaxed);
+        let durability = crate::running::log_durability(config.durability);
+        self.durability.store(durability as u8, Ordering::Release);
+        self.adjust_log();
+    }
+
+    /// Has the log sync as often as all databases together need it.
+    fn adjust_log(&self) {
+        let routes = self.routes.load();
+        let mut own = routes.durabilities().peekable();
+        let has_any = own.peek().is_some();
+        self.has_durabilities.store(has_any, Ordering::Release);
+        let wanted = Durability::of_all(own.chain([self.durability()]));
+        if self.engine.log().durability() != wanted {
+            self.engine.log().set_durability(wanted);
+        }
+    }
+
+    /// The durability of databases whose policy says nothing of it.
+    fn durability(&self) -> Durability {
+        Durability::from_u8(self.durability.load(Ordering::Acquire))
+    }
+
+    /// How safe a write is when it is acknowledged.
+    pub fn durability_of(&self, policy: &Policy) -> Durability {
+        policy.durability.unwrap_or_else(|| self.durability())
+    }
+
+    /// Whether writes of a database are acknowledged only when they are on the disk.
+    #[inline]
+    pub fn is_synced(&self, database: DatabaseId) -> bool {
+        let durability = if self.has_durabilities.load(Ordering::Acquire) {
+            self.durability_of(&self.routes.load().policy(database))
+        } else {
+            self.durability()
+        };
+        durability == Durability::Always
+    }
+
+    /// Whether those of any database are.
+    pub fn has_synced(&self) -> bool {
+        let routes = self.routes.load();
+        let mut all = routes.durabilities().chain([self.durability()]);
+        all.any(|one| one == Durability::Always)
     }
 
     /// Where requests go now.
@@ -233,6 +282,7 @@ impl Replication {
             self.engine.set_leading(partition, leads);
         }
         self.routes.store(Arc::new(routes));
+        self.adjust_log();
         self.epoch.send_replace(epoch);
         // A node that lost its data comes back as another, at the same address: the old one is not to be dialled.
         let is_succeeded = |member: &Member| {
@@ -297,7 +347,9 @@ impl Replication {
         body: Bytes,
     ) {
         match (service, call) {
-            (Service::Records, call) => self.receivers.received(self, from, call, body),
+            (Service::Records, Some(call)) => self.receivers.asked(self, from, call, body),
+            (Service::Records, None) => self.receivers.received(self, from, false, body),
+            (Service::DurableRecords, None) => self.receivers.received(self, from, true, body),
             (Service::Digests, Some(call)) => {
                 let answer = self.answer_digests(&body).unwrap_or_else(|error| {
                     tracing::debug!(peer = %from.node(), %error, "comparison refused");

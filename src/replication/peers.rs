@@ -375,7 +375,8 @@ mod tests {
         peer.pass(at(10), at(25));
         assert!(peer.has_gap());
         assert!(peer.acknowledge(at(30)));
-        for (offset, hinted, unhinted) in [(20, true, false), (21, true, true), (31, false, false)] {
+        for (offset, hinted, unhinted) in [(20, true, false), (21, true, true), (31, false, false)]
+        {
             assert_eq!(peer.has(at(offset), false), hinted, "{offset}");
             assert_eq!(peer.has(at(offset), true), unhinted, "{offset}");
         }

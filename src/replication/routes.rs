@@ -9,6 +9,7 @@ use super::barrier::{Quorum, Terms};
 use super::peers::{NodeSet, OWN, Peer, Peers};
 use crate::effect::Effects;
 use crate::topology::{self, Policy, Step, Topology};
+use crate::wal::Durability;
 
 /// Replicas in their order: the preferred coordinator first.
 pub type Replicas = SmallVec<[Arc<Peer>; 3]>;
@@ -26,6 +27,8 @@ pub struct Routes {
     partitions: Box<[Route]>,
     /// From how many replicas of each key on this node has every key.
     all_here_from: Option<u8>,
+    /// Whether there are [`Routes::durabilities`].
+    has_durabilities: bool,
 }
 
 /// Where one partition's requests go.
@@ -73,13 +76,17 @@ impl Routes {
         let place = |route: &Route| route.full.iter().position(|peer| peer.index == 0);
         let places: Option<Vec<usize>> = partitions.iter().map(place).collect();
         let last = places.and_then(|places| places.into_iter().max());
-        Some(Routes {
+        let mut routes = Routes {
             all_here_from: last.and_then(|last| u8::try_from(last + 1).ok()),
             epoch,
             topology,
             default_policy,
             partitions: partitions.into(),
-        })
+            has_durabilities: false,
+        };
+        let has_durabilities = routes.durabilities().next().is_some();
+        routes.has_durabilities = has_durabilities;
+        Some(routes)
     }
 
     /// Where a partition's requests go.
@@ -108,6 +115,26 @@ impl Routes {
     pub fn has_unhinted(&self) -> bool {
         let mut policies = self.topology.policies.values();
         !self.default_policy.hinted_handoff || policies.any(|policy| !policy.hinted_handoff)
+    }
+
+    /// The durabilities that databases have of their own.
+    pub fn durabilities(&self) -> impl Iterator<Item = Durability> {
+        let policies = self.topology.policies.values();
+        let all = policies.chain([&self.default_policy]);
+        all.filter_map(|policy| policy.durability)
+    }
+
+    /// Whether any of these effects is of a database that is only acknowledged when it is on the disk. `otherwise` is
+    /// the durability of databases that have none of their own.
+    pub fn wants_sync(&self, otherwise: Durability, database: DatabaseId, effects: &[u8]) -> bool {
+        if !self.has_durabilities {
+            return otherwise == Durability::Always;
+        }
+        let mut databases = Effects::new(database, effects).flatten();
+        databases.any(|(database, _)| {
+            let own = self.policy(database).durability;
+            own.unwrap_or(otherwise) == Durability::Always
+        })
     }
 
     /// Whether nothing of these effects is kept for replicas that are away.
@@ -141,6 +168,7 @@ pub(super) fn terms(policy: &Policy, chosen: Option<topology::Quorum>) -> Terms 
     Terms {
         sloppy: policy.sloppy_quorum && chosen.is_none(),
         unhinted: !policy.hinted_handoff,
+        synced: policy.durability == Some(Durability::Always),
     }
 }
 

@@ -224,6 +224,8 @@ impl<'a> Stream<'a> {
                 }
                 if let Some(batch) = batches.last_mut() {
                     batch.add(record, effects);
+                    // Those without a say in it are as safe there as that node is set to make them.
+                    batch.synced |= routes.wants_sync(Durability::Os, record.database, effects);
                     bytes += record.payload.len();
                 }
             }
@@ -242,7 +244,12 @@ impl<'a> Stream<'a> {
         wire::end_records(batch.end, &mut batch.body);
         self.peer.sending(batch.end);
         loop {
-            match self.link.send(Service::Records, &batch.body) {
+            let service = if batch.synced {
+                Service::DurableRecords
+            } else {
+                Service::Records
+            };
+            match self.link.send(service, &batch.body) {
                 Ok(()) => break,
                 Err(SendError::Busy) => self.link.writable().await,
                 Err(_) => return Err(Ended::Link),
@@ -258,6 +265,8 @@ impl<'a> Stream<'a> {
 struct Outgoing {
     actor: Actor,
     end: LogOffset,
+    /// Whether it has to be on the disk there before it is acknowledged.
+    synced: bool,
     body: Vec<u8>,
 }
 
@@ -268,6 +277,7 @@ impl Outgoing {
         Outgoing {
             actor,
             end: LogOffset::ZERO,
+            synced: false,
             body,
         }
     }

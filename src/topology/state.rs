@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use coterie_protocol::{Actor, ClusterId, DatabaseId, Epoch, NodeId, PartitionId, Quorum};
 use serde::{Deserialize, Serialize};
 
+use crate::wal::Durability;
+
 /// See the module.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Topology {
@@ -97,6 +99,8 @@ pub struct Policy {
     pub hinted_handoff: bool,
     /// Whether a write that is kept for an absent replica counts as acknowledged.
     pub sloppy_quorum: bool,
+    /// How safe a write is when it is acknowledged, here and by replicas; `None` for what each server is set to.
+    pub durability: Option<Durability>,
 }
 
 impl Default for Policy {
@@ -107,6 +111,7 @@ impl Default for Policy {
             read_quorum: Quorum::Majority,
             hinted_handoff: true,
             sloppy_quorum: false,
+            durability: None,
         }
     }
 }

@@ -7,6 +7,7 @@ use super::consistency::quorum;
 use crate::cluster_view::{ClusterView, Proposal};
 use crate::commands::{CommandError, CommandResult, Control, Deferred};
 use crate::topology::Policy;
+use crate::wal::Durability;
 
 /// Most replicas a key can have.
 const REPLICAS_MAX: u64 = 16;
@@ -16,7 +17,8 @@ const HELP: &[&str] = &[
     "    Tell how a database is replicated.",
     "SET <database> <name> <value> [<name> <value> ...]",
     "    Change that, for the whole cluster: replicas (a number), write_quorum and read_quorum",
-    "    (one, majority, all or a number), hinted_handoff and sloppy_quorum (yes or no).",
+    "    (one, majority, all or a number), hinted_handoff and sloppy_quorum (yes or no), durability",
+    "    (always, everysec, os, or default for what each server is set to).",
 ];
 
 pub fn help(call: &mut Control<'_, '_>) -> CommandResult {
@@ -53,6 +55,7 @@ pub(super) fn changed(mut policy: Policy, words: &[&[u8]]) -> Result<Policy, Com
             "read_quorum" => policy.read_quorum = quorum(value)?,
             "hinted_handoff" => policy.hinted_handoff = switch(value)?,
             "sloppy_quorum" => policy.sloppy_quorum = switch(value)?,
+            "durability" => policy.durability = durability(value)?,
             _ => return Err(CommandError::Syntax),
         }
     }
@@ -68,6 +71,17 @@ fn replicas(value: &[u8]) -> Result<u8, CommandError> {
                 "replicas is a number from 1 to {REPLICAS_MAX}"
             ))
         })
+}
+
+fn durability(value: &[u8]) -> Result<Option<Durability>, CommandError> {
+    let word = value.to_ascii_lowercase();
+    let named = |durability: &Durability| durability.name().as_bytes() == word;
+    match Durability::ALL.iter().find(|durability| named(durability)) {
+        None if word != b"default" => Err(CommandError::line(
+            "ERR durability is one of always, everysec, os, default",
+        )),
+        found => Ok(found.copied()),
+    }
 }
 
 fn switch(value: &[u8]) -> Result<bool, CommandError> {
@@ -88,7 +102,7 @@ fn database(call: &Control<'_, '_>) -> Result<DatabaseId, CommandError> {
 }
 
 /// How many pairs [`write_fields`] writes.
-pub(super) const FIELDS: usize = 5;
+pub(super) const FIELDS: usize = 6;
 
 /// Writes what a policy says, as names and values.
 pub(super) fn write_fields(policy: &Policy, reply: &mut ReplyWriter<'_>) {
@@ -102,4 +116,7 @@ pub(super) fn write_fields(policy: &Policy, reply: &mut ReplyWriter<'_>) {
     reply.bulk(super::yes_or_no(policy.hinted_handoff).as_bytes());
     reply.bulk(b"sloppy_quorum");
     reply.bulk(super::yes_or_no(policy.sloppy_quorum).as_bytes());
+    reply.bulk(b"durability");
+    let durability = policy.durability.map_or("default", Durability::name);
+    reply.bulk(durability.as_bytes());
 }

@@ -15,7 +15,7 @@ use crate::engine::{Engine, EngineOptions};
 use crate::node::Node;
 use crate::session::{Client, Consistency, Session};
 use crate::topology::{Move, Policy, Quorum, Step};
-use crate::wal;
+use crate::wal::{self, Durability};
 
 /// A node and a session on it.
 struct Server {
@@ -132,8 +132,7 @@ fn changes_are_proposed() {
         "COTERIE.POLICY SET 0 write_quorum none",
         "COTERIE.POLICY SET 0 replicas",
         "COTERIE.POLICY SET 0 sloppy_quorum 1",
-        "COTERIE.POLICY SET 0 sloppy_quorum yes",
-        "COTERIE.POLICY SET 0 hinted_handoff no",
+        "COTERIE.POLICY SET 0 durability sometimes",
     ] {
         assert!(server.text(wrong).starts_with("-ERR "), "{wrong}");
     }
@@ -229,8 +228,9 @@ fn consistency_is_the_connections_own() {
 #[test]
 fn a_policy_changes_in_what_is_named() {
     let words = |text: &'static str| -> Vec<&[u8]> { text.split(' ').map(str::as_bytes).collect() };
-    let all =
-        words("replicas 5 write-quorum 2 READ_QUORUM one hinted_handoff no sloppy_quorum yes");
+    let all = words(
+        "replicas 5 write-quorum 2 READ_QUORUM one hinted_handoff no sloppy_quorum yes durability always",
+    );
     let changed = policy::changed(Policy::default(), &all).unwrap();
     assert_eq!(
         changed,
@@ -240,15 +240,18 @@ fn a_policy_changes_in_what_is_named() {
             read_quorum: Quorum::Count(1),
             hinted_handoff: false,
             sloppy_quorum: true,
+            durability: Some(Durability::Always),
         }
     );
+    let server_decides = policy::changed(changed, &words("durability default")).unwrap();
+    assert_eq!(server_decides.durability, None);
     assert!(policy::changed(changed, &words("nosuch 1")).is_err());
     let mut config = Config::default();
     config.replicas = 2;
     let mut server = Server::new(config);
     let shown = server.text("COTERIE.POLICY GET 9");
     assert!(
-        shown.starts_with("%5\r\n$8\r\nreplicas\r\n:2\r\n"),
+        shown.starts_with("%6\r\n$8\r\nreplicas\r\n:2\r\n"),
         "{shown}"
     );
     assert!(
