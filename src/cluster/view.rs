@@ -7,9 +7,7 @@ use coterie_protocol::NodeId;
 use tokio::time::Instant;
 
 use super::Cluster;
-use crate::cluster_view::{
-    self, Answer, ClusterView, Liveness, Proposal, ProposalError, Safety, configured_policy,
-};
+use crate::cluster_view::{self, Answer, ClusterView, Liveness, Proposal, ProposalError, Safety};
 use crate::membership;
 use crate::replication::peers::OWN;
 use crate::replication::{Barrier, Quorum};
@@ -40,7 +38,6 @@ impl cluster_view::Cluster for Cluster {
         ClusterView {
             own: self.own,
             peers,
-            default_policy: configured_policy(&self.node.config.load()),
             leader: status.as_ref().and_then(|status| status.leader),
             has_quorum: status.is_none_or(|status| status.has_quorum),
             messages_sent: counters.as_ref().map_or(0, |c| c.datagrams_sent),
@@ -63,6 +60,7 @@ impl cluster_view::Cluster for Cluster {
             };
             let change = match proposal {
                 Proposal::SetPolicy(database, policy) => Change::SetPolicy { database, policy },
+                Proposal::SetDefaultPolicy(policy) => Change::SetDefaultPolicy { policy },
                 Proposal::Drain(node) => Change::Drain { node },
                 Proposal::Remove(node) => Change::RemoveMember { node },
                 Proposal::Replace { old, new } => Change::Replace { old, new },

@@ -305,3 +305,108 @@ impl Drop for Entry<'_> {
         self.waiters.leave(self.number);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use coterie_protocol::{DatabaseId, NodeId, PartitionId, Version};
+
+    use super::*;
+    use crate::wal::{self, Durability, RecordHeader};
+
+    /// Three nodes, of which the others are not connected; a record, and what has to hold it.
+    struct Scene {
+        waiters: Waiters,
+        log: Arc<Log>,
+        end: LogOffset,
+        _directory: tempfile::TempDir,
+    }
+
+    fn scene() -> Scene {
+        let directory = tempfile::tempdir().unwrap();
+        let mut options = wal::Options::new(directory.path());
+        options.segment_bytes = wal::MIN_SEGMENT_BYTES;
+        options.durability = Durability::Os;
+        let (log, _) = Log::open(options, LogOffset::ZERO).unwrap();
+        let log = Arc::new(log);
+        let peers = Arc::new(Peers::new(NodeId([0; 20])));
+        for number in 1..3 {
+            peers.get_or_add(NodeId([number; 20])).unwrap();
+        }
+        let header = RecordHeader {
+            version: Version::from_bits(1),
+            partition: PartitionId(0),
+            database: DatabaseId(0),
+            kind: 1,
+        };
+        let end = log.append(header, b"payload");
+        Scene {
+            waiters: Waiters::new(log.clone(), peers),
+            log,
+            end,
+            _directory: directory,
+        }
+    }
+
+    impl Scene {
+        fn is_met(&self, need: u8, terms: Terms) -> bool {
+            let quorum = Quorum {
+                terms,
+                ..Quorum::strict(0b111, need)
+            };
+            self.waiters.is_met(&Condition {
+                quorum,
+                offset: self.end,
+            })
+        }
+    }
+
+    #[test]
+    fn only_a_sloppy_quorum_goes_without_those_that_are_away() {
+        let scene = scene();
+        let sloppy = Terms {
+            sloppy: true,
+            ..Terms::default()
+        };
+        assert!(scene.is_met(1, Terms::default()) && !scene.is_met(2, Terms::default()));
+        assert!(scene.is_met(2, sloppy) && scene.is_met(3, sloppy));
+        // What is acknowledged counts, sloppy or not, unless it was left out.
+        let peer = scene.waiters.peers.all()[1].clone();
+        peer.acknowledge(scene.end);
+        assert!(scene.is_met(2, Terms::default()) && !scene.is_met(3, Terms::default()));
+        let unhinted = Terms {
+            unhinted: true,
+            ..Terms::default()
+        };
+        assert!(scene.is_met(2, unhinted));
+        peer.skip(scene.end);
+        assert!(!scene.is_met(2, unhinted) && scene.is_met(2, Terms::default()));
+    }
+
+    #[tokio::test]
+    async fn a_synced_quorum_waits_for_the_disk() {
+        let scene = scene();
+        let synced = Terms {
+            synced: true,
+            ..Terms::default()
+        };
+        // Nothing syncs this log by itself.
+        assert!(scene.is_met(1, Terms::default()) && !scene.is_met(1, synced));
+        let mut barrier = Barrier::default();
+        barrier.add(Quorum::strict(0b111, 1).synced(true), scene.end);
+        let mut progress = scene.log.progress_watch();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let waited = scene.waiters.wait(&barrier, deadline);
+        let moved = async {
+            while progress.changed().await.is_ok() {
+                scene.waiters.marks_moved();
+            }
+        };
+        tokio::select! {
+            reached = waited => reached.unwrap(),
+            () = moved => panic!("the log ended"),
+        }
+        assert!(scene.log.durable() >= scene.end && scene.is_met(1, synced));
+    }
+}

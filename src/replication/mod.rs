@@ -82,8 +82,6 @@ pub struct Replication {
     /// Told when a peer knows more of this node's log than there is: its end was lost, and with it the right to give
     /// out versions under the same actor.
     pub log_lost: Notify,
-    /// Of databases that the topology has no policy for.
-    default_policy: Policy,
     /// Of databases whose policy says nothing of it; a [`Durability`].
     durability: AtomicU8,
     /// Whether any policy does.
@@ -97,12 +95,11 @@ impl Replication {
         engine: Arc<Engine>,
         transport: Arc<Transport>,
         topology: Arc<Topology>,
-        default_policy: Policy,
     ) -> Arc<Replication> {
         let peers = Arc::new(Peers::new(own));
         let epoch = topology.epoch;
         let partitions = topology.placements.len();
-        let routes = Routes::new(topology, default_policy, &peers, None)
+        let routes = Routes::new(topology, &peers, None)
             .unwrap_or_else(|| unreachable!("a topology of fewer nodes than a set has bits"));
         Arc::new(Replication {
             waiters: Waiters::new(engine.log().clone(), peers.clone()),
@@ -123,7 +120,6 @@ impl Replication {
             streams: Mutex::default(),
             repeated: Mutex::default(),
             log_lost: Notify::new(),
-            default_policy,
             durability: AtomicU8::new(Durability::default() as u8),
             has_durabilities: AtomicBool::new(false),
         })
@@ -265,12 +261,7 @@ impl Replication {
         if topology.epoch < before.epoch {
             return;
         }
-        let Some(routes) = Routes::new(
-            topology.clone(),
-            self.default_policy,
-            &self.peers,
-            Some(&before),
-        ) else {
+        let Some(routes) = Routes::new(topology.clone(), &self.peers, Some(&before)) else {
             tracing::error!(
                 "too many nodes have come and gone since the start: restart this one to go on"
             );

@@ -23,7 +23,6 @@ pub struct Routes {
     pub epoch: Epoch,
     /// The topology it was made from.
     pub topology: Arc<Topology>,
-    default_policy: Policy,
     partitions: Box<[Route]>,
     /// From how many replicas of each key on this node has every key.
     all_here_from: Option<u8>,
@@ -43,12 +42,7 @@ pub struct Route {
 
 impl Routes {
     /// The routes of a topology. `None` if there have been more nodes than this process can tell apart.
-    pub fn new(
-        topology: Arc<Topology>,
-        default_policy: Policy,
-        peers: &Peers,
-        before: Option<&Routes>,
-    ) -> Option<Routes> {
+    pub fn new(topology: Arc<Topology>, peers: &Peers, before: Option<&Routes>) -> Option<Routes> {
         let epoch = topology.epoch;
         let find = |ids: &[NodeId]| -> Option<Replicas> {
             ids.iter().map(|id| peers.get_or_add(*id)).collect()
@@ -80,7 +74,6 @@ impl Routes {
             all_here_from: last.and_then(|last| u8::try_from(last + 1).ok()),
             epoch,
             topology,
-            default_policy,
             partitions: partitions.into(),
             has_durabilities: false,
         };
@@ -114,13 +107,14 @@ impl Routes {
     /// Whether there may be a database for which nothing is kept for replicas that are away.
     pub fn has_unhinted(&self) -> bool {
         let mut policies = self.topology.policies.values();
-        !self.default_policy.hinted_handoff || policies.any(|policy| !policy.hinted_handoff)
+        !self.topology.default_policy.hinted_handoff
+            || policies.any(|policy| !policy.hinted_handoff)
     }
 
     /// The durabilities that databases have of their own.
     pub fn durabilities(&self) -> impl Iterator<Item = Durability> {
         let policies = self.topology.policies.values();
-        let all = policies.chain([&self.default_policy]);
+        let all = policies.chain([&self.topology.default_policy]);
         all.filter_map(|policy| policy.durability)
     }
 
@@ -145,8 +139,7 @@ impl Routes {
 
     /// How a database is replicated.
     pub fn policy(&self, database: DatabaseId) -> Policy {
-        let own = self.topology.policies.get(&database);
-        own.copied().unwrap_or(self.default_policy)
+        self.topology.policy(database)
     }
 }
 

@@ -19,8 +19,10 @@ pub struct Topology {
     pub members: BTreeMap<NodeId, Member>,
     /// By partition number. Its length is the number of partitions, which never changes.
     pub placements: Vec<Placement>,
-    /// By database; those that are missing have [`Policy::default`].
+    /// By database; those that are missing have the default policy.
     pub policies: BTreeMap<DatabaseId, Policy>,
+    /// The policy of all other databases: at first that of the settings of the node that founded the cluster.
+    pub default_policy: Policy,
     /// The last actor that was given out.
     pub last_actor: Actor,
 }
@@ -125,6 +127,7 @@ impl Topology {
             members: BTreeMap::new(),
             placements: Vec::new(),
             policies: BTreeMap::new(),
+            default_policy: Policy::default(),
             last_actor: Actor::default(),
         }
     }
@@ -136,7 +139,8 @@ impl Topology {
 
     /// The policy of a database.
     pub fn policy(&self, database: DatabaseId) -> Policy {
-        self.policies.get(&database).copied().unwrap_or_default()
+        let own = self.policies.get(&database);
+        own.copied().unwrap_or(self.default_policy)
     }
 
     /// Who holds a partition.

@@ -13,10 +13,10 @@ use crate::wal::Durability;
 const REPLICAS_MAX: u64 = 16;
 
 const HELP: &[&str] = &[
-    "GET <database>",
+    "GET <database>|DEFAULT",
     "    Tell how a database is replicated.",
-    "SET <database> <name> <value> [<name> <value> ...]",
-    "    Change that, for the whole cluster: replicas (a number), write_quorum and read_quorum",
+    "SET <database>|DEFAULT <name> <value> [<name> <value> ...]",
+    "    Change that, for the whole cluster, or for all databases of which nothing else is said: replicas (a number), write_quorum and read_quorum",
     "    (one, majority, all or a number), hinted_handoff and sloppy_quorum (yes or no), durability",
     "    (always, everysec, os, or default for what each server is set to).",
 ];
@@ -27,8 +27,7 @@ pub fn help(call: &mut Control<'_, '_>) -> CommandResult {
 }
 
 pub fn get(call: &mut Control<'_, '_>) -> CommandResult {
-    let database = database(call)?;
-    let policy = ClusterView::of(call.node).policy(database);
+    let policy = of(call, database(call)?);
     call.reply.map(FIELDS);
     write_fields(&policy, call.reply);
     Ok(())
@@ -37,9 +36,20 @@ pub fn get(call: &mut Control<'_, '_>) -> CommandResult {
 pub fn set(call: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
     let database = database(call)?;
     let words: Vec<&[u8]> = call.request.iter().skip(3).collect();
-    let policy = ClusterView::of(call.node).policy(database);
-    let policy = changed(policy, &words)?;
-    super::propose(call, Proposal::SetPolicy(database, policy))
+    let policy = changed(of(call, database), &words)?;
+    let proposal = match database {
+        Some(database) => Proposal::SetPolicy(database, policy),
+        None => Proposal::SetDefaultPolicy(policy),
+    };
+    super::propose(call, proposal)
+}
+
+/// The policy of a database, or the default one.
+fn of(call: &Control<'_, '_>, database: Option<DatabaseId>) -> Policy {
+    let topology = ClusterView::of(call.node).topology;
+    database.map_or(topology.default_policy, |database| {
+        topology.policy(database)
+    })
 }
 
 /// A policy after the changes that these words tell.
@@ -92,12 +102,16 @@ fn switch(value: &[u8]) -> Result<bool, CommandError> {
     }
 }
 
-fn database(call: &Control<'_, '_>) -> Result<DatabaseId, CommandError> {
+/// The database that a command is about; `None` for all of which nothing else is said.
+fn database(call: &Control<'_, '_>) -> Result<Option<DatabaseId>, CommandError> {
+    if call.request.arg(2).eq_ignore_ascii_case(b"default") {
+        return Ok(None);
+    }
     let number = parse_i64(call.request.arg(2)).ok_or(CommandError::NotInteger)?;
     u16::try_from(number)
         .ok()
         .filter(|number| u32::from(*number) < call.node.engine.store().databases())
-        .map(DatabaseId)
+        .map(|number| Some(DatabaseId(number)))
         .ok_or(CommandError::DatabaseOutOfRange)
 }
 

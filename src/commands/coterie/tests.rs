@@ -122,6 +122,10 @@ fn changes_are_proposed() {
         server.text("COTERIE.POLICY SET 3 replicas 1 hinted_handoff yes"),
         ":6\r\n"
     );
+    assert_eq!(
+        server.text("COTERIE.POLICY SET default replicas 1"),
+        ":6\r\n"
+    );
     for wrong in [
         "COTERIE.NODE DRAIN 0404",
         "COTERIE.NODE DRAIN 03",
@@ -148,6 +152,7 @@ fn changes_are_proposed() {
             new: id(3),
         },
         Proposal::SetPolicy(DatabaseId(3), policy),
+        Proposal::SetDefaultPolicy(policy),
     ];
     assert_eq!(*proposals.lock(), expected);
     let mut alone = Server::new(Config::default());
