@@ -98,7 +98,7 @@ fn a_sloppy_write_does_not_wait_for_a_replica_that_falls_silent() {
     cluster.stop(2);
     // It counts as there at first, and is waited for until it does not.
     is_ok(&mut client, "SET key after");
-    cluster.thaw(2);
+    cluster.cont(2);
     cluster.wait_until_settled(3);
     cluster.wait_until_replicas_agree(3);
 }

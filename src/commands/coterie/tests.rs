@@ -290,7 +290,7 @@ fn programs_are_told_the_whole_topology() {
         text.contains("$10\r\npartitions\r\n*8\r\n*3\r\n:0\r\n:1\r\n:2\r\n"),
         "{text}"
     );
-    assert!(text.contains("$8\r\npolicies\r\n*2\r\n%5\r\n"), "{text}");
+    assert!(text.contains("$8\r\npolicies\r\n*2\r\n%6\r\n"), "{text}");
     assert!(
         server
             .text("COTERIE.NODE LIST")
