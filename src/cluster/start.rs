@@ -20,8 +20,8 @@ use crate::membership::Membership;
 use crate::node::Node;
 use crate::replication::{self, Replication};
 use crate::topology::{
-    self, Change, Description, JOIN_VERSION, JoinError, JoinRequest, Joined, Options, Timing,
-    TopologyHandle,
+    self, Change, Description, JOIN_VERSION, JoinError, JoinRequest, Joined, Options, Policy,
+    Timing, TopologyHandle,
 };
 use crate::transport::{self, CallError, Secret, Service, Transport};
 
@@ -278,8 +278,8 @@ impl Begin {
             node.engine.clone(),
             self.transport.clone(),
             current,
-            cluster_view::configured_policy(&self.config),
         );
+        self.compare_policy(&topology.current());
         replication.configure(&self.config);
         let _ = self.cluster.replication.set(replication.clone());
         let _ = self.cluster.topology.set(topology.clone());
@@ -312,6 +312,23 @@ impl Begin {
         Ok(())
     }
 
+    /// Says so if this node's settings would have databases replicated in another way than the cluster does.
+    fn compare_policy(&self, topology: &topology::Topology) {
+        let configured = cluster_view::configured_policy(&self.config);
+        let agreed = Policy {
+            durability: None,
+            ..topology.default_policy
+        };
+        if configured != agreed {
+            tracing::warn!(
+                ?configured,
+                ?agreed,
+                "the settings replicas, write-quorum, read-quorum, hinted-handoff and sloppy-quorum of this node are not \
+                 in force: the cluster has agreed on others (COTERIE.POLICY SET DEFAULT changes them)"
+            );
+        }
+    }
+
     async fn topology(&self) -> Result<TopologyHandle, ClusterError> {
         let calls = Arc::new(Calls(self.transport.clone()));
         let cluster = Arc::downgrade(&self.cluster);
@@ -338,7 +355,9 @@ impl Begin {
             let description = self.description.clone();
             let seed = self.cluster.node.engine.store().seed();
             let id = ClusterId::new(rand::random(), seed);
-            let founded = TopologyHandle::create(options, calls, id, partitions, description);
+            let policy = cluster_view::configured_policy(&self.config);
+            let founded =
+                TopologyHandle::create(options, calls, id, partitions, description, policy);
             return Ok(founded.await?);
         }
         if self.cluster.node.engine.store().has_keys() {

@@ -455,7 +455,8 @@ async fn flush(
         }
         if let Some(offset) = transaction.commit() {
             for quorum in quorums {
-                outstanding.barrier.add(quorum, offset);
+                let synced = everything && node.has_synced(&node.config.load());
+                outstanding.barrier.add(quorum.synced(synced), offset);
             }
         }
     }

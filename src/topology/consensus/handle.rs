@@ -22,11 +22,11 @@ use crate::topology::join::{Joined, encode};
 use crate::topology::moves::mover::Mover;
 use crate::topology::moves::participant::{Participant, Reporter};
 use crate::topology::plane::BoxFuture;
-use crate::topology::{Change, DataPlane, Description, Progress, Refusal, Topology};
+use crate::topology::{Change, DataPlane, Description, Policy, Progress, Refusal, Topology};
 
 /// The file with the topology that this node began with; where it is, the node is part of a cluster.
 const KNOWN: &str = "known";
-const KNOWN_HEAD: &[u8; 8] = b"COTTOPK\x01";
+const KNOWN_HEAD: &[u8; 8] = b"COTTOPK\x02";
 /// A snapshot is made after so many entries.
 const SNAPSHOT_EVERY: u64 = 500;
 /// So many entries that are in a snapshot stay in the log, for those that lag a little.
@@ -174,13 +174,15 @@ impl TopologyHandle {
         Ok(load_known(directory)?.map(|known| known.cluster))
     }
 
-    /// Founds a cluster of this node alone.
+    /// Founds a cluster of this node alone, whose databases are replicated like this unless something else is said of
+    /// them.
     pub async fn create(
         options: Options,
         transport: Arc<dyn RaftTransport>,
         cluster: ClusterId,
         partitions: u16,
         description: Description,
+        policy: Policy,
     ) -> Result<TopologyHandle, StartError> {
         if Self::exists(&options.directory) {
             return Err(StartError::Occupied(options.directory));
@@ -207,6 +209,7 @@ impl TopologyHandle {
                 partitions,
                 node,
                 description,
+                policy,
             };
             handle.propose(change).await?;
         }

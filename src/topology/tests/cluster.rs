@@ -124,8 +124,14 @@ impl Cluster {
 
     pub(super) async fn create(&self, number: u8) -> TopologyHandle {
         let (options, wire) = (self.options(number), self.wire(number));
-        let created =
-            TopologyHandle::create(options, wire, CLUSTER, PARTITIONS, describe(number, "a"));
+        let created = TopologyHandle::create(
+            options,
+            wire,
+            CLUSTER,
+            PARTITIONS,
+            describe(number, "a"),
+            crate::topology::Policy::default(),
+        );
         self.up(number, created.await.unwrap())
     }
 
