@@ -1,5 +1,6 @@
 //! The nodes this one exchanges data with, and how far each has followed this node's log.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -226,6 +227,11 @@ impl Peers {
     /// All of them; this node is the first.
     pub fn all(&self) -> Arc<Vec<Arc<Peer>>> {
         self.all.load_full()
+    }
+
+    /// All of them, for a moment: see [`Peers::all`].
+    pub fn load(&self) -> impl Deref<Target = Arc<Vec<Arc<Peer>>>> {
+        self.all.load()
     }
 
     /// The node with this id, if it is known.

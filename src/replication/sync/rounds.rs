@@ -37,10 +37,11 @@ pub async fn run(replication: Arc<Replication>, clock: Clock) {
     }
 }
 
-/// How often it is looked at who has fallen silent.
+/// How often it is looked at who has fallen silent, and who has waited too long.
 const SILENCE_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Notes when a peer falls silent: from then on it may write while this node can't hear of it.
+/// Notes when a peer falls silent: from then on it may write while this node can't hear of it. Ends the waiting of who
+/// has waited too long for replicas.
 pub async fn watch_silence(replication: Arc<Replication>) {
     let mut live: HashMap<usize, bool> = HashMap::new();
     loop {
@@ -50,6 +51,7 @@ pub async fn watch_silence(replication: Arc<Replication>) {
                 replication.set_behind_with(peer);
             }
         }
+        replication.waiters.expire(tokio::time::Instant::now());
         tokio::time::sleep(SILENCE_INTERVAL).await;
     }
 }
