@@ -59,7 +59,7 @@ pub struct Replication {
     pub epochs: Arc<Epochs>,
     /// Connections to other nodes.
     pub transport: Arc<Transport>,
-    routes: ArcSwap<Routes>,
+    in_force: ArcSwap<InForce>,
     epoch: watch::Sender<Epoch>,
     /// 0 before the topology gave one out.
     actor: AtomicU16,
@@ -84,6 +84,21 @@ pub struct Replication {
     default_policy: Policy,
 }
 
+/// Where requests go, and a guard that keeps that epoch from being over as long as new ones may be routed by it.
+struct InForce {
+    routes: Arc<Routes>,
+    guard: Arc<EpochGuard>,
+}
+
+impl InForce {
+    fn new(routes: Routes, epochs: &Arc<Epochs>) -> Self {
+        InForce {
+            guard: Arc::new(epochs.enter(routes.epoch)),
+            routes: Arc::new(routes),
+        }
+    }
+}
+
 impl Replication {
     /// The quorum path of a node, under the topology it knows.
     pub fn new(
@@ -98,13 +113,14 @@ impl Replication {
         let partitions = topology.placements.len();
         let routes = Routes::new(topology, default_policy, &peers, None)
             .unwrap_or_else(|| unreachable!("a topology of fewer nodes than a set has bits"));
+        let epochs = Arc::default();
         Arc::new(Replication {
             waiters: Waiters::new(engine.log().clone(), peers.clone()),
             engine,
             peers,
-            epochs: Arc::default(),
+            in_force: ArcSwap::from_pointee(InForce::new(routes, &epochs)),
+            epochs,
             transport,
-            routes: ArcSwap::from_pointee(routes),
             epoch: watch::Sender::new(epoch),
             actor: AtomicU16::new(0),
             clustered: AtomicBool::new(false),
@@ -131,19 +147,13 @@ impl Replication {
 
     /// Where requests go now.
     pub fn routes(&self) -> Arc<Routes> {
-        self.routes.load_full()
+        self.in_force.load().routes.clone()
     }
 
     /// Where requests go now, and a guard that keeps that epoch from being over.
     pub fn enter(&self) -> (Arc<Routes>, Arc<EpochGuard>) {
-        loop {
-            let routes = self.routes();
-            let guard = self.epochs.enter(routes.epoch);
-            // Had it changed before it was entered, those who wait for it might have missed it.
-            if self.routes.load().epoch == routes.epoch {
-                return (routes, Arc::new(guard));
-            }
-        }
+        let in_force = self.in_force.load();
+        (in_force.routes.clone(), in_force.guard.clone())
     }
 
     /// Whether there is any other node. If not, requests are executed without this module.
@@ -230,7 +240,8 @@ impl Replication {
             let leads = route.first().is_none_or(|first| first.index == 0);
             self.engine.set_leading(partition, leads);
         }
-        self.routes.store(Arc::new(routes));
+        let in_force = InForce::new(routes, &self.epochs);
+        self.in_force.store(Arc::new(in_force));
         self.epoch.send_replace(epoch);
         // A node that lost its data comes back as another, at the same address: the old one is not to be dialled.
         let is_succeeded = |member: &Member| {
