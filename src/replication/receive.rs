@@ -116,8 +116,12 @@ async fn take_in(replication: &Replication, body: &[u8]) -> Result<Vec<u8>, Refu
     let routes = replication.routes();
     let mut superseded = Vec::new();
     let mut logged = LogOffset::ZERO;
-    for record in batch {
+    let mut batch = batch.peekable();
+    while let Some(record) = batch.next() {
         let record = record?;
+        if let Some(Ok(next)) = batch.peek() {
+            engine.prefetch(next.database, next.effects);
+        }
         if record.partition.index() >= routes.topology.placements.len() {
             return Err(Refused::Malformed);
         }
