@@ -10,7 +10,6 @@ use coterie_protocol::internal::handshake::clock_offset_ms;
 use coterie_protocol::internal::{Frame, Kind, Reason, Refusal, Service};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
-use tokio::time::MissedTickBehavior;
 
 use super::error::{CallError, Ended, SendError};
 use super::handshake::{Opened, Peer, check_clock};
@@ -18,6 +17,7 @@ use super::output::Output;
 use super::stream::{FrameReader, Silence, farewell, write_queued};
 use super::traffic::Traffic;
 use super::{CallId, Options, Shared};
+use crate::clock;
 
 /// A link that nothing was sent on, and no answer is awaited on, pings on every so manieth tick only.
 const IDLE_TICKS: u32 = 5;
@@ -160,11 +160,7 @@ impl Session {
     async fn ping(&self, shared: &Shared) -> Ended {
         let interval = shared.options.ping_interval;
         let most = ticks(shared.options.broken_after, interval);
-        // All links tick at the same moments, so that the thread wakes up once for them.
-        let passed = ticks(shared.started.elapsed(), interval);
-        let start = shared.started + interval * passed;
-        let mut timer = tokio::time::interval_at(start.into(), interval);
-        timer.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut timer = clock::ticks(interval);
         let mut idle = IDLE_TICKS;
         loop {
             timer.tick().await;

@@ -9,7 +9,7 @@ use coterie_protocol::PartitionId;
 
 use super::message::{Answer, Request};
 use super::{Replication, SyncError};
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::replication::peers::{NodeSet, OWN, Peer};
 
 /// A node that may be behind tries this often to find out.
@@ -44,7 +44,9 @@ const SILENCE_INTERVAL: Duration = Duration::from_millis(20);
 /// has waited too long for replicas.
 pub async fn watch_silence(replication: Arc<Replication>) {
     let mut live: HashMap<usize, bool> = HashMap::new();
+    let mut timer = clock::ticks(SILENCE_INTERVAL);
     loop {
+        timer.tick().await;
         for peer in replication.peers.all().iter().skip(1) {
             let is_live = peer.is_live();
             if live.insert(peer.index, is_live) == Some(true) && !is_live {
@@ -52,7 +54,6 @@ pub async fn watch_silence(replication: Arc<Replication>) {
             }
         }
         replication.waiters.expire(tokio::time::Instant::now());
-        tokio::time::sleep(SILENCE_INTERVAL).await;
     }
 }
 
