@@ -309,3 +309,106 @@ impl Drop for Entry<'_> {
         self.leave();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+    use std::time::Duration;
+
+    use coterie_protocol::NodeId;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::wal;
+
+    const TASKS: u64 = 20;
+    const WAITS: u64 = 500;
+
+    fn waiters(directory: &std::path::Path) -> Arc<Waiters> {
+        let mut options = wal::Options::new(directory);
+        options.segment_bytes = wal::MIN_SEGMENT_BYTES;
+        let (log, _) = Log::open(options, LogOffset::ZERO).unwrap();
+        let peers = Arc::new(Peers::new(NodeId([0; 20])));
+        peers.get_or_add(NodeId([1; 20])).unwrap();
+        Arc::new(Waiters::new(log.into(), peers))
+    }
+
+    /// Waits for the other node to have everything up to there.
+    fn barrier(offset: u64) -> Barrier {
+        let mut barrier = Barrier::default();
+        let quorum = Quorum {
+            members: 2,
+            need: 1,
+        };
+        barrier.add(quorum, LogOffset::from_u64(offset));
+        barrier
+    }
+
+    fn far() -> Instant {
+        Instant::now() + Duration::from_secs(3600)
+    }
+
+    /// Waits many times for a mark that nobody has waited for yet; sometimes gives up and begins again.
+    async fn wait_often(waiters: Arc<Waiters>, asked: Arc<AtomicU64>) {
+        for _ in 0..WAITS {
+            let offset = asked.fetch_add(1, Ordering::SeqCst) + 1;
+            let barrier = barrier(offset);
+            if offset.is_multiple_of(7) {
+                let _ = timeout(Duration::ZERO, waiters.wait(&barrier, far())).await;
+            }
+            let waited = timeout(Duration::from_secs(60), waiters.wait(&barrier, far())).await;
+            assert_eq!(waited, Ok(Ok(())), "forgotten at {offset}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_forgotten() {
+        let directory = tempfile::tempdir().unwrap();
+        let waiters = waiters(directory.path());
+        let asked = Arc::new(AtomicU64::new(0));
+        let run = || {
+            let (waiters, asked) = (waiters.clone(), asked.clone());
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            std::thread::spawn(move || {
+                let tasks: Vec<_> = (0..TASKS)
+                    .map(|_| runtime.spawn(wait_often(waiters.clone(), asked.clone())))
+                    .collect();
+                for task in tasks {
+                    runtime.block_on(task).unwrap();
+                }
+            })
+        };
+        let threads = [run(), run()];
+        let peer = waiters.peers.all()[1].clone();
+        while !threads.iter().all(|thread| thread.is_finished()) {
+            if peer.acknowledge(LogOffset::from_u64(asked.load(Ordering::SeqCst))) {
+                waiters.marks_moved();
+            } else {
+                std::thread::yield_now();
+            }
+        }
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        let waiting = waiters.waiting.lock();
+        assert!(waiting.lines.iter().all(|line| line.all.is_empty()));
+    }
+
+    #[tokio::test]
+    async fn who_waits_too_long_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let waiters = waiters(directory.path());
+        let waiting = tokio::spawn({
+            let waiters = waiters.clone();
+            async move { waiters.wait(&barrier(1), Instant::now()).await }
+        });
+        while !waiting.is_finished() {
+            waiters.expire(Instant::now());
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(waiting.await.unwrap(), Err(TimedOut));
+    }
+}
