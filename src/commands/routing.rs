@@ -153,7 +153,7 @@ impl Router<'_> {
         {
             return Ok(Way::Forward(partition, first.clone()));
         }
-        let write = self.write_quorums(route, &policy);
+        let mut write = self.write_quorums(route, &policy);
         let peers = &self.replication.peers;
         if !write
             .iter()
@@ -165,13 +165,27 @@ impl Router<'_> {
             // Nobody could be asked what this node has missed.
             return Err(NO_REPLICAS);
         }
+        let is_consistent = self.reads_a_quorum(route, &policy);
+        if plain
+            && is_consistent
+            && let Some(first) = route.first_live(&policy).filter(|first| first.index != 0)
+        {
+            // It executes the next read-modify-write without asking others, so it has to know.
+            write.push(Quorum::if_heard(first.bit()));
+        }
+        let may_have_missed = || {
+            let replication = self.replication;
+            replication.is_behind(partition)
+                || replication.pulse.is_still()
+                || !route.is_led_here(&policy)
+        };
         let levels = Levels {
             write,
             read: None,
             refresh: !plain
+                && is_consistent
                 && self.session.refreshed.is_none()
-                && self.replication.is_behind(partition)
-                && self.reads_a_quorum(route, &policy),
+                && may_have_missed(),
         };
         Ok(Way::Here(partition, levels))
     }

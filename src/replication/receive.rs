@@ -209,8 +209,12 @@ async fn take_in(
     let mut superseded = Vec::new();
     let mut local = Local::default();
     let own = replication.durability();
-    for record in batch {
+    let mut batch = batch.peekable();
+    while let Some(record) = batch.next() {
         let record = record?;
+        if let Some(Ok(next)) = batch.peek() {
+            engine.prefetch(next.database, next.effects);
+        }
         if record.partition.index() >= routes.topology.placements.len() {
             return Err(Refused::Malformed);
         }

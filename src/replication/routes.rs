@@ -162,6 +162,7 @@ pub(super) fn terms(policy: &Policy, chosen: Option<topology::Quorum>) -> Terms 
         sloppy: policy.sloppy_quorum && chosen.is_none(),
         unhinted: !policy.hinted_handoff,
         synced: policy.durability == Some(Durability::Always),
+        heard: false,
     }
 }
 
@@ -211,6 +212,13 @@ impl Route {
     pub fn read_quorum(&self, policy: &Policy, chosen: Option<topology::Quorum>) -> Quorum {
         let level = chosen.unwrap_or(policy.read_quorum);
         quorum(self.readers(policy), level, terms(policy, chosen))
+    }
+
+    /// Whether this node coordinates read-modify-writes, and every other replica knows it as far as this one can tell: it
+    /// is the first of them and hears from all others.
+    pub fn is_led_here(&self, policy: &Policy) -> bool {
+        let mut readers = self.readers(policy).iter();
+        readers.next().is_some_and(|first| first.index == 0) && readers.all(|peer| peer.is_live())
     }
 
     /// The first replica that is live: it coordinates read-modify-writes. If none was heard from for a moment, one that
