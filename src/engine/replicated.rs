@@ -116,6 +116,16 @@ impl Engine {
         self.marks.raise(origin, offset);
     }
 
+    /// Brings near what the first of these effects will touch, while others before them are merged.
+    pub fn prefetch(&self, database: DatabaseId, effects: &[u8]) {
+        let first = Effects::new(database, effects).next();
+        if let Some(Ok((database, effect))) = first
+            && let Some(key) = effect.key()
+        {
+            self.store.prefetch(database, key);
+        }
+    }
+
     /// Merges a record that a peer coordinated, and appends it to the log. `effects` is the payload without its
     /// actor, `origin_end` where the record ends in the peer's log. One that was received before may come again. What
     /// lost to a later write of its own coordinator is not told as superseded: it has come late, after an exchange of

@@ -8,4 +8,6 @@ mod guarantees;
 mod intruders;
 mod model;
 mod network;
+mod policies;
+mod walks;
 mod workload;
