@@ -448,9 +448,11 @@ impl Collection {
                 history.hide(entry);
             }
         }
+        // A counter that began from nothing behind a trim goes without what the trim took away. Streams have none.
+        let may_count = self.kind == Kind::Hash && self.elements.len() > 0;
         let sums = &mut history.sums;
         history.trims.retain(|trim| {
-            let stays = trim.stamp.version > horizon;
+            let stays = trim.stamp.version > horizon || may_count;
             if !stays {
                 sums.subtract(Sums::of_hidden(trim.item()));
             }
