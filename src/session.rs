@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use crate::config::Config;
 use crate::monitor::Monitor;
 use crate::outstanding::Outstanding;
+use crate::replication::Operation;
 use crate::topology::Quorum;
 use crate::wal::LogOffset;
 
@@ -64,6 +65,8 @@ pub struct Session {
     pub waits: u8,
     /// How often its request was sent on because routes had changed.
     pub tries: u8,
+    /// What its request is known by, if that must be executed exactly once and may have been.
+    pub operation: Option<Operation>,
     /// What a walk over all keys is limited to, where another node walks over the rest.
     pub partitions: Option<Arc<[PartitionId]>>,
     /// The end of the last record that one of its writes made (`WAIT`).
@@ -104,6 +107,8 @@ pub struct Origin {
     pub proxied: bool,
     /// See [`Session::tries`].
     pub tries: u8,
+    /// Whether its request may have been executed before.
+    pub again: bool,
 }
 
 impl Origin {
@@ -133,6 +138,7 @@ impl Session {
             forwarded: self.forwarded,
             proxied: self.proxied,
             tries: self.tries,
+            again: self.operation.as_ref().is_some_and(Operation::is_again),
         }
     }
 
@@ -155,6 +161,7 @@ impl Session {
             refreshed: None,
             waits: 0,
             tries: 0,
+            operation: None,
             partitions: None,
             last_write: None,
             consistency: Consistency::default(),

@@ -5,7 +5,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::error::CommandError;
 use super::execute::{Batch, Outcome};
-use super::routing::{Levels, Router, Way};
+use super::routing::{Levels, MOVING, Router, Way};
 use super::spec::{CommandSpec, Flags, Handler};
 use crate::node::Node;
 use crate::outstanding::{Step, Subject};
@@ -64,6 +64,19 @@ pub(super) fn route(
         }
         routed => routed?,
     };
+    if let Way::Here(partition, _) = &way
+        && let Some(operation) = session.operation.as_ref().filter(|it| it.is_again())
+        && !router.is_done(*partition)
+    {
+        match operation.prepared {
+            None => {
+                let keys = spec.keys.of(request).map(<[u8]>::to_vec).collect();
+                return Ok(Routed::Later(Outcome::Settle(*partition, keys)));
+            }
+            Some(false) => return Err(MOVING),
+            Some(true) => {}
+        }
+    }
     let (partition, writes, executor) = match &way {
         Way::Here(partition, levels) if levels.refresh => {
             let quorum = router.refresh_quorum(*partition, session.database);
@@ -117,7 +130,7 @@ pub(super) fn subject_of(
 }
 
 /// What this node knows of keys.
-fn keys_known<'k>(
+pub(super) fn keys_known<'k>(
     node: &Node,
     id: PartitionId,
     database: DatabaseId,

@@ -10,6 +10,7 @@ use coterie_protocol::{Epoch, OwnedRequest, PartitionId, ReplyWriter, Request, R
 use super::call::{Call, Control, Deferred};
 use super::dispatch::{Routed, route, subject_of};
 use super::error::{CommandError, CommandResult};
+use super::once::{Begun, Once};
 use super::record::{Pending, finish};
 use super::routing::{Levels, Way, is_plain};
 use super::spanning;
@@ -24,6 +25,7 @@ use crate::replication::{EpochGuard, ReadKey, Routes};
 use crate::session::Session;
 use crate::statistics::Tally;
 use crate::wal::NoRoom;
+use tokio::time::Instant;
 
 /// What the commands of one batch share.
 pub struct Batch {
@@ -81,6 +83,9 @@ pub enum Outcome {
     /// Nothing was done: what this node knows of these keys has to be compared with other replicas first. Execute it
     /// again then.
     Refresh(Vec<ReadKey>),
+    /// Nothing was done: the request may have been executed by a node that is gone, which has to be found out first.
+    /// Execute it again then. The partition, and the keys.
+    Settle(PartitionId, Vec<Vec<u8>>),
 }
 
 /// Brings near the data a request will touch, while others before it are executed.
@@ -190,7 +195,21 @@ fn execute_elsewhere(
                 .routes
                 .as_ref()
                 .map_or(Epoch::default(), |(routes, _)| routes.epoch);
-            let answer = spanning::forward(&peer, session, epoch, node.now_ms(), &[], request);
+            let operation = match &session.operation {
+                None if repeatable => None,
+                None => {
+                    let (database, level) = (session.database, session.consistency.write);
+                    let replication = node.replication.get();
+                    replication.and_then(|r| r.begin_operation(partition, database, level))
+                }
+                given => given.clone(),
+            };
+            let told = operation.as_ref();
+            let sent_ms = node.now_ms();
+            let answer = spanning::forward(&peer, session, epoch, sent_ms, &[], told, request);
+            if let Some(operation) = told {
+                operation.given_to(peer.id);
+            }
             let at = out.len();
             session.outstanding.forwards.push(Forward {
                 at,
@@ -200,6 +219,8 @@ fn execute_elsewhere(
                 peer,
                 request: OwnedRequest::from(request),
                 repeatable,
+                operation,
+                sent: Instant::now(),
                 answer,
             });
             finish(node, session, command, request, batch);
@@ -407,15 +428,30 @@ fn run_data<'x>(
 ) -> CommandResult {
     let Data { spec, request, .. } = *data;
     let mut keys = spec.keys.of(request);
+    let once = data.here.and(session.operation.clone());
+    let once = once.map(|operation| Once::new(operation, spec, request, session.database));
+    let overwrites = once.as_ref().is_some_and(Once::overwrites);
     let scope = match spec.locks {
         Locks::All => Scope::All,
-        Locks::Keys if keys.len() == 1 => Scope::Key(keys.next().unwrap_or_default()),
+        Locks::Keys if keys.len() == 1 && !overwrites => {
+            Scope::Key(keys.next().unwrap_or_default())
+        }
         Locks::Keys | Locks::KeysWithUndo => Scope::Keys(&mut keys),
     };
     let database = session.database;
     let mut moment = batch.moment;
     moment.touch = !session.no_touch;
     let mut transaction = node.engine.begin(scope, moment, &mut session.payload);
+    if let (Some(once), Some((partition, levels))) = (&once, data.here)
+        && once.begin(node, &mut transaction, reply)? == Begun::Done
+    {
+        drop(transaction);
+        let offset = once.append_state(node, *partition);
+        for quorum in &levels.write {
+            session.outstanding.barrier.add(*quorum, offset);
+        }
+        return Ok(());
+    }
     let handled = (data.handler)(&mut Call {
         request,
         transaction: &mut transaction,
@@ -459,6 +495,9 @@ fn run_data<'x>(
         None => {}
     }
     handled?;
+    if let Some(once) = &once {
+        once.note(&mut transaction, reply.written());
+    }
     if spec.flags.contains(Flags::READONLY) || transaction.counts_lookups() {
         let (hits, misses) = transaction.lookups();
         batch.tally.hits += hits;

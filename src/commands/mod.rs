@@ -23,6 +23,7 @@ mod long_double;
 mod memory;
 mod native;
 mod object;
+mod once;
 mod perform;
 mod record;
 mod redaction;

@@ -11,6 +11,7 @@ use crate::node::Node;
 use crate::replication::routes::{self, Route, Routes, WriteQuorums};
 use crate::replication::{Peer, Quorum, Replication};
 use crate::session::Session;
+use crate::store::Known;
 use crate::topology::Policy;
 
 /// Refused before anything was done (I3).
@@ -85,7 +86,8 @@ impl Router<'_> {
             };
         }
         let way = if spec.flags.intersects(Flags::WRITE | Flags::MAY_REPLICATE) {
-            self.route_write(partition, is_plain(spec.name, request))
+            let plain = is_plain(spec.name, request) || self.is_done(partition);
+            self.route_write(partition, plain)
         } else {
             self.route_read(partition)
         }?;
@@ -102,6 +104,15 @@ impl Router<'_> {
             }
             way => Ok(way),
         }
+    }
+
+    /// Whether this node knows that the request was executed: then it only has to answer.
+    pub fn is_done(&self, partition: PartitionId) -> bool {
+        let operation = self.session.operation.as_ref();
+        operation.is_some_and(|operation| {
+            let partition = self.node.engine.store().lock(partition);
+            matches!(partition.operation(operation.id), Known::Done(_))
+        })
     }
 
     fn policy(&self) -> Policy {

@@ -4,8 +4,10 @@ use coterie_protocol::{Actor, DatabaseId, PartitionId, Stamp, Version};
 use smallvec::SmallVec;
 
 use super::{Engine, Moment};
-use crate::effect::{Effect, StringEncoding, encode_actor, encode_database};
-use crate::store::{Aside, Entry, PartitionGuard};
+use crate::effect::{
+    Effect, OperationId, StringEncoding, encode_actor, encode_database, encode_stamp,
+};
+use crate::store::{Aside, Entry, Kind, Known, PartitionGuard};
 use crate::wal::{LogOffset, NoRoom, RecordHeader};
 
 /// What a transaction locks.
@@ -187,7 +189,7 @@ impl<'a> Transaction<'a> {
     /// Makes sure that the log has room for changes of this many bytes in all. Asked before the first change
     /// by commands whose changes are larger than their arguments (copying a value, say).
     pub fn reserve(&mut self, bytes: usize) -> Result<(), NoRoom> {
-        debug_assert!(self.payload.is_empty());
+        debug_assert!(self.payload.is_empty() || self.undo.is_some());
         if bytes > self.room {
             self.engine.log.room(bytes)?;
             self.room = bytes;
@@ -329,6 +331,88 @@ impl<'a> Transaction<'a> {
         self.guards[self.guard(key)].digest(database, key)
     }
 
+    /// What is known of an operation on a key.
+    pub fn operation(&self, key: &[u8], id: OperationId) -> Known {
+        self.guards[self.guard(key)].operation(id)
+    }
+
+    /// Notes by which operation the changes were made, an [`Effect::Operation`]: the last of them.
+    pub fn note_operation(&mut self, database: DatabaseId, operation: &Effect<'_>) {
+        debug_assert!(self.has_changes());
+        if let (Some(actor), Some(key)) = (self.actor, operation.key()) {
+            let index = self.guard(key);
+            self.merge(index, database, operation, actor);
+        }
+    }
+
+    /// Writes what is known of a key once more, of a hash only this field, so that whatever else was done to it
+    /// elsewhere until now has no effect: parts of counters are on an old base, and the stamp is later than any that a
+    /// node has given out whose clock is ahead by at most `drift_ms`. What is known of its operations goes before.
+    /// For transactions over several keys; before the first change.
+    ///
+    /// # Errors
+    /// The log has no room for it, in bytes.
+    pub fn overwrite(
+        &mut self,
+        database: DatabaseId,
+        key: &[u8],
+        field: Option<&[u8]>,
+        drift_ms: u64,
+    ) -> Result<(), (NoRoom, usize)> {
+        debug_assert!(self.undo.is_some());
+        let Some(actor) = self.actor else {
+            return Ok(());
+        };
+        let index = self.guard(key);
+        let now_ms = self.moment.now_ms;
+        let guard = &mut self.guards[index];
+        guard.clock().observe(Version::new(now_ms + drift_ms, 0));
+        let found = guard.get(database, key, now_ms, None);
+        let kind = found.map(Entry::kind);
+        let expire_at = found.and_then(Entry::expire_at);
+        let encoding = found.map_or(StringEncoding::Raw, Entry::encoding);
+        let value = match (found, field) {
+            (Some(entry), _) if kind == Some(Kind::String) => Some(entry.value().to_vec()),
+            (Some(entry), Some(field)) => entry.hash().and_then(|h| h.get(field)).map(Vec::from),
+            _ => None,
+        };
+        let mut effects: SmallVec<[Effect<'_>; 2]> = SmallVec::new();
+        match (kind, field, &value) {
+            (None, ..) => effects.push(Effect::Delete { key }),
+            (Some(Kind::String), _, value) => effects.push(Effect::Put {
+                key,
+                value: value.as_deref().unwrap_or_default(),
+                encoding,
+                expire_at,
+            }),
+            (Some(Kind::Hash), Some(field), Some(value)) => {
+                effects.push(Effect::HashSet { key, field, value });
+            }
+            (Some(Kind::Hash), Some(field), None) => {
+                effects.push(Effect::HashDelete { key, field });
+            }
+            _ => {}
+        }
+        if !matches!(kind, None | Some(Kind::String)) {
+            let at = expire_at;
+            effects.push(Effect::ExpireAt { key, at });
+        }
+        let mut operations = Vec::new();
+        guard.encode_operations(database, key, &mut operations);
+        let bytes = value.as_ref().map_or(0, Vec::len) + operations.len();
+        let bytes = Effect::encoded_bytes_max(2 * key.len() + 64, bytes);
+        let bytes = bytes + self.room;
+        self.engine.log.room(bytes).map_err(|none| (none, bytes))?;
+        self.room = bytes;
+        if !operations.is_empty() {
+            self.begin_record(database);
+            self.payload.extend_from_slice(&operations);
+            encode_stamp(Stamp::new(self.next, actor), self.payload);
+        }
+        self.apply_all(database, &effects);
+        Ok(())
+    }
+
     /// Adds `delta` to the number a key holds, and keeps its expiry; `new` is what it comes to.
     pub fn count(&mut self, database: DatabaseId, key: &[u8], delta: i64, new: i64) {
         if self.is_replicated() {
@@ -426,6 +510,15 @@ impl<'a> Transaction<'a> {
 
     /// Adds an effect to the record; returns its version.
     fn record(&mut self, database: DatabaseId, effect: &Effect<'_>) -> Version {
+        self.begin_record(database);
+        effect.encode(self.payload);
+        let version = self.next;
+        self.next = version.successor();
+        version
+    }
+
+    /// What follows in the record is of this database.
+    fn begin_record(&mut self, database: DatabaseId) {
         if self.version == Version::ZERO {
             let now_ms = self.moment.now_ms;
             let next = self
@@ -444,10 +537,6 @@ impl<'a> Transaction<'a> {
             self.mixed = true;
         }
         self.last_database = database;
-        effect.encode(self.payload);
-        let version = self.next;
-        self.next = version.successor();
-        version
     }
 
     /// Whether anything was changed so far.

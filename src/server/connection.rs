@@ -186,7 +186,8 @@ impl<S: Stream> Connection<S> {
                     | Outcome::Paused(_)
                     | Outcome::Conclude
                     | Outcome::Moving
-                    | Outcome::Refresh(_) => {
+                    | Outcome::Refresh(_)
+                    | Outcome::Settle(..) => {
                         // The request stays in the buffer and is scanned again.
                         self.scanner = Scanner::new();
                         self.ahead = Scanner::new();

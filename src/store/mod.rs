@@ -10,6 +10,7 @@ mod merge;
 #[cfg(test)]
 mod merge_tests;
 mod metadata;
+mod operations;
 mod partition;
 mod register;
 mod replica;
@@ -27,6 +28,7 @@ pub use digest::BUCKETS;
 pub use entry::{Entry, Kind, Parts};
 pub use hash::HashValue;
 pub use keyspace::Keyspace;
+pub use operations::Known;
 pub use partition::{Aside, Garbage, Partition};
 pub use table::{POSITION_BITS, position};
 

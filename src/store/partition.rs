@@ -268,7 +268,10 @@ impl Partition {
                 self.remove_expired(database, key, version);
                 self.hash_delete(database, key, field, version);
             }
-            Effect::Count { .. } | Effect::HashCount { .. } | Effect::Lapsed { .. } => {
+            Effect::Count { .. }
+            | Effect::HashCount { .. }
+            | Effect::Lapsed { .. }
+            | Effect::Operation { .. } => {
                 debug_assert!(false, "only in replicated partitions");
             }
             Effect::ExpireAt { key, at } => {

@@ -8,6 +8,7 @@ mod guarantees;
 mod intruders;
 mod model;
 mod network;
+mod once;
 mod policies;
 mod walks;
 mod workload;
