@@ -35,6 +35,8 @@ mod spanning;
 mod spec;
 mod strings;
 pub mod table;
+mod transactions;
+mod unit;
 mod value;
 mod wait;
 
@@ -49,3 +51,4 @@ pub use remote::Executors;
 pub use spec::{
     Argument, Categories, CommandSpec, Docs, Flags, Handler, KeyFlags, KeySpec, Keys, Locks,
 };
+pub use transactions::{Queue, Watched};

@@ -6,6 +6,7 @@ use coterie_protocol::{DatabaseId, PartitionId, Request, Slot};
 
 use super::error::CommandError;
 use super::spec::{CommandSpec, Flags, Locks};
+use super::transactions::SEEN;
 use crate::config::Redirect;
 use crate::node::Node;
 use crate::replication::routes::{self, Route, Routes, WriteQuorums};
@@ -84,7 +85,9 @@ impl Router<'_> {
                 Err(CROSS_SLOT)
             };
         }
-        let way = if spec.flags.intersects(Flags::WRITE | Flags::MAY_REPLICATE) {
+        let way = if spec.name == SEEN {
+            self.route_seen(partition)
+        } else if spec.flags.intersects(Flags::WRITE | Flags::MAY_REPLICATE) {
             self.route_write(partition, is_plain(spec.name, request))
         } else {
             self.route_read(partition)
@@ -131,6 +134,23 @@ impl Router<'_> {
         }
         let levels = Levels {
             read: Some(quorum),
+            ..Levels::default()
+        };
+        Ok(Way::Here(partition, levels))
+    }
+
+    /// What will be compared by the replica that would write is read there, and agreed on with a majority: whoever
+    /// reads after that sees no older state.
+    fn route_seen(&self, partition: PartitionId) -> Result<Way, CommandError> {
+        let way = self.route_write(partition, false)?;
+        let Way::Here(partition, _) = way else {
+            return Ok(way);
+        };
+        let one = crate::topology::Quorum::Count(1);
+        let is_agreed = self.session.consistency.read == Some(one);
+        let quorum = self.refresh_quorum(partition, self.session.database);
+        let levels = Levels {
+            read: (!is_agreed && quorum.need > 1).then_some(quorum),
             ..Levels::default()
         };
         Ok(Way::Here(partition, levels))

@@ -33,7 +33,12 @@ pub struct Partition {
     pub(super) garbage: Vec<Garbage>,
     /// What it keeps beside the keys when it is replicated.
     pub(super) replica: Option<Box<Replica>>,
+    /// Counts keys that were removed, by their hash: who has seen that one is absent notices that it was there since.
+    removals: [u32; REMOVALS],
 }
+
+/// Counters of removals.
+const REMOVALS: usize = 64;
 
 /// State of a key that was set aside before a change, to put it back.
 pub struct Aside {
@@ -54,7 +59,19 @@ impl Partition {
             allocated_bytes: 0,
             garbage: Vec::new(),
             replica: None,
+            removals: [0; REMOVALS],
         }
+    }
+
+    /// How many keys were removed that count together with this one. Goes up whenever a key ends alone; what ends with
+    /// its whole database is not counted.
+    pub fn removals(&self, key: &[u8]) -> u32 {
+        self.removals[self.hash(key) as usize % REMOVALS]
+    }
+
+    fn count_removal(&mut self, hash: u64) {
+        let count = &mut self.removals[hash as usize % REMOVALS];
+        *count = count.wrapping_add(1);
     }
 
     /// Its number.
@@ -136,10 +153,24 @@ impl Partition {
     }
 
     /// Takes a database out, and off the memory account.
-    pub(super) fn take_keyspace(&mut self, database: DatabaseId) -> Option<Box<Keyspace>> {
+    pub fn take_keyspace(&mut self, database: DatabaseId) -> Option<Box<Keyspace>> {
         let keyspace = self.databases.get_mut(database.index())?.take()?;
         self.allocated_bytes -= keyspace.allocated_bytes();
         Some(keyspace)
+    }
+
+    /// Puts back what [`Partition::take_keyspace`] has taken; what is there now is lost.
+    pub fn put_keyspace(&mut self, database: DatabaseId, keyspace: Box<Keyspace>) {
+        let now = self.take_keyspace(database);
+        self.garbage.extend(now.map(Garbage::Keyspace));
+        self.allocated_bytes += keyspace.allocated_bytes();
+        self.make_database(database);
+        self.databases[database.index()] = Some(keyspace);
+    }
+
+    /// Drops what [`Partition::take_keyspace`] has taken.
+    pub fn discard_keyspace(&mut self, keyspace: Box<Keyspace>) {
+        self.garbage.push(Garbage::Keyspace(keyspace));
     }
 
     /// Brings near what a command on this key will touch.
@@ -174,6 +205,7 @@ impl Partition {
             garbage,
             allocated_bytes,
             replica,
+            removals,
             ..
         } = self;
         let keyspace = databases.get_mut(database.index())?.as_deref_mut()?;
@@ -181,6 +213,8 @@ impl Partition {
             Lookup::Live(entry) => entry,
             Lookup::Expired { entry, freed_bytes } => {
                 *expired += 1;
+                let count = &mut removals[hash as usize % REMOVALS];
+                *count = count.wrapping_add(1);
                 *allocated_bytes = allocated_bytes.wrapping_add_signed(-freed_bytes);
                 match replica {
                     Some(replica) => {
@@ -262,6 +296,7 @@ impl Partition {
             }
             Effect::Delete { key } => {
                 let hash = self.hash(key);
+                self.count_removal(hash);
                 self.change(database, |keyspace, garbage| {
                     if let Some(entry) = keyspace.remove(key, hash) {
                         discard(garbage, entry);
@@ -272,13 +307,16 @@ impl Partition {
                 let keyspace = self.take_keyspace(database);
                 self.garbage.extend(keyspace.map(Garbage::Keyspace));
             }
-            Effect::Swap { with } => {
-                self.make_database(database.max(with));
-                self.databases.swap(database.index(), with.index());
-                self.swaps += 1;
-            }
+            Effect::Swap { with } => self.swap(database, with),
         }
         self.clock.observe(version);
+    }
+
+    /// Lets two databases change places.
+    pub fn swap(&mut self, one: DatabaseId, other: DatabaseId) {
+        self.make_database(one.max(other));
+        self.databases.swap(one.index(), other.index());
+        self.swaps += 1;
     }
 
     fn make_database(&mut self, database: DatabaseId) {
@@ -350,7 +388,7 @@ impl Partition {
 
     fn hash_delete(&mut self, database: DatabaseId, key: &[u8], field: &[u8], version: Version) {
         let hash = self.hash(key);
-        self.change(database, |keyspace, _| {
+        let is_removed = self.change(database, |keyspace, _| {
             let is_empty = keyspace.update(key, hash, |entry| {
                 let Some(fields) = entry.hash_mut() else {
                     return false;
@@ -363,7 +401,11 @@ impl Partition {
             if is_empty == Some(true) {
                 keyspace.remove(key, hash);
             }
+            is_empty
         });
+        if is_removed.flatten() == Some(true) {
+            self.count_removal(hash);
+        }
     }
 
     fn put(&mut self, database: DatabaseId, parts: &Parts<'_>, access: &AccessClock) {
@@ -496,9 +538,10 @@ impl Partition {
         let count = collected.len();
         self.expired += count as u64;
         for entry in collected {
+            let hash = self.hash(entry.key());
+            self.count_removal(hash);
             match &mut self.replica {
                 Some(replica) => {
-                    let hash = xxh3_64_with_seed(entry.key(), self.seed);
                     let grown = replica.remember(database, hash, entry);
                     self.allocated_bytes = self.allocated_bytes.wrapping_add_signed(grown);
                 }

@@ -6,16 +6,14 @@
 mod table;
 mod walk;
 
-use std::sync::Arc;
-
 use coterie_protocol::text::parse_i64;
 use coterie_protocol::{DatabaseId, OwnedRequest, PartitionId, ReplyWriter, RespVersion};
 
+use super::call::at_once;
 use super::value::kind_name;
 use super::{CommandError, Control, Deferred, spanning};
 use crate::glob::{self, Case};
-use crate::node::Node;
-use crate::store::Entry;
+use crate::store::{Entry, View};
 use walk::{Cursor, Turn, Walk};
 
 pub use table::COMMANDS;
@@ -62,46 +60,73 @@ fn keys(control: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
         return Ok(Box::pin(async move { concatenate(replies.await, resp) }));
     }
     let filter = Filter::new(control.request.arg(1));
-    let mut walk = Walk::new(control, Cursor::START);
+    let walk = Walk::new(control, Cursor::START);
     let resp = control.session.resp;
-    Ok(Box::pin(async move {
-        let mut out = Vec::new();
-        let mut reply = ReplyWriter::new(&mut out, resp);
-        let start = reply.begin_array();
-        let mut found = 0;
-        let mut turn = Turn::begin();
-        while !walk.is_over() {
-            walk.step(SLICE, |entry| {
-                if filter.accepts(entry) {
-                    reply.bulk(entry.key());
-                    found += 1;
-                }
-            });
-            turn.end_if_long().await;
-        }
-        reply.end_array(start, found);
-        out
-    }))
+    Ok(match control.transaction.as_deref() {
+        Some(transaction) => at_once(names(walk.over(transaction), filter, resp)),
+        None => Box::pin(names(walk.over(control.node.clone()), filter, resp)),
+    })
+}
+
+/// The names of all keys that a filter accepts.
+async fn names<V: View>(mut walk: Walk<V>, filter: Filter, resp: RespVersion) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut reply = ReplyWriter::new(&mut out, resp);
+    let start = reply.begin_array();
+    let mut found = 0;
+    let mut turn = Turn::begin();
+    while !walk.is_over() {
+        walk.step(SLICE, |entry| {
+            if filter.accepts(entry) {
+                reply.bulk(entry.key());
+                found += 1;
+            }
+        });
+        turn.end_if_long().await;
+    }
+    reply.end_array(start, found);
+    out
 }
 
 fn scan(control: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
     let cursor = Cursor::parse(control.request.arg(1))?;
     let (count, filter) = parse_scan_options(control)?;
-    let mut walk = Walk::new(control, cursor);
+    let walk = Walk::new(control, cursor);
     let local = match scanned_here(control, &walk)? {
         Scanned::Here(local) => local,
         Scanned::Elsewhere(reply) => return Ok(reply),
     };
-    let resp = control.session.resp;
-    Ok(Box::pin(async move {
+    let slice = Slice {
+        count,
+        filter,
+        local,
+        resp: control.session.resp,
+    };
+    Ok(match control.transaction.as_deref() {
+        Some(transaction) => at_once(slice.of(walk.over(transaction))),
+        None => Box::pin(slice.of(walk.over(control.node.clone()))),
+    })
+}
+
+/// What one `SCAN` is about.
+struct Slice {
+    count: usize,
+    filter: Filter,
+    /// The partitions that are here; `None` for all.
+    local: Option<Vec<bool>>,
+    resp: RespVersion,
+}
+
+impl Slice {
+    async fn of<V: View>(self, mut walk: Walk<V>) -> Vec<u8> {
         let mut elements = Vec::new();
         let mut found = 0;
-        let mut left = count;
+        let mut left = self.count;
         let mut turn = Turn::begin();
-        for _ in 0..count.saturating_mul(STEPS_PER_KEY).max(STEPS_MIN) {
-            let mut reply = ReplyWriter::new(&mut elements, resp);
+        for _ in 0..self.count.saturating_mul(STEPS_PER_KEY).max(STEPS_MIN) {
+            let mut reply = ReplyWriter::new(&mut elements, self.resp);
             let visited = walk.step(left.min(SLICE), |entry| {
-                if filter.accepts(entry) {
+                if self.filter.accepts(entry) {
                     reply.bulk(entry.key());
                     found += 1;
                 }
@@ -111,19 +136,19 @@ fn scan(control: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
                 let at = walk.partition();
                 at.is_some_and(|partition| !local[partition.index()])
             };
-            if left == 0 || walk.is_over() || local.as_ref().is_some_and(is_elsewhere) {
+            if left == 0 || walk.is_over() || self.local.as_ref().is_some_and(is_elsewhere) {
                 break;
             }
             turn.end_if_long().await;
         }
         let mut out = Vec::with_capacity(elements.len() + 64);
-        let mut reply = ReplyWriter::new(&mut out, resp);
+        let mut reply = ReplyWriter::new(&mut out, self.resp);
         reply.array(2);
         reply.bulk_display(walk.cursor());
         reply.array(found);
         reply.raw(&elements);
         out
-    }))
+    }
 }
 
 /// `COUNT`, and what `MATCH` and `TYPE` say.
@@ -153,16 +178,44 @@ fn randomkey(control: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
     if let Some(replies) = spread(control) {
         return Ok(Box::pin(async move { any_of(replies.await) }));
     }
-    let node = control.node.clone();
-    let (database, now_ms) = (control.session.database, control.now_ms);
-    let partitions = control.session.partitions.clone();
-    let mut walk = Walk::new(control, Cursor::START);
-    let resp = control.session.resp;
-    Ok(Box::pin(async move {
+    let choice = Choice {
+        database: control.session.database,
+        now_ms: control.now_ms,
+        partitions: asked(control),
+        resp: control.session.resp,
+    };
+    let walk = Walk::new(control, Cursor::START);
+    Ok(match control.transaction.as_deref() {
+        Some(transaction) => at_once(choice.of(transaction, walk.over(transaction))),
+        None => {
+            let node = control.node.clone();
+            Box::pin(choice.of(node.clone(), walk.over(node)))
+        }
+    })
+}
+
+/// The partitions that a command is about.
+fn asked(control: &Control<'_, '_>) -> Vec<PartitionId> {
+    match &control.session.partitions {
+        Some(asked) => asked.to_vec(),
+        None => control.node.engine.store().ids().collect(),
+    }
+}
+
+/// Where a random key is to come from.
+struct Choice {
+    database: DatabaseId,
+    now_ms: u64,
+    partitions: Vec<PartitionId>,
+    resp: RespVersion,
+}
+
+impl Choice {
+    async fn of<V: View>(self, data: V, mut walk: Walk<V>) -> Vec<u8> {
         let mut turn = Turn::begin();
         let mut key = None;
         for _ in 0..RANDOM_TRIES {
-            match sample(&node, database, partitions.as_deref(), now_ms) {
+            match self.sample(&data) {
                 Sample::Empty => walk.end(),
                 Sample::Expired => {}
                 Sample::Live(live) => key = Some(live),
@@ -178,13 +231,42 @@ fn randomkey(control: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
             turn.end_if_long().await;
         }
         let mut out = Vec::new();
-        let mut reply = ReplyWriter::new(&mut out, resp);
+        let mut reply = ReplyWriter::new(&mut out, self.resp);
         match key {
             Some(key) => reply.bulk(&key),
             None => reply.null(),
         }
         out
-    }))
+    }
+
+    /// Chooses a partition by its number of keys, and one of its keys.
+    fn sample(&self, data: &impl View) -> Sample {
+        let size = |id: &PartitionId| keys_in(data, *id, self.database);
+        let sizes: Vec<usize> = self.partitions.iter().map(size).collect();
+        let total: usize = sizes.iter().sum();
+        if total == 0 {
+            return Sample::Empty;
+        }
+        let mut rank = rand::random_range(0..total);
+        let chosen = self.partitions.iter().zip(sizes).find(|(_, size)| {
+            let is_here = rank < *size;
+            rank = rank.saturating_sub(*size);
+            is_here
+        });
+        let mut sample = Sample::Expired;
+        if let Some((id, _)) = chosen {
+            data.look(*id, &mut |partition| {
+                if let Some(keyspace) = partition.keyspace(self.database) {
+                    keyspace.sample(rand::random(), 1, false, |entry| {
+                        if !entry.is_expired(self.now_ms) {
+                            sample = Sample::Live(entry.key().to_vec());
+                        }
+                    });
+                }
+            });
+        }
+        sample
+    }
 }
 
 /// A key taken at random.
@@ -197,52 +279,15 @@ enum Sample {
     Live(Vec<u8>),
 }
 
-/// Chooses a partition by its number of keys, and one of its keys.
-fn sample(
-    node: &Arc<Node>,
-    database: DatabaseId,
-    partitions: Option<&[PartitionId]>,
-    now_ms: u64,
-) -> Sample {
-    let store = node.engine.store();
-    let is_asked = |id: &PartitionId| partitions.is_none_or(|asked| asked.contains(id));
-    let size = |id: PartitionId| {
-        if is_asked(&id) {
-            keys_in(node, id, database)
-        } else {
-            0
-        }
-    };
-    let sizes: Vec<usize> = store.ids().map(size).collect();
-    let total: usize = sizes.iter().sum();
-    if total == 0 {
-        return Sample::Empty;
-    }
-    let mut rank = rand::random_range(0..total);
-    let chosen = store.ids().zip(sizes).find(|(_, size)| {
-        let is_here = rank < *size;
-        rank = rank.saturating_sub(*size);
-        is_here
-    });
-    let mut sample = Sample::Expired;
-    if let Some((id, _)) = chosen
-        && let Some(keyspace) = store.lock(id).keyspace(database)
-    {
-        keyspace.sample(rand::random(), 1, false, |entry| {
-            if !entry.is_expired(now_ms) {
-                sample = Sample::Live(entry.key().to_vec());
-            }
-        });
-    }
-    sample
-}
-
 /// Number of keys of a database in one partition.
-fn keys_in(node: &Node, id: PartitionId, database: DatabaseId) -> usize {
-    let partition = node.engine.store().lock(id);
-    partition
-        .keyspace(database)
-        .map_or(0, |keyspace| keyspace.len())
+fn keys_in(data: &impl View, id: PartitionId, database: DatabaseId) -> usize {
+    let mut count = 0;
+    data.look(id, &mut |partition| {
+        count = partition
+            .keyspace(database)
+            .map_or(0, |keyspace| keyspace.len());
+    });
+    count
 }
 
 /// Expired keys count until they are removed, as in Redis.
@@ -253,18 +298,24 @@ fn dbsize(control: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
             spanning::combine(&replies.await, resp, |reply, sum| reply.integer(sum))
         }));
     }
-    let (node, database) = (control.node.clone(), control.session.database);
-    let partitions = control.session.partitions.clone();
-    Ok(Box::pin(async move {
-        let ids = node.engine.store().ids();
-        let total: usize = ids
-            .filter(|id| partitions.as_ref().is_none_or(|asked| asked.contains(id)))
-            .map(|id| keys_in(&node, id, database))
-            .sum();
-        let mut out = Vec::new();
-        ReplyWriter::new(&mut out, resp).integer(total as i64);
-        out
-    }))
+    let (database, partitions) = (control.session.database, asked(control));
+    Ok(match control.transaction.as_deref() {
+        Some(transaction) => at_once(size(transaction, database, partitions, resp)),
+        None => Box::pin(size(control.node.clone(), database, partitions, resp)),
+    })
+}
+
+async fn size<V: View>(
+    data: V,
+    database: DatabaseId,
+    partitions: Vec<PartitionId>,
+    resp: RespVersion,
+) -> Vec<u8> {
+    let sizes = partitions.iter().map(|id| keys_in(&data, *id, database));
+    let total: usize = sizes.sum();
+    let mut out = Vec::new();
+    ReplyWriter::new(&mut out, resp).integer(total as i64);
+    out
 }
 
 /// Has the command executed by nodes that together hold every partition, if this is one of several nodes and it was
@@ -322,7 +373,7 @@ enum Scanned {
 }
 
 /// A cursor is in one partition: a replica of that goes on with it, until it comes to a partition it does not hold.
-fn scanned_here(control: &Control<'_, '_>, walk: &Walk) -> Result<Scanned, CommandError> {
+fn scanned_here(control: &Control<'_, '_>, walk: &Walk<()>) -> Result<Scanned, CommandError> {
     let replication = control.node.replication.get();
     let Some(replication) = replication.filter(|replication| replication.is_clustered()) else {
         return Ok(Scanned::Here(None));
