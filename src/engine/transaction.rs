@@ -165,7 +165,7 @@ impl<'a> Transaction<'a> {
             }
             Some(version) => version.0,
             // Far below any version.
-            None => self.guards[index].removals(key).into(),
+            None => self.guards[index].births(key).into(),
         }
     }
 

@@ -33,12 +33,12 @@ pub struct Partition {
     pub(super) garbage: Vec<Garbage>,
     /// What it keeps beside the keys when it is replicated.
     pub(super) replica: Option<Box<Replica>>,
-    /// Counts keys that were removed, by their hash: who has seen that one is absent notices that it was there since.
-    removals: [u32; REMOVALS],
+    /// Counts keys that came to be, by their hash: who has seen that one is absent notices that it was there since.
+    births: [u32; BIRTH_COUNTERS],
 }
 
-/// Counters of removals.
-const REMOVALS: usize = 64;
+/// More, and fewer keys are counted together.
+const BIRTH_COUNTERS: usize = 256;
 
 /// State of a key that was set aside before a change, to put it back.
 pub struct Aside {
@@ -59,18 +59,17 @@ impl Partition {
             allocated_bytes: 0,
             garbage: Vec::new(),
             replica: None,
-            removals: [0; REMOVALS],
+            births: [0; BIRTH_COUNTERS],
         }
     }
 
-    /// How many keys were removed that count together with this one. Goes up whenever a key ends alone; what ends with
-    /// its whole database is not counted.
-    pub fn removals(&self, key: &[u8]) -> u32 {
-        self.removals[self.hash(key) as usize % REMOVALS]
+    /// How often a key came to be, in any database, that counts together with this one.
+    pub fn births(&self, key: &[u8]) -> u32 {
+        self.births[self.hash(key) as usize % BIRTH_COUNTERS]
     }
 
-    fn count_removal(&mut self, hash: u64) {
-        let count = &mut self.removals[hash as usize % REMOVALS];
+    fn count_birth(&mut self, hash: u64) {
+        let count = &mut self.births[hash as usize % BIRTH_COUNTERS];
         *count = count.wrapping_add(1);
     }
 
@@ -205,7 +204,6 @@ impl Partition {
             garbage,
             allocated_bytes,
             replica,
-            removals,
             ..
         } = self;
         let keyspace = databases.get_mut(database.index())?.as_deref_mut()?;
@@ -213,8 +211,6 @@ impl Partition {
             Lookup::Live(entry) => entry,
             Lookup::Expired { entry, freed_bytes } => {
                 *expired += 1;
-                let count = &mut removals[hash as usize % REMOVALS];
-                *count = count.wrapping_add(1);
                 *allocated_bytes = allocated_bytes.wrapping_add_signed(-freed_bytes);
                 match replica {
                     Some(replica) => {
@@ -296,7 +292,6 @@ impl Partition {
             }
             Effect::Delete { key } => {
                 let hash = self.hash(key);
-                self.count_removal(hash);
                 self.change(database, |keyspace, garbage| {
                     if let Some(entry) = keyspace.remove(key, hash) {
                         discard(garbage, entry);
@@ -358,7 +353,7 @@ impl Partition {
     ) {
         let (hash, seed) = (self.hash(key), self.seed);
         self.make_keyspace(database);
-        self.change(database, |keyspace, _| {
+        let is_new = self.change(database, |keyspace, _| {
             let found = keyspace.update(key, hash, |entry| {
                 if entry.hash().is_none() {
                     entry.set_hash(HashValue::new(seed));
@@ -383,12 +378,16 @@ impl Partition {
                 };
                 keyspace.insert(hash, Entry::with_hash(&parts, Box::new(fields), None));
             }
+            found.is_none()
         });
+        if is_new == Some(true) {
+            self.count_birth(hash);
+        }
     }
 
     fn hash_delete(&mut self, database: DatabaseId, key: &[u8], field: &[u8], version: Version) {
         let hash = self.hash(key);
-        let is_removed = self.change(database, |keyspace, _| {
+        self.change(database, |keyspace, _| {
             let is_empty = keyspace.update(key, hash, |entry| {
                 let Some(fields) = entry.hash_mut() else {
                     return false;
@@ -401,17 +400,13 @@ impl Partition {
             if is_empty == Some(true) {
                 keyspace.remove(key, hash);
             }
-            is_empty
         });
-        if is_removed.flatten() == Some(true) {
-            self.count_removal(hash);
-        }
     }
 
     fn put(&mut self, database: DatabaseId, parts: &Parts<'_>, access: &AccessClock) {
         let hash = self.hash(parts.key);
         self.make_keyspace(database);
-        self.change(database, |keyspace, garbage| {
+        let is_new = self.change(database, |keyspace, garbage| {
             let replaced = keyspace.update(parts.key, hash, |entry| {
                 if entry.is_costly_to_free() {
                     let access = entry.access();
@@ -427,7 +422,11 @@ impl Partition {
             if replaced.is_none() {
                 keyspace.insert(hash, Entry::new(parts));
             }
+            replaced.is_none()
         });
+        if is_new == Some(true) {
+            self.count_birth(hash);
+        }
     }
 
     fn update(
@@ -538,10 +537,9 @@ impl Partition {
         let count = collected.len();
         self.expired += count as u64;
         for entry in collected {
-            let hash = self.hash(entry.key());
-            self.count_removal(hash);
             match &mut self.replica {
                 Some(replica) => {
+                    let hash = xxh3_64_with_seed(entry.key(), self.seed);
                     let grown = replica.remember(database, hash, entry);
                     self.allocated_bytes = self.allocated_bytes.wrapping_add_signed(grown);
                 }

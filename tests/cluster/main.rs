@@ -8,4 +8,5 @@ mod guarantees;
 mod intruders;
 mod model;
 mod network;
+mod transactions;
 mod workload;
