@@ -6,7 +6,7 @@ use coterie_protocol::{DatabaseId, PartitionId, Request, Slot};
 
 use super::error::CommandError;
 use super::spec::{CommandSpec, Flags, Locks};
-use super::transactions::SEEN;
+use super::transactions::{SEEN, UNIT, is_watching};
 use crate::config::Redirect;
 use crate::node::Node;
 use crate::replication::routes::{self, Route, Routes, WriteQuorums};
@@ -92,6 +92,13 @@ impl Router<'_> {
         } else {
             self.route_read(partition)
         }?;
+        let way = match way {
+            Way::Here(partition, levels) if spec.name == UNIT => {
+                let refresh = self.refreshes_unit(partition, request);
+                Way::Here(partition, Levels { refresh, ..levels })
+            }
+            way => way,
+        };
         match way {
             Way::Forward(partition, _) if self.session.forwarded => {
                 // Whoever forwarded it has other routes: it will know better in a moment.
@@ -137,6 +144,14 @@ impl Router<'_> {
             ..Levels::default()
         };
         Ok(Way::Here(partition, levels))
+    }
+
+    /// Whether a transaction first has what this node knows of its keys compared with others: it is to see what they have
+    /// acknowledged, as a read of each key would, and must see it where keys were watched.
+    fn refreshes_unit(&self, partition: PartitionId, request: Request<'_>) -> bool {
+        let route = self.routes.route(partition);
+        self.session.refreshed.is_none()
+            && (self.reads_a_quorum(route, &self.policy()) || is_watching(request))
     }
 
     /// What will be compared by the replica that would write is read there, and agreed on with a majority: whoever

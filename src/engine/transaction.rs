@@ -126,6 +126,11 @@ impl<'a> Transaction<'a> {
         self
     }
 
+    /// See [`Transaction::of_several`].
+    pub fn is_of_several(&self) -> bool {
+        self.undo.is_some()
+    }
+
     /// The next of several commands begins. Those after it may add `later_bytes` to the record.
     pub fn begin_command(&mut self, touch: bool, later_bytes: usize) {
         debug_assert!(self.undo.is_some());

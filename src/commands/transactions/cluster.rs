@@ -310,6 +310,11 @@ async fn merge(node: &Node, resp: RespVersion, reply: &[u8], parts: Vec<Part>) -
     out
 }
 
+/// Whether keys were watched for a transaction.
+pub fn is_watching(request: Request<'_>) -> bool {
+    unit::Unit::decode(request.arg(1)).is_ok_and(|unit| !unit.watched.is_empty())
+}
+
 /// Executes [`UNIT`].
 pub fn unit(
     mut opening: Opening<'_>,

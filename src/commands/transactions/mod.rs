@@ -19,7 +19,7 @@ use crate::engine::Scope;
 use crate::node::Node;
 use crate::session::Session;
 
-pub use cluster::SEEN;
+pub use cluster::{SEEN, UNIT, is_watching};
 pub use queue::{Queue, Watched};
 pub use table::COMMANDS;
 
