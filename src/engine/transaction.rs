@@ -170,7 +170,7 @@ impl<'a> Transaction<'a> {
             }
             Some(version) => version.0,
             // Far below any version.
-            None => self.guards[index].births(key).into(),
+            None => self.guards[index].births(database, key).into(),
         }
     }
 

@@ -40,6 +40,10 @@ pub struct Partition {
 /// More, and fewer keys are counted together.
 const BIRTH_COUNTERS: usize = 256;
 
+fn birth_counter(database: DatabaseId, hash: u64) -> usize {
+    (hash as usize).wrapping_add(database.index()) % BIRTH_COUNTERS
+}
+
 /// State of a key that was set aside before a change, to put it back.
 pub struct Aside {
     pub(super) live: Option<Entry>,
@@ -63,13 +67,13 @@ impl Partition {
         }
     }
 
-    /// How often a key came to be, in any database, that counts together with this one.
-    pub fn births(&self, key: &[u8]) -> u32 {
-        self.births[self.hash(key) as usize % BIRTH_COUNTERS]
+    /// How often a key came to be that counts together with this one.
+    pub fn births(&self, database: DatabaseId, key: &[u8]) -> u32 {
+        self.births[birth_counter(database, self.hash(key))]
     }
 
-    fn count_birth(&mut self, hash: u64) {
-        let count = &mut self.births[hash as usize % BIRTH_COUNTERS];
+    fn count_birth(&mut self, database: DatabaseId, hash: u64) {
+        let count = &mut self.births[birth_counter(database, hash)];
         *count = count.wrapping_add(1);
     }
 
@@ -381,7 +385,7 @@ impl Partition {
             found.is_none()
         });
         if is_new == Some(true) {
-            self.count_birth(hash);
+            self.count_birth(database, hash);
         }
     }
 
@@ -425,7 +429,7 @@ impl Partition {
             replaced.is_none()
         });
         if is_new == Some(true) {
-            self.count_birth(hash);
+            self.count_birth(database, hash);
         }
     }
 

@@ -188,6 +188,7 @@ pub fn exec(opening: Opening<'_>, queue: &Queue) -> Result<Deferred, CommandErro
         target.add(node, watched.database, &watched.key)
     });
     let mut parts = Vec::new();
+    let began = batch.ticks;
     let result = checked.and_then(|()| {
         for queued in &queue.commands {
             let (spec, request) = (queued.spec(), queued.request());
@@ -213,6 +214,8 @@ pub fn exec(opening: Opening<'_>, queue: &Queue) -> Result<Deferred, CommandErro
         Ok(())
     });
     session.end_transaction();
+    // It takes as long as all of them.
+    batch.ticks = began;
     result?;
     let (node, mut other) = (node.clone(), session.origin().internal_session());
     if !is_known {
