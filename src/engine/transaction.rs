@@ -160,17 +160,18 @@ impl<'a> Transaction<'a> {
 
     /// A number that stands for the state of a key: as long as it is the same, the key was not changed (`WATCH`).
     pub fn fingerprint(&mut self, database: DatabaseId, key: &[u8]) -> u64 {
+        let now_ms = self.moment.now_ms;
         let index = self.guard(key);
-        let found = self.guards[index].get(database, key, self.moment.now_ms, None);
-        let version = found.map(Entry::version);
-        match version {
+        let guard = &mut self.guards[index];
+        if self.actor.is_some() {
+            let is_there = guard.get(database, key, now_ms, None).is_some();
             // All that is known of a key says the same on every replica, but not whether its time is over.
-            _ if self.is_replicated() => {
-                self.digest(database, key) & !1 | u64::from(version.is_some())
-            }
+            return guard.digest(database, key) & !1 | u64::from(is_there);
+        }
+        match guard.live_version(database, key, now_ms) {
             Some(version) => version.0,
             // Far below any version.
-            None => self.guards[index].births(database, key).into(),
+            None => guard.births(database, key).into(),
         }
     }
 

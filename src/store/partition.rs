@@ -191,6 +191,12 @@ impl Partition {
             .map(Entry::version)
     }
 
+    /// Version of a key's live entry; one that has expired stays.
+    pub fn live_version(&self, database: DatabaseId, key: &[u8], now_ms: u64) -> Option<Version> {
+        let entry = self.keyspace(database)?.find(key, self.hash(key))?;
+        (!entry.is_expired(now_ms)).then(|| entry.version())
+    }
+
     /// The live entry of a key; an expired one is removed. With a clock the entry counts as used.
     #[inline]
     pub fn get(
@@ -412,6 +418,7 @@ impl Partition {
         self.make_keyspace(database);
         let is_new = self.change(database, |keyspace, garbage| {
             let replaced = keyspace.update(parts.key, hash, |entry| {
+                let is_over = entry.is_expired(parts.version.millis());
                 if entry.is_costly_to_free() {
                     let access = entry.access();
                     let new = Entry::new(&Parts { access, ..*parts });
@@ -422,11 +429,12 @@ impl Partition {
                     entry.set_version(parts.version);
                 }
                 Keyspace::touch(entry, access);
+                is_over
             });
             if replaced.is_none() {
                 keyspace.insert(hash, Entry::new(parts));
             }
-            replaced.is_none()
+            replaced.unwrap_or(true)
         });
         if is_new == Some(true) {
             self.count_birth(database, hash);

@@ -161,3 +161,84 @@ fn write_until_hung_up(
         }
     }
 }
+
+/// Runs commands as one transaction. `None` if the connection ends.
+fn run_all(client: &mut Connection, lines: &[&str]) -> Option<Reply> {
+    for line in [&["MULTI"], lines].concat() {
+        let reply = client.run(line);
+        assert!(
+            ["OK", "QUEUED"].contains(&reply.text().as_str()),
+            "{line}: {reply}"
+        );
+    }
+    client.try_call(&["EXEC"]).ok()
+}
+
+/// The record is larger than a segment of the log, which shows when some of the changes are made already.
+#[test]
+fn a_transaction_larger_than_a_segment_is_executed_once() {
+    let options = Options::new(Program::Subject).coterie_flag("log-segment-size", "1mb");
+    let mut server = Server::start(options);
+    let mut client = server.connect();
+    assert!(client.call(&["SET", "k", &"x".repeat(700_000)]).is_ok());
+    let lines = [
+        "SELECT 1",
+        "INCR n",
+        "SELECT 0",
+        "INCR n",
+        "COPY k k2",
+        "COPY k k3",
+        "SWAPDB 0 2",
+        "SELECT 2",
+        "COPY k k4",
+        "COPY k k5",
+        "INCR n",
+        "FLUSHDB",
+        "SELECT 3",
+        "INCR n",
+        "SWAPDB 2 1",
+        "DBSIZE",
+    ];
+    let reply = run_all(&mut client, &lines).expect("a reply");
+    let texts: Vec<_> = reply.items().iter().map(Reply::text).collect();
+    let expected = [
+        "OK", "1", "OK", "1", "1", "1", "OK", "OK", "1", "1", "2", "OK", "OK", "1", "OK", "1",
+    ];
+    assert_eq!(texts, expected);
+    let digest = client.run("DEBUG DIGEST");
+    server.kill();
+    server.restart();
+    assert_eq!(server.connect().run("DEBUG DIGEST"), digest);
+}
+
+#[test]
+fn a_panic_in_a_transaction_takes_everything_back() {
+    let server = Server::subject();
+    let mut client = server.connect();
+    for line in [
+        "MSET a 1 b 2 c 3",
+        "HSET h f v",
+        "SELECT 1",
+        "SET a x",
+        "SELECT 0",
+    ] {
+        client.run(line);
+    }
+    let digest = client.run("DEBUG DIGEST");
+    let lines = [
+        "SET a 9",
+        "DEL b",
+        "HDEL h f",
+        "SWAPDB 0 1",
+        "FLUSHDB",
+        "SET c 9",
+        "FLUSHALL",
+        "SWAPDB 1 2",
+        "SET a 9",
+        "DEBUG PANIC",
+    ];
+    assert_eq!(run_all(&mut client, &lines), None);
+    let mut client = server.connect();
+    assert_eq!(client.run("DEBUG DIGEST"), digest);
+    assert_eq!(client.run("GET a").text(), "1");
+}

@@ -1,6 +1,5 @@
 //! Generated transactions of two connections, run on both servers: replies and what is left must agree.
 
-use std::cell::RefCell;
 use std::fmt;
 
 use proptest::collection::vec;
@@ -34,7 +33,16 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(words("PING")),
         4 => keys.prop_map(|keys| words(&format!("WATCH {}", keys.join(" ")))),
     ];
-    let command = prop_oneof![2 => control, 3 => command()];
+    // Errors of these quote an argument, which within an array can't be read unless it is text.
+    let command = command().prop_filter("a readable reply", |command| {
+        let is_text = |word: &Vec<u8>| std::str::from_utf8(word).is_ok();
+        command.iter().all(is_text)
+            || !command[0]
+                .to_ascii_uppercase()
+                .windows(6)
+                .any(|w| w == b"EXPIRE")
+    });
+    let command = prop_oneof![2 => control, 3 => command];
     (prop::bool::weighted(0.25), command).prop_map(|(other, command)| Step(other.into(), command))
 }
 
@@ -141,12 +149,11 @@ fn compare(ours: &mut Side, theirs: &mut Side, steps: &[Step]) -> Result<(), Str
 
 fn compare_transactions(protocol: Protocol) {
     let (subject, oracle) = (Server::subject(), Server::oracle());
-    let ours = RefCell::new(Side::new(&subject, protocol));
-    let theirs = RefCell::new(Side::new(&oracle, protocol));
     let mut runner = TestRunner::new(config());
     let result = runner.run(&vec(step(), 1..60), |steps| {
-        compare(&mut ours.borrow_mut(), &mut theirs.borrow_mut(), &steps)
-            .map_err(TestCaseError::fail)
+        let mut ours = Side::new(&subject, protocol);
+        let mut theirs = Side::new(&oracle, protocol);
+        compare(&mut ours, &mut theirs, &steps).map_err(TestCaseError::fail)
     });
     if let Err(failure) = result {
         panic!("{failure}");
