@@ -17,7 +17,7 @@ use super::spec::{CommandSpec, Flags, Handler, Locks};
 use super::table::{self, Command};
 use super::transactions;
 use super::unit::Opening;
-use crate::config::{Config, Durability};
+use crate::config::Config;
 use crate::effect::Effect;
 use crate::engine::{Moment, Scope};
 use crate::node::Node;
@@ -478,9 +478,15 @@ fn run_data(
         batch.seen.extend(seen);
     }
     let barrier = &mut session.outstanding.barrier;
-    let durability = batch.config.durability;
+    // Who changes several databases does so as safely as any of them wants it.
+    let is_wide = spec.locks == Locks::All || !transaction.changes_only(database);
+    let synced = if is_wide {
+        node.has_synced(&batch.config)
+    } else {
+        node.is_synced(&batch.config, database)
+    };
     if !transaction.has_changes() {
-        await_record(node, barrier, levels, durability, None);
+        await_record(node, barrier, levels, synced, None);
     }
     handled?;
     if spec.flags.contains(Flags::READONLY) || transaction.counts_lookups() {
@@ -490,7 +496,7 @@ fn run_data(
     if let Some(offset) = transaction.commit() {
         batch.tally.changes += 1;
         session.last_write = Some(offset);
-        await_record(node, barrier, levels, durability, Some(offset));
+        await_record(node, barrier, levels, synced, Some(offset));
     }
     Ok(())
 }
@@ -502,19 +508,17 @@ pub(super) fn await_record(
     node: &Node,
     barrier: &mut Barrier,
     levels: Option<&Levels>,
-    durability: Durability,
+    synced: bool,
     record: Option<LogOffset>,
 ) {
     let offset = || record.unwrap_or_else(|| node.engine.log().appended());
     match levels {
         Some(levels) => {
             for quorum in &levels.write {
-                barrier.add(*quorum, offset());
+                barrier.add(quorum.synced(synced), offset());
             }
         }
-        None if record.is_some() || durability == Durability::Always => {
-            barrier.add_local(offset());
-        }
+        None if record.is_some() || synced => barrier.add_local(offset(), synced),
         None => {}
     }
 }
@@ -554,6 +558,7 @@ mod tests {
 
     use super::*;
     use crate::clock::Clock;
+    use crate::config::Durability;
     use crate::engine::{Engine, EngineOptions};
     use crate::session::Client;
     use crate::wal;
@@ -579,6 +584,7 @@ mod tests {
             directory: directory.path().to_owned(),
             databases: 1,
             partitions: Partitions::default(),
+            seed: None,
             threads: 1,
             log,
         };
@@ -591,7 +597,7 @@ mod tests {
         let (mut writer, mut reader) = (session(1), session(2));
         assert_eq!(run(&node, &mut writer, &["SET", "k", "v"]), b"+OK\r\n");
         assert_eq!(run(&node, &mut reader, &["GET", "k"]), b"$1\r\nv\r\n");
-        let waits_for = |session: &Session| session.outstanding.barrier.local();
+        let waits_for = |session: &Session| session.outstanding.barrier.local().synced;
         assert!(waits_for(&writer).is_some() && waits_for(&reader) >= waits_for(&writer));
         let mut loser = session(3);
         assert_eq!(run(&node, &mut loser, &["SETNX", "k", "w"]), b":0\r\n");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Waker};
 
-use coterie_protocol::{PartitionId, ReplyWriter, Request};
+use coterie_protocol::{DatabaseId, PartitionId, ReplyWriter, Request};
 
 use super::call::{Call, Control, Deferred};
 use super::error::CommandError;
@@ -86,6 +86,9 @@ pub struct Unit<'u> {
     here: Option<&'u (PartitionId, Levels)>,
     transaction: Transaction<'u>,
     unsent_bytes: usize,
+    /// The database of its first command, and whether that is all it is about.
+    database: DatabaseId,
+    is_wide: bool,
     began: u64,
     later: Vec<(usize, Pending)>,
 }
@@ -120,6 +123,8 @@ impl<'u> Unit<'u> {
         let transaction = node.engine.begin(scope, batch.moment, payload);
         Ok(Unit {
             began: batch.ticks,
+            database: session.database,
+            is_wide: reach.everything,
             node,
             session,
             batch,
@@ -166,6 +171,7 @@ impl<'u> Unit<'u> {
         let start = out.len();
         self.transaction
             .begin_command(!self.session.no_touch, later_bytes);
+        self.is_wide |= self.session.database != self.database;
         let result = self.handle(command.spec, request, out);
         let Unit {
             node,
@@ -268,14 +274,18 @@ impl<'u> Unit<'u> {
             ..
         } = self;
         let levels = here.map(|(_, levels)| levels);
-        let durability = batch.config.durability;
+        let synced = if self.is_wide || !transaction.changes_only(self.database) {
+            node.has_synced(&batch.config)
+        } else {
+            node.is_synced(&batch.config, self.database)
+        };
         let barrier = &mut session.outstanding.barrier;
         if !transaction.has_changes() {
-            await_record(node, barrier, levels, durability, None);
+            await_record(node, barrier, levels, synced, None);
         }
         if let Some(offset) = transaction.commit() {
             session.last_write = Some(offset);
-            await_record(node, barrier, levels, durability, Some(offset));
+            await_record(node, barrier, levels, synced, Some(offset));
         }
         // What opened it took as long as all of it.
         batch.ticks = self.began;

@@ -56,6 +56,8 @@ pub struct Transaction<'a> {
     /// Database of the record, and of the last effect in it.
     record_database: DatabaseId,
     last_database: DatabaseId,
+    /// Whether the record is about several databases.
+    mixed: bool,
     /// What the log has confirmed room for, in bytes.
     room: usize,
     /// Bytes that what comes after the present command may add.
@@ -111,6 +113,7 @@ impl<'a> Transaction<'a> {
             payload,
             record_database: DatabaseId(0),
             last_database: DatabaseId(0),
+            mixed: false,
             room: 0,
             later_bytes: 0,
             undo,
@@ -517,6 +520,7 @@ impl<'a> Transaction<'a> {
             self.record_database = database;
         } else if database != self.last_database {
             encode_database(database, self.payload);
+            self.mixed = true;
         }
         self.last_database = database;
         effect.encode(self.payload);
@@ -528,6 +532,11 @@ impl<'a> Transaction<'a> {
     /// Whether anything was changed so far.
     pub fn has_changes(&self) -> bool {
         !self.payload.is_empty()
+    }
+
+    /// Whether everything changed so far is in this database.
+    pub fn changes_only(&self, database: DatabaseId) -> bool {
+        !self.mixed && (self.record_database == database || !self.has_changes())
     }
 
     /// Visits every locked partition (`FLUSHALL`, eviction).

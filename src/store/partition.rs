@@ -77,6 +77,20 @@ impl Partition {
         *count = count.wrapping_add(1);
     }
 
+    /// What its hashes are seeded with.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Empties it of whatever it knows, to use another seed.
+    pub fn reseed(&mut self, seed: u64) {
+        let clock = std::mem::take(&mut self.clock);
+        *self = Partition {
+            clock,
+            ..Partition::new(self.id, seed)
+        };
+    }
+
     /// Its number.
     pub fn id(&self) -> PartitionId {
         self.id

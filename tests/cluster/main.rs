@@ -8,5 +8,7 @@ mod guarantees;
 mod intruders;
 mod model;
 mod network;
+mod policies;
 mod transactions;
+mod walks;
 mod workload;
