@@ -6,7 +6,8 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::error::CommandError;
 use super::execute::{Batch, Outcome};
 use super::routing::{Levels, MOVING, Router, Way};
-use super::spec::{CommandSpec, Flags, Handler};
+use super::spec::{Categories, CommandSpec, Flags, Handler};
+use super::transactions::SEEN;
 use crate::node::Node;
 use crate::outstanding::{Step, Subject};
 use crate::replication::{Quorum, ReadKey, Routes};
@@ -37,13 +38,20 @@ pub(super) fn route(
     request: Request<'_>,
     batch: &Batch,
 ) -> Result<Routed, CommandError> {
-    let (Some((routes, guard)), Some(replication), Handler::Data(_)) =
-        (&batch.routes, node.replication.get(), spec.handler)
-    else {
+    let (Some((routes, guard)), Some(replication)) = (&batch.routes, node.replication.get()) else {
         return Ok(Routed::Here(None));
     };
+    match spec.handler {
+        Handler::Data(_) => {}
+        // Who opens a transaction routes what is in it.
+        Handler::Unit(_) if !spec.categories.contains(Categories::TRANSACTION) => {}
+        _ => return Ok(Routed::Here(None)),
+    }
     // The usual case of a cache: nothing of what follows is needed.
-    if spec.flags.contains(Flags::READONLY) && !session.outstanding.orders_commands() {
+    if spec.flags.contains(Flags::READONLY)
+        && spec.name != SEEN
+        && !session.outstanding.orders_commands()
+    {
         let local = session.consistency.local_reads && session.consistency.read.is_none();
         let level = local.then_some(topology::Quorum::Count(1));
         let level = level.or(session.consistency.read);

@@ -36,6 +36,8 @@ mod spanning;
 mod spec;
 mod strings;
 pub mod table;
+mod transactions;
+mod unit;
 mod value;
 mod wait;
 
@@ -50,3 +52,4 @@ pub use remote::Executors;
 pub use spec::{
     Argument, Categories, CommandSpec, Docs, Flags, Handler, KeyFlags, KeySpec, Keys, Locks,
 };
+pub use transactions::{Queue, Watched};

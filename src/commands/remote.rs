@@ -96,6 +96,7 @@ async fn run(node: Arc<Node>, mut requests: mpsc::Receiver<Forwarded>) {
         };
         session.no_touch = !head.touch;
         session.forwarded = true;
+        session.internal = true;
         session.consistency = Consistency {
             read: head.read,
             write: head.write,

@@ -7,7 +7,7 @@ use super::{Engine, Moment};
 use crate::effect::{
     Effect, OperationId, StringEncoding, encode_actor, encode_database, encode_stamp,
 };
-use crate::store::{Aside, Entry, Kind, Known, PartitionGuard};
+use crate::store::{Aside, Entry, Keyspace, Kind, Known, Partition, PartitionGuard, View};
 use crate::wal::{LogOffset, NoRoom, RecordHeader};
 
 /// What a transaction locks.
@@ -22,12 +22,23 @@ pub enum Scope<'i, 'k> {
     Partition(PartitionId),
 }
 
-/// State before a change, to take it back.
-struct Undo {
-    guard: usize,
-    database: DatabaseId,
-    key: Vec<u8>,
-    before: Aside,
+/// How a change is taken back.
+enum Undo {
+    /// One to a key: its state before.
+    Key {
+        guard: usize,
+        database: DatabaseId,
+        key: Vec<u8>,
+        before: Aside,
+    },
+    /// The end of all keys of a database, in one partition: those keys.
+    Clear {
+        guard: usize,
+        database: DatabaseId,
+        before: Box<Keyspace>,
+    },
+    /// Two databases that changed places, in every partition.
+    Swap(DatabaseId, DatabaseId),
 }
 
 /// Locked partitions, what was changed in them, and the record that tells so.
@@ -51,6 +62,8 @@ pub struct Transaction<'a> {
     mixed: bool,
     /// What the log has confirmed room for, in bytes.
     room: usize,
+    /// Bytes that what comes after the present command may add.
+    later_bytes: usize,
     /// `None` for a transaction over one key, which has nothing to take back.
     undo: Option<Vec<Undo>>,
     /// Lookups of keys that were there, and of those that were not.
@@ -104,10 +117,66 @@ impl<'a> Transaction<'a> {
             last_database: DatabaseId(0),
             mixed: false,
             room: 0,
+            later_bytes: 0,
             undo,
             lookups: (0, 0),
             counts_lookups: false,
             actor,
+        }
+    }
+
+    /// Lets it be the transaction of several commands: any number of changes, which can all be taken back.
+    pub fn of_several(mut self) -> Self {
+        self.undo.get_or_insert_default();
+        self
+    }
+
+    /// See [`Transaction::of_several`].
+    pub fn is_of_several(&self) -> bool {
+        self.undo.is_some()
+    }
+
+    /// The next of several commands begins. Those after it may add `later_bytes` to the record.
+    pub fn begin_command(&mut self, touch: bool, later_bytes: usize) {
+        debug_assert!(self.undo.is_some());
+        self.moment.touch = touch;
+        self.later_bytes = later_bytes;
+        self.lookups = (0, 0);
+        self.counts_lookups = false;
+    }
+
+    /// Bytes of the changes so far.
+    pub fn changed_bytes(&self) -> usize {
+        self.payload.len()
+    }
+
+    /// Whether the partition of a key is locked.
+    pub fn covers(&self, key: &[u8]) -> bool {
+        let id = self.engine.store.partition_of(key);
+        self.guards
+            .binary_search_by_key(&id, |guard| guard.id())
+            .is_ok()
+    }
+
+    /// Whether every partition is locked.
+    pub fn covers_everything(&self) -> bool {
+        self.guards.len() == usize::from(self.engine.store.layout().count())
+    }
+
+    /// A number that stands for the state of a key: as long as it is the same, the key was not changed (`WATCH`).
+    pub fn fingerprint(&mut self, database: DatabaseId, key: &[u8]) -> u64 {
+        let now_ms = self.moment.now_ms;
+        let index = self.guard(key);
+        let guard = &mut self.guards[index];
+        if self.actor.is_some() {
+            let is_there = guard.get(database, key, now_ms, None).is_some();
+            // All that is known of a key says the same on every replica, but not whether its time is over.
+            return guard.digest(database, key) & !1 | u64::from(is_there);
+        }
+        match guard.live_version(database, key, now_ms) {
+            Some(version) => version.0,
+            // Far below any version.
+            None => guard.births(database, key).into(),
         }
     }
 
@@ -190,6 +259,7 @@ impl<'a> Transaction<'a> {
     /// by commands whose changes are larger than their arguments (copying a value, say).
     pub fn reserve(&mut self, bytes: usize) -> Result<(), NoRoom> {
         debug_assert!(self.payload.is_empty() || self.undo.is_some());
+        let bytes = self.payload.len() + bytes + self.later_bytes;
         if bytes > self.room {
             self.engine.log.room(bytes)?;
             self.room = bytes;
@@ -216,7 +286,7 @@ impl<'a> Transaction<'a> {
         let index = self.guard(key);
         if let Some(undo) = &mut self.undo {
             let before = self.guards[index].set_aside(database, first);
-            undo.push(Undo {
+            undo.push(Undo::Key {
                 guard: index,
                 database,
                 key: key.to_vec(),
@@ -471,14 +541,23 @@ impl<'a> Transaction<'a> {
     /// Clears a database in the locked partitions (`FLUSHDB`).
     pub fn clear(&mut self, database: DatabaseId) {
         let version = self.record(database, &Effect::Clear);
-        for guard in &mut self.guards {
-            match self.actor {
-                Some(actor) => {
-                    let stamp = Stamp::new(version, actor);
-                    guard.merge(database, &Effect::Clear, stamp, &self.moment.access);
-                }
-                None => guard.apply(database, &Effect::Clear, version, &self.moment.access),
+        for (index, guard) in self.guards.iter_mut().enumerate() {
+            if let Some(actor) = self.actor {
+                debug_assert!(self.undo.is_none(), "refused in a cluster");
+                let stamp = Stamp::new(version, actor);
+                guard.merge(database, &Effect::Clear, stamp, &self.moment.access);
+                continue;
             }
+            if let Some(undo) = &mut self.undo
+                && let Some(before) = guard.take_keyspace(database)
+            {
+                undo.push(Undo::Clear {
+                    guard: index,
+                    database,
+                    before,
+                });
+            }
+            guard.apply(database, &Effect::Clear, version, &self.moment.access);
         }
     }
 
@@ -489,18 +568,18 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    /// Makes a change to a whole database; the last one of a transaction over every partition.
+    /// Makes a change to a whole database, in a transaction over every partition.
     pub fn apply_everywhere(&mut self, database: DatabaseId, effect: &Effect<'_>) {
-        debug_assert_eq!(
-            self.guards.len(),
-            usize::from(self.engine.store.layout().count())
-        );
+        debug_assert!(self.covers_everything());
         if let Effect::Clear = effect {
             return self.clear(database);
         }
         if self.is_replicated() {
             debug_assert!(false, "refused in a cluster");
             return;
+        }
+        if let (Some(undo), Effect::Swap { with }) = (&mut self.undo, effect) {
+            undo.push(Undo::Swap(database, *with));
         }
         let version = self.record(database, effect);
         for guard in &mut self.guards {
@@ -558,9 +637,35 @@ impl<'a> Transaction<'a> {
     /// nothing was changed.
     pub fn commit(mut self) -> Option<LogOffset> {
         for change in self.undo.take().into_iter().flatten() {
-            self.guards[change.guard].discard(change.before);
+            match change {
+                Undo::Key { guard, before, .. } => self.guards[guard].discard(before),
+                Undo::Clear { guard, before, .. } => self.guards[guard].discard_keyspace(before),
+                Undo::Swap(..) => {}
+            }
         }
         self.append()
+    }
+
+    /// Takes a change back.
+    fn undo(&mut self, change: Undo) {
+        match change {
+            Undo::Key {
+                guard,
+                database,
+                key,
+                before,
+            } => self.guards[guard].undo(database, &key, before),
+            Undo::Clear {
+                guard,
+                database,
+                before,
+            } => self.guards[guard].put_keyspace(database, before),
+            Undo::Swap(one, other) => {
+                for guard in &mut self.guards {
+                    guard.swap(one, other);
+                }
+            }
+        }
     }
 
     fn append(&mut self) -> Option<LogOffset> {
@@ -590,7 +695,7 @@ impl Drop for Transaction<'_> {
     fn drop(&mut self) {
         if let Some(undo) = self.undo.take() {
             for change in undo.into_iter().rev() {
-                self.guards[change.guard].undo(change.database, &change.key, change.before);
+                self.undo(change);
             }
             self.payload.clear();
         }
@@ -598,6 +703,16 @@ impl Drop for Transaction<'_> {
         self.append();
         for guard in self.guards.iter_mut().filter(|guard| guard.has_garbage()) {
             self.engine.reclaimer.free(guard.take_garbage());
+        }
+    }
+}
+
+impl View for Transaction<'_> {
+    fn look(&self, id: PartitionId, visit: &mut dyn FnMut(&Partition)) {
+        let found = self.guards.binary_search_by_key(&id, |guard| guard.id());
+        debug_assert!(found.is_ok(), "an unlocked partition");
+        if let Ok(index) = found {
+            visit(&self.guards[index]);
         }
     }
 }

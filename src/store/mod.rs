@@ -53,6 +53,24 @@ pub struct Store {
     actor: AtomicU32,
 }
 
+/// Partitions that can be looked into. Each is locked for as long as that takes, or all of them are already.
+pub trait View {
+    /// Looks into a partition.
+    fn look(&self, id: PartitionId, visit: &mut dyn FnMut(&Partition));
+}
+
+impl<V: View + ?Sized> View for &V {
+    fn look(&self, id: PartitionId, visit: &mut dyn FnMut(&Partition)) {
+        (**self).look(id, visit);
+    }
+}
+
+impl View for Store {
+    fn look(&self, id: PartitionId, visit: &mut dyn FnMut(&Partition)) {
+        visit(&self.lock(id));
+    }
+}
+
 /// A lock that shares no cache line with its neighbours.
 #[repr(align(128))]
 struct Padded(Mutex<Partition>);

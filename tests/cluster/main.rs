@@ -10,5 +10,6 @@ mod model;
 mod network;
 mod once;
 mod policies;
+mod transactions;
 mod walks;
 mod workload;
