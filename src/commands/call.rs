@@ -59,8 +59,10 @@ fn bytes_max(effect: &Effect<'_>) -> usize {
     let value = match *effect {
         Effect::Put { value, .. } => value.len(),
         Effect::PutPadded { bytes, .. } | Effect::Splice { bytes, .. } => bytes.len(),
-        Effect::HashSet { field, value, .. } => field.len() + value.len(),
-        Effect::HashDelete { field, .. } => field.len(),
+        Effect::ElementSet { element, value, .. } => element.len() + value.len(),
+        Effect::ElementDelete { element, .. } => element.len(),
+        Effect::AttributeSet { name, value, .. } => name.len() + value.len(),
+        Effect::AttributeDelete { name, .. } => name.len(),
         _ => 0,
     };
     Effect::encoded_bytes_max(effect.key().map_or(0, <[u8]>::len), value)

@@ -141,6 +141,15 @@ parameters! {
         /// Length of the longest field or value, in bytes, up to which a hash is a listpack.
         hash_max_listpack_value: u64 = "64", memory(0, LARGEST), Live,
             Alias { name: "hash-max-ziplist-value", spellings: &[] };
+        /// Number of members up to which OBJECT ENCODING tells that a set of integers is an intset.
+        set_max_intset_entries: u64 = "512", integer(0, i64::MAX), Live;
+        /// Number of members up to which OBJECT ENCODING tells that a sorted set is a listpack, and ZSCAN returns it at
+        /// once.
+        zset_max_listpack_entries: u64 = "128", integer(0, i64::MAX), Live,
+            Alias { name: "zset-max-ziplist-entries", spellings: &[] };
+        /// Length of the longest member, in bytes, up to which a sorted set is a listpack.
+        zset_max_listpack_value: u64 = "64", memory(0, LARGEST), Live,
+            Alias { name: "zset-max-ziplist-value", spellings: &[] };
     }
     "Durability" {
         /// Directory of the log and the checkpoints; created if it does not exist.

@@ -87,6 +87,39 @@ pub struct OperationKind {
     pub many: bool,
 }
 
+/// What type a key's value is of.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(u8)]
+pub enum Kind {
+    /// A string.
+    String = 0,
+    /// Fields with values.
+    Hash = 1,
+    /// Members.
+    Set = 2,
+    /// Members with scores.
+    SortedSet = 3,
+    /// Values at positions.
+    List = 4,
+    /// Entries with ids, and consumer groups.
+    Stream = 5,
+}
+
+impl Kind {
+    /// The kind of its number; `None` for a number no kind has.
+    pub fn from_u8(byte: u8) -> Option<Self> {
+        match byte {
+            0 => Some(Kind::String),
+            1 => Some(Kind::Hash),
+            2 => Some(Kind::Set),
+            3 => Some(Kind::SortedSet),
+            4 => Some(Kind::List),
+            5 => Some(Kind::Stream),
+            _ => None,
+        }
+    }
+}
+
 /// One change of state. Times are absolute Unix milliseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Effect<'a> {
@@ -126,21 +159,51 @@ pub enum Effect<'a> {
         /// When; `None` removes the expiry.
         at: Option<u64>,
     },
-    /// A field of a hash holds exactly this value. A key that is no hash becomes one.
-    HashSet {
+    /// An element of a collection holds exactly this value. A key of another kind becomes one of this kind.
+    ElementSet {
+        /// What the collection is; never a string.
+        kind: Kind,
         /// The key.
         key: &'a [u8],
-        /// The field.
-        field: &'a [u8],
+        /// Field of a hash, member of a set or sorted set, [`Position`](crate::store::Position) in a list,
+        /// [`StreamId`](crate::store::StreamId) in a stream.
+        element: &'a [u8],
+        /// Value of a field or a list's element, nothing in a set, [`Score`](crate::store::Score) in a sorted set,
+        /// encoded fields in a stream.
+        value: &'a [u8],
+    },
+    /// An element of a collection is gone, and the key with the last one.
+    ElementDelete {
+        /// What the collection is.
+        kind: Kind,
+        /// The key.
+        key: &'a [u8],
+        /// Which element.
+        element: &'a [u8],
+    },
+    /// What a stream has besides its entries, see [`Attribute`](crate::store::Attribute): its mark, a group, a
+    /// consumer, a pending entry. A key that is no stream becomes one, which may be without entries.
+    AttributeSet {
+        /// The key.
+        key: &'a [u8],
+        /// Which attribute.
+        name: &'a [u8],
         /// Its whole value.
         value: &'a [u8],
     },
-    /// A field of a hash is gone, and the key with its last one.
-    HashDelete {
+    /// An attribute of a stream is gone.
+    AttributeDelete {
         /// The key.
         key: &'a [u8],
-        /// The field.
-        field: &'a [u8],
+        /// Which attribute.
+        name: &'a [u8],
+    },
+    /// Entries of a stream with ids below this one are gone.
+    StreamTrim {
+        /// The key.
+        key: &'a [u8],
+        /// The lowest id that stays.
+        below: [u8; 16],
     },
     /// What the effect's actor has added to a counter, in all, since a base. Only in replicated partitions.
     Count {
@@ -165,6 +228,14 @@ pub enum Effect<'a> {
         total: i64,
         /// What this change added to the sum, to make it again on another base; 0 in states.
         delta: i64,
+    },
+    /// The key was of this kind, by a write that left nothing else. Only in the state of a key that one replica sends
+    /// another.
+    Assertion {
+        /// The key.
+        key: &'a [u8],
+        /// Its kind.
+        kind: Kind,
     },
     /// A `Put` of which only the time is left that it was to expire at: its value was dropped since. Only in the
     /// state of a key that one replica sends another.
@@ -218,8 +289,12 @@ impl<'a> Effect<'a> {
             | Effect::PutPadded { key, .. }
             | Effect::Splice { key, .. }
             | Effect::ExpireAt { key, .. }
-            | Effect::HashSet { key, .. }
-            | Effect::HashDelete { key, .. }
+            | Effect::ElementSet { key, .. }
+            | Effect::ElementDelete { key, .. }
+            | Effect::AttributeSet { key, .. }
+            | Effect::AttributeDelete { key, .. }
+            | Effect::StreamTrim { key, .. }
+            | Effect::Assertion { key, .. }
             | Effect::Count { key, .. }
             | Effect::HashCount { key, .. }
             | Effect::Lapsed { key, .. }
@@ -229,7 +304,8 @@ impl<'a> Effect<'a> {
         }
     }
 
-    /// Upper bound of the encoded length, for reserving room before anything changes. A field counts as value.
+    /// Upper bound of the encoded length, for reserving room before anything changes. Elements and attributes
+    /// count as value.
     pub fn encoded_bytes_max(key: usize, value: usize) -> usize {
         key + value + 40
     }

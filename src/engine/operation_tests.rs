@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::Scope;
 use super::recovery_tests::moment;
 use super::replicated_tests::{Node, START_MS};
-use crate::effect::{Effect, OperationId, OperationKind, StringEncoding};
+use crate::effect::{Effect, Kind, OperationId, OperationKind, StringEncoding};
 use crate::store::Known;
 
 /// How far clocks may be apart.
@@ -104,7 +104,14 @@ fn execute(node: &Node, write: Write, number: u64, again: bool, in_hash: bool, n
             match field {
                 Some(field) => {
                     let (key, value) = (KEY, &new[..]);
-                    transaction.apply(DATABASE, &Effect::HashSet { key, field, value });
+                    let (kind, element) = (Kind::Hash, field);
+                    let set = Effect::ElementSet {
+                        kind,
+                        key,
+                        element,
+                        value,
+                    };
+                    transaction.apply(DATABASE, &set);
                 }
                 None => transaction.apply(DATABASE, &put(&new, expire_at)),
             }
@@ -112,7 +119,14 @@ fn execute(node: &Node, write: Write, number: u64, again: bool, in_hash: bool, n
         Write::SetIfAbsent(byte) if value.is_none() => match field {
             Some(field) => {
                 let (key, value) = (KEY, &[byte][..]);
-                transaction.apply(DATABASE, &Effect::HashSet { key, field, value });
+                let (kind, element) = (Kind::Hash, field);
+                let set = Effect::ElementSet {
+                    kind,
+                    key,
+                    element,
+                    value,
+                };
+                transaction.apply(DATABASE, &set);
             }
             None => transaction.apply(DATABASE, &put(&[byte], None)),
         },

@@ -5,9 +5,9 @@ use smallvec::SmallVec;
 
 use super::{Engine, Moment};
 use crate::effect::{
-    Effect, OperationId, StringEncoding, encode_actor, encode_database, encode_stamp,
+    Effect, Kind, OperationId, StringEncoding, encode_actor, encode_database, encode_stamp,
 };
-use crate::store::{Aside, Entry, Keyspace, Kind, Known, Partition, PartitionGuard, View};
+use crate::store::{Aside, Entry, Keyspace, Known, Partition, PartitionGuard, View};
 use crate::wal::{LogOffset, NoRoom, RecordHeader};
 
 /// What a transaction locks.
@@ -66,6 +66,8 @@ pub struct Transaction<'a> {
     later_bytes: usize,
     /// `None` for a transaction over one key, which has nothing to take back.
     undo: Option<Vec<Undo>>,
+    /// Whether the change of a key that is being made has set aside all of the key.
+    is_whole_aside: bool,
     /// Lookups of keys that were there, and of those that were not.
     lookups: (u64, u64),
     counts_lookups: bool,
@@ -119,6 +121,7 @@ impl<'a> Transaction<'a> {
             room: 0,
             later_bytes: 0,
             undo,
+            is_whole_aside: false,
             lookups: (0, 0),
             counts_lookups: false,
             actor,
@@ -284,20 +287,11 @@ impl<'a> Transaction<'a> {
         };
         debug_assert!(effects.iter().all(|effect| effect.key() == Some(key)));
         let index = self.guard(key);
-        if let Some(undo) = &mut self.undo {
-            let before = self.guards[index].set_aside(database, first);
-            undo.push(Undo::Key {
-                guard: index,
-                database,
-                key: key.to_vec(),
-                before,
-            });
-        } else {
-            debug_assert!(
-                self.payload.is_empty(),
-                "one change per single-key transaction"
-            );
-        }
+        debug_assert!(
+            self.undo.is_some() || self.payload.is_empty(),
+            "one change per single-key transaction"
+        );
+        self.is_whole_aside = false;
         if let Some(actor) = self.actor {
             return self.merge_all(index, database, effects, actor);
         }
@@ -310,9 +304,36 @@ impl<'a> Transaction<'a> {
                 version >= self.guards[index].version(),
                 "versions of a partition never fall"
             );
+            self.set_aside(index, database, effect, version);
             self.guards[index].apply(database, effect, version, &self.moment.access);
             version = version.successor();
         }
+    }
+
+    /// Notes what the next effect on a key changes, unless the change it is part of has replaced the whole key.
+    #[inline]
+    fn set_aside(
+        &mut self,
+        index: usize,
+        database: DatabaseId,
+        effect: &Effect<'_>,
+        version: Version,
+    ) {
+        let Some(undo) = self.undo.as_mut().filter(|_| !self.is_whole_aside) else {
+            return;
+        };
+        if matches!(effect, Effect::Operation { .. }) {
+            // It is no change of the key.
+            return;
+        }
+        let before = self.guards[index].set_aside(database, effect, version);
+        self.is_whole_aside = before.is_whole();
+        undo.push(Undo::Key {
+            guard: index,
+            database,
+            key: effect.key().unwrap_or_default().to_vec(),
+            before,
+        });
     }
 
     /// Makes changes to a key of a replicated partition, one after another.
@@ -357,6 +378,7 @@ impl<'a> Transaction<'a> {
 
     fn merge(&mut self, index: usize, database: DatabaseId, effect: &Effect<'_>, actor: Actor) {
         let version = self.record(database, effect);
+        self.set_aside(index, database, effect, version);
         let stamp = Stamp::new(version, actor);
         self.guards[index].merge(database, effect, stamp, &self.moment.access);
     }
@@ -394,6 +416,11 @@ impl<'a> Transaction<'a> {
     /// Whether changes are merged by replicas: who deletes tells it even of what is not here.
     pub fn is_replicated(&self) -> bool {
         self.actor.is_some()
+    }
+
+    /// Who makes the changes: what new elements of lists are given positions by. 0 on a single node.
+    pub fn actor(&self) -> Actor {
+        self.actor.unwrap_or_default()
     }
 
     /// Digest of all that is known of a key; 0 for nothing.
@@ -455,11 +482,16 @@ impl<'a> Transaction<'a> {
                 encoding,
                 expire_at,
             }),
-            (Some(Kind::Hash), Some(field), Some(value)) => {
-                effects.push(Effect::HashSet { key, field, value });
+            (Some(kind @ Kind::Hash), Some(element), Some(value)) => {
+                effects.push(Effect::ElementSet {
+                    kind,
+                    key,
+                    element,
+                    value,
+                });
             }
-            (Some(Kind::Hash), Some(field), None) => {
-                effects.push(Effect::HashDelete { key, field });
+            (Some(kind @ Kind::Hash), Some(element), None) => {
+                effects.push(Effect::ElementDelete { kind, key, element });
             }
             _ => {}
         }
@@ -535,7 +567,14 @@ impl<'a> Transaction<'a> {
         }
         let mut digits = itoa::Buffer::new();
         let value = digits.format(new).as_bytes();
-        self.apply(database, &Effect::HashSet { key, field, value });
+        let (kind, element) = (Kind::Hash, field);
+        let set = Effect::ElementSet {
+            kind,
+            key,
+            element,
+            value,
+        };
+        self.apply(database, &set);
     }
 
     /// Clears a database in the locked partitions (`FLUSHDB`).

@@ -5,14 +5,14 @@ use coterie_protocol::{Actor, DatabaseId, Stamp, Version};
 use super::Merged;
 use super::access::AccessClock;
 use super::digest::{BUCKETS, Sums, bucket_of, name_of};
-use super::entry::{Entry, Kind};
+use super::entry::Entry;
 use super::keyspace::Keyspace;
 use super::operations::Known;
-use super::partition::{Aside, Garbage, Partition};
+use super::partition::{ElementsBefore, Garbage, KeyBefore, Partition};
 use super::replica::Replica;
 use super::state::{KeyState, next_field_part, next_part};
 use super::table::position;
-use crate::effect::{Effect, OperationId, StringEncoding};
+use crate::effect::{Effect, Kind, OperationId, StringEncoding};
 
 static EMPTY_TREE: [u64; BUCKETS] = [0; BUCKETS];
 
@@ -210,7 +210,7 @@ impl Partition {
     ) {
         let context = self.context(database);
         let after = state.sums(context);
-        let is_thinned = state.has_hidden_fields();
+        let is_thinned = state.has_hidden_elements();
         match state.into_entry(key, context) {
             Some((entry, true)) => {
                 self.change(database, |keyspace, _| keyspace.insert(hash, entry));
@@ -232,7 +232,7 @@ impl Partition {
     }
 
     /// Takes back merged changes of a key.
-    pub(super) fn undo_merge(&mut self, database: DatabaseId, key: &[u8], before: Aside) {
+    pub(super) fn undo_merge(&mut self, database: DatabaseId, key: &[u8], before: KeyBefore) {
         let hash = self.hash(key);
         let changed = self.take(database, key, hash);
         let Some(replica) = &mut self.replica else {
@@ -258,6 +258,24 @@ impl Partition {
         if let Some(entry) = before.remembered {
             self.change_beside(database, |remembered| remembered.insert(hash, entry));
         }
+    }
+
+    /// Takes back merged changes of elements.
+    pub(super) fn undo_merged_elements(
+        &mut self,
+        database: DatabaseId,
+        key: &[u8],
+        before: ElementsBefore,
+    ) {
+        let hash = self.hash(key);
+        let Some((entry, is_live)) = self.take(database, key, hash) else {
+            debug_assert!(false, "what has elements is known");
+            return;
+        };
+        let mut state = KeyState::of(entry, is_live);
+        let sums = state.sums(self.context(database));
+        state.put_back(before);
+        self.put_back(database, key, hash, state, sums);
     }
 
     fn merge_clear(&mut self, database: DatabaseId, stamp: Stamp, latest: Version) -> Merged {

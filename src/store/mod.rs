@@ -1,10 +1,12 @@
 //! Partitions, keys and values in memory. No I/O, no async, no knowledge of commands.
 
 pub mod access;
+mod collection;
+pub mod containers;
+#[cfg(test)]
+pub mod contents;
 mod digest;
 mod entry;
-mod hash;
-mod hash_history;
 mod keyspace;
 mod merge;
 #[cfg(test)]
@@ -23,14 +25,19 @@ use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use coterie_protocol::{Actor, DatabaseId, PartitionId, Partitions, Slot, Stamp};
 use parking_lot::{Mutex, MutexGuard};
 
+pub use crate::effect::Kind;
 pub use access::AccessClock;
+pub use collection::{
+    Attribute, Consumer, ConsumerState, Group, GroupState, HashView, ListChange, ListView, Pending,
+    PendingState, Position, Score, SetView, SortedSetView, StreamId, StreamMark, StreamView,
+    decode_fields, encode_fields, insert_changes,
+};
 pub use digest::BUCKETS;
-pub use entry::{Entry, Kind, Parts};
-pub use hash::HashValue;
+pub use entry::{Entry, Parts};
 pub use keyspace::Keyspace;
 pub use operations::Known;
 pub use partition::{Aside, Garbage, Partition};
-pub use table::{POSITION_BITS, position};
+pub use table::{Hashed, POSITION_BITS, position};
 
 /// What merging a change has come to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

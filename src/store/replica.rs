@@ -33,7 +33,7 @@ pub(super) struct Beside {
     pub remembered: Keyspace,
     /// Like the partition's.
     pub tree: Option<Box<[u64; BUCKETS]>>,
-    /// Keys that clients see which may have deleted fields.
+    /// Keys that clients see which may have deleted elements.
     pub thinned: HashSet<Box<[u8]>>,
 }
 

@@ -7,7 +7,7 @@ use super::{Outcome, answer};
 use crate::commands::call::{Control, at_once};
 use crate::engine::{Scope, Transaction};
 use crate::node::Node;
-use crate::store::{Entry, HashValue, View};
+use crate::store::{Entry, Kind, View};
 
 /// Entries hashed under one lock.
 const SLICE_ENTRIES: usize = 64;
@@ -38,19 +38,32 @@ impl Digest {
 
 fn add_value(hash: &mut Xxh3, entry: &Entry) {
     hash.update(&entry.expire_at().unwrap_or(u64::MAX).to_le_bytes());
-    match entry.hash() {
-        None => hash.update(entry.value()),
-        Some(fields) => add_fields(hash, fields),
+    let kind = entry.kind();
+    hash.update(&[kind as u8]);
+    match kind {
+        Kind::String => hash.update(entry.value()),
+        // Where its elements are is not seen.
+        Kind::List => entry
+            .elements()
+            .for_each(|(_, value)| add_text(hash, value)),
+        _ => add_pairs(hash, entry.elements()),
+    }
+    if kind == Kind::Stream {
+        add_pairs(hash, entry.attributes());
     }
 }
 
-/// The fields have no order.
-fn add_fields(hash: &mut Xxh3, fields: &HashValue) {
+fn add_text(hash: &mut Xxh3, text: &[u8]) {
+    hash.update(&(text.len() as u64).to_le_bytes());
+    hash.update(text);
+}
+
+/// Pairs that have no order, or in which the order is of the names.
+fn add_pairs<'e>(hash: &mut Xxh3, pairs: impl Iterator<Item = (&'e [u8], &'e [u8])>) {
     let mut total = Digest::default();
-    for (field, value) in fields.iter() {
+    for (name, value) in pairs {
         let mut pair = Xxh3::new();
-        pair.update(&(field.len() as u64).to_le_bytes());
-        pair.update(field);
+        add_text(&mut pair, name);
         pair.update(value);
         total.add(Digest::of(&pair));
     }

@@ -20,6 +20,7 @@ use crate::background::make_checkpoint_in_turn;
 use crate::config::DebugCommand;
 use crate::engine::{Scope, Transaction};
 use crate::node::Node;
+use crate::store::Kind;
 use crate::wal::checkpoint::Checkpoint;
 
 /// The family's part of the command table.
@@ -157,20 +158,15 @@ fn describe(
     let entry = transaction
         .peek(database, key)
         .ok_or(CommandError::NoSuchKey)?;
-    let address: *const u8 = match entry.hash() {
-        None => entry.value().as_ptr(),
-        Some(hash) => std::ptr::from_ref(hash).cast(),
-    };
-    let serialized: usize = match entry.hash() {
-        None => serialized_length(entry.value()),
-        Some(hash) => hash
-            .iter()
-            .map(|(field, value)| serialized_length(field) + serialized_length(value))
+    let serialized: usize = match entry.kind() {
+        Kind::String => serialized_length(entry.value()),
+        _ => (entry.elements())
+            .map(|(element, value)| serialized_length(element) + serialized_length(value))
             .sum(),
     };
     Ok(format!(
         "Value at:{:p} refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}",
-        address,
+        entry.address(),
         encoding_name(entry, &node.config.load()),
         serialized,
         entry.access(),

@@ -8,7 +8,7 @@ use coterie_protocol::{ReplyWriter, RespVersion};
 
 use super::hash_of;
 use crate::commands::{Call, CommandError, CommandResult};
-use crate::store::HashValue;
+use crate::store::HashView;
 
 /// A hash with more fields is sampled where listing its fields would take longer than the choice.
 const LISTED_MAX: usize = 512;
@@ -133,12 +133,12 @@ enum Urn<'h> {
     /// All of them: every one has the same chance.
     Listed(Vec<Pair<'h>>),
     /// A large hash, of which a field near a random point is taken.
-    Sampled(&'h HashValue),
+    Sampled(HashView<'h>),
 }
 
 impl<'h> Urn<'h> {
     /// One to draw about `count` fields from.
-    fn new(hash: &'h HashValue, count: usize) -> Self {
+    fn new(hash: HashView<'h>, count: usize) -> Self {
         if hash.len() <= LISTED_MAX || hash.len() / SAMPLED_SHARE <= count {
             let pairs = hash.iter();
             Urn::Listed(pairs.map(|(f, v)| (f.into(), v.into())).collect())
@@ -163,7 +163,7 @@ impl<'h> Urn<'h> {
 }
 
 /// As many different fields as there are, at most `count`.
-fn distinct(hash: &HashValue, count: usize) -> Vec<Pair<'_>> {
+fn distinct(hash: HashView<'_>, count: usize) -> Vec<Pair<'_>> {
     if count < hash.len()
         && let urn @ Urn::Sampled(_) = Urn::new(hash, count)
     {
