@@ -3,6 +3,7 @@
 //! They lock one partition at a time, for a slice of its keys, and let others run in between. What is there
 //! during the whole walk is seen, exactly once.
 
+mod elements;
 mod table;
 mod walk;
 
@@ -18,6 +19,7 @@ use crate::node::Node;
 use crate::store::Entry;
 use walk::{Cursor, Turn, Walk};
 
+pub use elements::{element_cursor, elements};
 pub use table::COMMANDS;
 pub use walk::parse_cursor;
 
