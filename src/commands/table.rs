@@ -11,7 +11,7 @@ use super::error::CommandError;
 use super::spec::CommandSpec;
 use super::{
     bitmaps, client, cluster, command, config, connection, coterie, debug, expiry, hashes, info,
-    keys, latency, memory, object, scan, server, slowlog, strings, transactions, wait,
+    keys, latency, memory, object, scan, server, sets, slowlog, strings, transactions, wait,
 };
 
 /// The families.
@@ -33,6 +33,7 @@ static FAMILIES: &[&[CommandSpec]] = &[
     object::COMMANDS,
     scan::COMMANDS,
     server::COMMANDS,
+    sets::COMMANDS,
     slowlog::COMMANDS,
     strings::COMMANDS,
     transactions::COMMANDS,

@@ -104,14 +104,7 @@ pub static COMMANDS: &[CommandSpec] = &[CommandSpec {
             handler: Handler::Data(usage),
             flags: Flags::READONLY,
             keys: Keys::SECOND,
-            key_specs: &[KeySpec {
-                flags: KeyFlags::RO,
-                index: 2,
-                last: 0,
-                step: 1,
-                limit: 0,
-                notes: "",
-            }],
+            key_specs: &[KeySpec::range(KeyFlags::RO, 2, 0, 1)],
             docs: Docs {
                 summary: "Tells how much memory a key takes.",
                 since: "4.0.0",

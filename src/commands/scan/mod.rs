@@ -3,6 +3,7 @@
 //! They lock one partition at a time, for a slice of its keys, and let others run in between. What is there
 //! during the whole walk is seen, exactly once.
 
+mod elements;
 mod options;
 mod table;
 mod walk;
@@ -19,6 +20,7 @@ use crate::glob::{self, Case};
 use crate::store::{Entry, View};
 use walk::{Cursor, Turn, Walk};
 
+pub use elements::{element_cursor, elements};
 pub use options::ScanOptions;
 pub use table::COMMANDS;
 pub use walk::parse_cursor;

@@ -209,6 +209,12 @@ impl Partition {
         (!entry.is_expired(now_ms)).then(|| entry.version())
     }
 
+    /// The live entry of a key, without side effects.
+    pub fn find(&self, database: DatabaseId, key: &[u8], now_ms: u64) -> Option<&Entry> {
+        let found = self.keyspace(database)?.find(key, self.hash(key));
+        found.filter(|entry| !entry.is_expired(now_ms))
+    }
+
     /// The live entry of a key; an expired one is removed. With a clock the entry counts as used.
     #[inline]
     pub fn get(
