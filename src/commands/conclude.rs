@@ -19,7 +19,7 @@ use crate::topology;
 use crate::transport::CallError;
 
 /// Said of a write that too few replicas have acknowledged in time (I3).
-const WRITE_UNKNOWN: &[u8] =
+pub(super) const WRITE_UNKNOWN: &[u8] =
     b"NOQUORUM Not enough replicas acknowledged the write in time. It may have taken effect.";
 /// Said of a read that too few replicas have answered.
 const READ_FAILED: &[u8] = b"NOQUORUM Not enough replicas answered in time.";

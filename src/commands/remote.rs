@@ -2,14 +2,16 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use coterie_protocol::{NodeId, OwnedRequest, PartitionId, ReplyWriter, RespVersion};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
-use super::conclude::conclude;
+use super::conclude::{WRITE_UNKNOWN, conclude};
 use super::execute::{Batch, Outcome, execute};
 use super::perform::settle;
 use super::spanning;
@@ -116,7 +118,9 @@ async fn run(node: Arc<Node>, mut requests: mpsc::Receiver<Forwarded>) {
             continue;
         }
         comparing.wait_for(&node, &request).await;
-        if let Some(read) = execute_one(&node, session, request, from, call).await {
+        // The origin waits longer, even if the clocks are as far apart as they may be.
+        let until = Instant::now() + Duration::from_millis(WRITE_AGE_MS_MAX.saturating_sub(age_ms));
+        if let Some(read) = execute_one(&node, session, request, (from, call), until).await {
             comparing.reads.push(read);
         }
     }
@@ -159,13 +163,13 @@ async fn execute_one(
     node: &Arc<Node>,
     mut session: Session,
     request: OwnedRequest,
-    from: Arc<Inbound>,
-    call: CallId,
+    (from, call): (Arc<Inbound>, CallId),
+    until: Instant,
 ) -> Option<(PartitionId, JoinHandle<()>)> {
     let mut out = Vec::new();
     let operation = session.operation.as_ref().zip(node.replication.get());
     let executing = operation
-        .map(|(operation, replication)| replication.operations.executing(operation, &from));
+        .map(|(operation, replication)| replication.operations.executing(operation, &from, until));
     loop {
         let mut batch = Batch::begin(node);
         let outcome = execute(node, &mut session, request.request(), &mut out, &mut batch);
@@ -197,8 +201,11 @@ async fn execute_one(
     let (node, origin) = (node.clone(), session.origin());
     let concluding = tokio::spawn(async move {
         conclude(outstanding, &node, &origin, &mut out).await;
+        if executing.is_some_and(|executing| executing.is_lost()) {
+            out.clear();
+            ReplyWriter::new(&mut out, origin.resp).error(WRITE_UNKNOWN);
+        }
         from.reply(call, &out);
-        drop(executing);
     });
     read.map(|partition| (partition, concluding))
 }

@@ -25,9 +25,9 @@
 //! *Nothing is done twice.* An operation that nobody of a majority knows had no effect there, and what comes of it
 //! later, from the executor's log or from a replica that was asleep, loses: registers to a later stamp, parts of
 //! counters to a new base, all because of `overwrite`. Since it lost, it is not noted as an operation either. Its
-//! coordinator is told that it was superseded, but does not make an operation anew whose origin does not wait for its
-//! answer on the connection that brought the request (see [`Replication::is_awaited`]): a node that comes back from the
-//! dead, or from a pause, repeats none. A request that an executor finds unread after a pause is too old to be executed
+//! coordinator is told that it was superseded, but does not make an operation anew unless its origin certainly waits for its
+//! answer: on the connection that brought the request, and not for too long (see [`Replication::is_awaited`]). A node that
+//! comes back from the dead, from a pause, or from where it could not be heard repeats none. A request that an executor finds unread after a pause is too old to be executed
 //! (`commands/remote.rs`), and the origin waits for longer than that before it takes a silent executor for gone.
 //!
 //! # What is kept
@@ -45,6 +45,7 @@ use coterie_protocol::{DatabaseId, NodeId, PartitionId, internal::execute};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::Replication;
 use super::barrier::Quorum;
@@ -142,13 +143,29 @@ impl Operation {
     }
 }
 
-/// By operation, on which connection its origin waits for it.
-type Awaited = Mutex<HashMap<OperationId, Arc<Inbound>>>;
+/// Operations that are executed here for other nodes.
+type Awaited = Mutex<HashMap<OperationId, Waiting>>;
+
+struct Waiting {
+    /// The connection on which the origin waits.
+    from: Arc<Inbound>,
+    /// As long as that stands, it waits until then at least.
+    until: Instant,
+    /// What has come of it lost to something newer, and was not made anew.
+    lost: bool,
+}
 
 /// While it lives, an operation is executed here for another node.
 pub struct Executing {
     all: Arc<Awaited>,
     id: OperationId,
+}
+
+impl Executing {
+    /// Whether what has come of it was lost: it must not be answered.
+    pub fn is_lost(&self) -> bool {
+        self.all.lock().get(&self.id).is_some_and(|it| it.lost)
+    }
 }
 
 impl Drop for Executing {
@@ -167,9 +184,20 @@ impl Operations {
         }
     }
 
-    /// Notes that an operation is executed here, and on which connection its origin waits for it.
-    pub fn executing(&self, operation: &Operation, from: &Arc<Inbound>) -> Executing {
-        self.executing.lock().insert(operation.id, from.clone());
+    /// Notes that an operation is executed here, on which connection its origin waits for it, and until when it does not
+    /// have it executed elsewhere, as long as the connection stands.
+    pub fn executing(
+        &self,
+        operation: &Operation,
+        from: &Arc<Inbound>,
+        until: Instant,
+    ) -> Executing {
+        let waiting = Waiting {
+            from: from.clone(),
+            until,
+            lost: false,
+        };
+        self.executing.lock().insert(operation.id, waiting);
         Executing {
             all: self.executing.clone(),
             id: operation.id,
@@ -217,13 +245,15 @@ impl Replication {
         })
     }
 
-    /// Whether the origin of an operation still waits for this execution of it. If not, it is for the origin to have
-    /// it executed again.
+    /// Whether the origin of an operation that has lost still waits for this execution of it. If that is not certain,
+    /// this one is not answered any more, and it is for the origin to have it executed again.
     pub fn is_awaited(&self, id: OperationId) -> bool {
-        let executing = self.operations.executing.lock();
-        let from_elsewhere = executing.get(&id).is_some_and(|from| from.is_open());
-        let own = self.actor() == Some(id.origin);
-        from_elsewhere || own && self.operations.under_way.lock().contains(&id.number)
+        if let Some(waiting) = self.operations.executing.lock().get_mut(&id) {
+            waiting.lost |= !waiting.from.is_open() || Instant::now() >= waiting.until;
+            return !waiting.lost;
+        }
+        let is_own = self.actor() == Some(id.origin);
+        is_own && self.operations.under_way.lock().contains(&id.number)
     }
 
     /// Has a majority of a partition's replicas abandon nodes, of which this one may be one. Returns who has, as a quorum of which a majority of all
