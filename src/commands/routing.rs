@@ -6,11 +6,13 @@ use coterie_protocol::{DatabaseId, PartitionId, Request, Slot};
 
 use super::error::CommandError;
 use super::spec::{CommandSpec, Flags, Locks};
+use super::transactions::{SEEN, UNIT, is_watching};
 use crate::config::Redirect;
 use crate::node::Node;
 use crate::replication::routes::{self, Route, Routes, WriteQuorums};
 use crate::replication::{Peer, Quorum, Replication};
 use crate::session::Session;
+use crate::store::Known;
 use crate::topology::Policy;
 
 /// Refused before anything was done (I3).
@@ -84,11 +86,21 @@ impl Router<'_> {
                 Err(CROSS_SLOT)
             };
         }
-        let way = if spec.flags.intersects(Flags::WRITE | Flags::MAY_REPLICATE) {
-            self.route_write(partition, is_plain(spec.name, request))
+        let way = if spec.name == SEEN {
+            self.route_seen(partition)
+        } else if spec.flags.intersects(Flags::WRITE | Flags::MAY_REPLICATE) {
+            let plain = is_plain(spec.name, request) || self.is_done(partition);
+            self.route_write(partition, plain)
         } else {
             self.route_read(partition)
         }?;
+        let way = match way {
+            Way::Here(partition, levels) if spec.name == UNIT => {
+                let refresh = self.refreshes_unit(partition, request);
+                Way::Here(partition, Levels { refresh, ..levels })
+            }
+            way => way,
+        };
         match way {
             Way::Forward(partition, _) if self.session.forwarded => {
                 // Whoever forwarded it has other routes: it will know better in a moment.
@@ -102,6 +114,15 @@ impl Router<'_> {
             }
             way => Ok(way),
         }
+    }
+
+    /// Whether this node knows that the request was executed: then it only has to answer.
+    pub fn is_done(&self, partition: PartitionId) -> bool {
+        let operation = self.session.operation.as_ref();
+        operation.is_some_and(|operation| {
+            let partition = self.node.engine.store().lock(partition);
+            matches!(partition.operation(operation.id), Known::Done(_))
+        })
     }
 
     fn policy(&self) -> Policy {
@@ -133,6 +154,31 @@ impl Router<'_> {
         }
         let levels = Levels {
             read: Some(quorum),
+            ..Levels::default()
+        };
+        Ok(Way::Here(partition, levels))
+    }
+
+    /// Whether a transaction first has what this node knows of its keys compared with others: it is to see what they have
+    /// acknowledged, as a read of each key would, and must see it where keys were watched.
+    fn refreshes_unit(&self, partition: PartitionId, request: Request<'_>) -> bool {
+        let route = self.routes.route(partition);
+        self.session.refreshed.is_none()
+            && (self.reads_a_quorum(route, &self.policy()) || is_watching(request))
+    }
+
+    /// What will be compared by the replica that would write is read there, and agreed on with a majority: whoever
+    /// reads after that sees no older state.
+    fn route_seen(&self, partition: PartitionId) -> Result<Way, CommandError> {
+        let way = self.route_write(partition, false)?;
+        let Way::Here(partition, _) = way else {
+            return Ok(way);
+        };
+        let one = crate::topology::Quorum::Count(1);
+        let is_agreed = self.session.consistency.read == Some(one);
+        let quorum = self.refresh_quorum(partition, self.session.database);
+        let levels = Levels {
+            read: (!is_agreed && quorum.need > 1).then_some(quorum),
             ..Levels::default()
         };
         Ok(Way::Here(partition, levels))

@@ -26,12 +26,13 @@
 //! | 18 | `AttributeDelete` | key, name |
 //! | 19 | `StreamTrim` | id (16 bytes), key |
 //! | 20 | `Assertion` | kind byte, key |
+//! | 21 | `Operation` | flags byte (1 executed again, 2 several keys), origin's actor, number, settled, key, reply |
 //!
 //! A stamp is the version in 8 little-endian bytes and the actor as a varint.
 
 use coterie_protocol::{Actor, DatabaseId, Stamp, Version};
 
-use super::{Effect, Kind, MalformedEffect, StringEncoding};
+use super::{Effect, Kind, MalformedEffect, OperationId, OperationKind, StringEncoding};
 
 impl Effect<'_> {
     /// Appends the encoded effect.
@@ -140,6 +141,21 @@ impl Effect<'_> {
                 out.push(16);
                 out.extend_from_slice(&at.to_le_bytes());
                 put_bytes(out, key);
+            }
+            Effect::Operation {
+                key,
+                id,
+                settled,
+                kind,
+                reply,
+            } => {
+                out.push(17);
+                out.push(u8::from(kind.again) | u8::from(kind.many) << 1);
+                put_varint(out, id.origin.0.into());
+                put_varint(out, id.number);
+                put_varint(out, settled);
+                put_bytes(out, key);
+                put_bytes(out, reply);
             }
             Effect::Clear => out.push(7),
             Effect::Swap { with } => {
@@ -323,6 +339,22 @@ impl<'a> Effects<'a> {
                     kind: Kind::from_u8(self.byte()?)?,
                     key: self.bytes()?,
                 },
+                21 => {
+                    let flags = self.byte()?;
+                    Effect::Operation {
+                        kind: OperationKind {
+                            again: flags & 1 != 0,
+                            many: flags & 2 != 0,
+                        },
+                        id: OperationId {
+                            origin: Actor(u16::try_from(self.varint()?).ok()?),
+                            number: self.varint()?,
+                        },
+                        settled: self.varint()?,
+                        key: self.bytes()?,
+                        reply: self.bytes()?,
+                    }
+                }
                 _ => return None,
             };
             self.stamp.version = self.stamp.version.successor();

@@ -9,6 +9,7 @@
 //! | `hints` | what a replica that was away is not sent |
 //! | `stream`, `receive` | the log of a coordinator, sent and taken in |
 //! | `repeat` | writes that met something newer |
+//! | `operations` | writes that must be executed exactly once |
 //! | `pulse` | whether this node stands still |
 //! | `read` | digest reads |
 //! | `sync` | anti-entropy, moves, the stable horizon |
@@ -17,6 +18,7 @@
 pub mod barrier;
 mod epochs;
 mod hints;
+mod operations;
 pub mod peers;
 mod pulse;
 mod read;
@@ -30,6 +32,7 @@ pub mod wire;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -39,6 +42,7 @@ use tokio::sync::{Notify, watch};
 
 pub use barrier::{Barrier, Local, Quorum, Terms, TimedOut, Waiters};
 pub use epochs::{EpochGuard, Epochs};
+pub use operations::{Operation, Operations};
 pub use peers::{Peer, Peers};
 pub use pulse::Pulse;
 pub use read::ReadKey;
@@ -52,6 +56,9 @@ use crate::transport::{CallId, Inbound, Service, Transport};
 use crate::wal::{Durability, LogOffset};
 use receive::Receivers;
 
+/// How long other nodes may take to see that this one is there.
+const NOTICED_AFTER: Duration = Duration::from_millis(300);
+
 /// What the quorum path of a node consists of.
 pub struct Replication {
     /// State and log.
@@ -64,6 +71,8 @@ pub struct Replication {
     pub epochs: Arc<Epochs>,
     /// Connections to other nodes.
     pub transport: Arc<Transport>,
+    /// What is forwarded and must be executed exactly once.
+    pub operations: Operations,
     in_force: ArcSwap<InForce>,
     epoch: watch::Sender<Epoch>,
     /// 0 before the topology gave one out.
@@ -73,6 +82,7 @@ pub struct Replication {
     /// By partition: since when this node may have missed writes of it, in calls of `set_behind`; 0 for in step.
     behind: Box<[AtomicU64]>,
     behind_marks: AtomicU64,
+    set_behind_at: Mutex<Instant>,
     /// Whether others may have gone on without this node.
     pub pulse: Pulse,
     /// Limit of what a comparison exchanges; 0 for none.
@@ -129,12 +139,14 @@ impl Replication {
             in_force: ArcSwap::from_pointee(InForce::new(routes, &epochs)),
             epochs,
             transport,
+            operations: Operations::new(crate::clock::Clock::System.now_ms()),
             epoch: watch::Sender::new(epoch),
             actor: AtomicU16::new(0),
             clustered: AtomicBool::new(false),
             receivers: Receivers::default(),
             behind: (0..partitions).map(|_| AtomicU64::new(1)).collect(),
             behind_marks: AtomicU64::new(1),
+            set_behind_at: Mutex::new(Instant::now()),
             pulse: Pulse::default(),
             sync_bytes_per_second: AtomicU64::new(0),
             round_interval_ms: AtomicU64::new(10_000),
@@ -241,13 +253,21 @@ impl Replication {
 
     /// This node may have missed anything.
     fn set_all_behind(&self) {
+        *self.set_behind_at.lock() = Instant::now();
         for (partition, _) in self.routes().partitions() {
             self.set_behind(partition);
         }
     }
 
+    /// Whether nothing could be missed for so long that all others have noticed this node: who stood in for it as the
+    /// first replica does not any more, and has its last writes acknowledged.
+    fn has_been_in_touch(&self) -> bool {
+        self.set_behind_at.lock().elapsed() > NOTICED_AFTER
+    }
+
     /// This node may miss what a peer writes.
     fn set_behind_with(&self, peer: &Peer) {
+        *self.set_behind_at.lock() = Instant::now();
         for (partition, route) in self.routes().partitions() {
             if route.all_holders() & peer.bit() != 0 {
                 self.set_behind(partition);
@@ -346,9 +366,9 @@ impl Replication {
             peer.set_back_at(self.engine.log().appended());
         }
         peer.notify();
-        if !up {
-            self.set_behind_with(&peer);
-        }
+        // When it is up again, too: what the peer did meanwhile is not here yet.
+        tracing::trace!(peer = %id, up, "link changed");
+        self.set_behind_with(&peer);
         // Who counts as live has changed.
         self.waiters.marks_moved();
     }

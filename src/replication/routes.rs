@@ -208,6 +208,15 @@ impl Route {
         quorums
     }
 
+    /// Whether of each majority of those who have everything one has what was acknowledged.
+    pub fn meets_majorities(&self, policy: &Policy, chosen: Option<topology::Quorum>) -> bool {
+        let meets = |quorum: &Quorum| {
+            let all = quorum.members.count_ones();
+            !quorum.terms.sloppy && u32::from(quorum.need) + all / 2 + 1 > all
+        };
+        self.write_quorums(policy, chosen).iter().all(meets)
+    }
+
     /// Who must agree on a read: at the level that a connection has chosen, or the database's own.
     pub fn read_quorum(&self, policy: &Policy, chosen: Option<topology::Quorum>) -> Quorum {
         let level = chosen.unwrap_or(policy.read_quorum);

@@ -2,9 +2,7 @@
 
 pub mod access;
 mod collection;
-#[allow(dead_code, unused_imports)]
-// packed ones are for small collections, which do not use them yet
-mod containers;
+pub mod containers;
 #[cfg(test)]
 pub mod contents;
 mod digest;
@@ -14,6 +12,7 @@ mod merge;
 #[cfg(test)]
 mod merge_tests;
 mod metadata;
+mod operations;
 mod partition;
 mod register;
 mod replica;
@@ -36,8 +35,9 @@ pub use collection::{
 pub use digest::BUCKETS;
 pub use entry::{Entry, Parts};
 pub use keyspace::Keyspace;
+pub use operations::Known;
 pub use partition::{Aside, Garbage, Partition};
-pub use table::{POSITION_BITS, position};
+pub use table::{Hashed, POSITION_BITS, position};
 
 /// What merging a change has come to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,6 +58,24 @@ pub struct Store {
     allocated: AtomicI64,
     /// The node's actor plus one; 0 when it is not part of a cluster.
     actor: AtomicU32,
+}
+
+/// Partitions that can be looked into. Each is locked for as long as that takes, or all of them are already.
+pub trait View {
+    /// Looks into a partition.
+    fn look(&self, id: PartitionId, visit: &mut dyn FnMut(&Partition));
+}
+
+impl<V: View + ?Sized> View for &V {
+    fn look(&self, id: PartitionId, visit: &mut dyn FnMut(&Partition)) {
+        (**self).look(id, visit);
+    }
+}
+
+impl View for Store {
+    fn look(&self, id: PartitionId, visit: &mut dyn FnMut(&Partition)) {
+        visit(&self.lock(id));
+    }
 }
 
 /// A lock that shares no cache line with its neighbours.

@@ -41,6 +41,7 @@ pub mod frame;
 pub mod handshake;
 pub mod refusal;
 mod secret;
+pub mod unit;
 
 pub use frame::{Frame, FrameError, Kind, Scan};
 pub use refusal::{Reason, Refusal};

@@ -97,7 +97,8 @@ impl Partition {
             Effect::Count { .. }
             | Effect::HashCount { .. }
             | Effect::Assertion { .. }
-            | Effect::Lapsed { .. } => {
+            | Effect::Lapsed { .. }
+            | Effect::Operation { .. } => {
                 debug_assert!(false, "only in replicated partitions");
             }
             Effect::ExpireAt { key, at } => {
@@ -115,11 +116,7 @@ impl Partition {
                 let keyspace = self.take_keyspace(database);
                 self.garbage.extend(keyspace.map(Garbage::Keyspace));
             }
-            Effect::Swap { with } => {
-                self.make_database(database.max(with));
-                self.databases.swap(database.index(), with.index());
-                self.swaps += 1;
-            }
+            Effect::Swap { with } => self.swap(database, with),
         }
         self.clock.observe(version);
     }
@@ -158,7 +155,7 @@ impl Partition {
             access: access.initial(),
         };
         self.make_keyspace(database);
-        self.change(database, |keyspace, garbage| {
+        let is_new = self.change(database, |keyspace, garbage| {
             let make = || {
                 let collection = Box::new(Collection::new(kind, seed));
                 Entry::with_collection(&parts, collection, None)
@@ -178,7 +175,11 @@ impl Partition {
                 entry.collection_mut().into_iter().for_each(&add);
                 keyspace.insert(hash, entry);
             }
+            found.is_none()
         });
+        if is_new == Some(true) {
+            self.count_birth(database, hash);
+        }
     }
 
     /// Takes from a collection of this kind, if the key is one, and removes the key with the last of it.
@@ -211,8 +212,9 @@ impl Partition {
     fn put(&mut self, database: DatabaseId, parts: &Parts<'_>, access: &AccessClock) {
         let hash = self.hash(parts.key);
         self.make_keyspace(database);
-        self.change(database, |keyspace, garbage| {
+        let is_new = self.change(database, |keyspace, garbage| {
             let replaced = keyspace.update(parts.key, hash, |entry| {
+                let is_over = entry.is_expired(parts.version.millis());
                 if entry.is_costly_to_free() {
                     let access = entry.access();
                     let new = Entry::new(&Parts { access, ..*parts });
@@ -223,11 +225,16 @@ impl Partition {
                     entry.set_version(parts.version);
                 }
                 Keyspace::touch(entry, access);
+                is_over
             });
             if replaced.is_none() {
                 keyspace.insert(hash, Entry::new(parts));
             }
+            replaced.unwrap_or(true)
         });
+        if is_new == Some(true) {
+            self.count_birth(database, hash);
+        }
     }
 
     fn update(

@@ -37,6 +37,15 @@ pub struct Partition {
     pub(super) garbage: Vec<Garbage>,
     /// What it keeps beside the keys when it is replicated.
     pub(super) replica: Option<Box<Replica>>,
+    /// Counts keys that came to be, by their hash: who has seen that one is absent notices that it was there since.
+    births: [u32; BIRTH_COUNTERS],
+}
+
+/// More, and fewer keys are counted together.
+const BIRTH_COUNTERS: usize = 256;
+
+fn birth_counter(database: DatabaseId, hash: u64) -> usize {
+    (hash as usize).wrapping_add(database.index()) % BIRTH_COUNTERS
 }
 
 impl Partition {
@@ -52,7 +61,18 @@ impl Partition {
             allocated_bytes: 0,
             garbage: Vec::new(),
             replica: None,
+            births: [0; BIRTH_COUNTERS],
         }
+    }
+
+    /// How often a key came to be that counts together with this one.
+    pub fn births(&self, database: DatabaseId, key: &[u8]) -> u32 {
+        self.births[birth_counter(database, self.hash(key))]
+    }
+
+    fn count_birth(&mut self, database: DatabaseId, hash: u64) {
+        let count = &mut self.births[birth_counter(database, hash)];
+        *count = count.wrapping_add(1);
     }
 
     /// What its hashes are seeded with.
@@ -148,10 +168,24 @@ impl Partition {
     }
 
     /// Takes a database out, and off the memory account.
-    pub(super) fn take_keyspace(&mut self, database: DatabaseId) -> Option<Box<Keyspace>> {
+    pub fn take_keyspace(&mut self, database: DatabaseId) -> Option<Box<Keyspace>> {
         let keyspace = self.databases.get_mut(database.index())?.take()?;
         self.allocated_bytes -= keyspace.allocated_bytes();
         Some(keyspace)
+    }
+
+    /// Puts back what [`Partition::take_keyspace`] has taken; what is there now is lost.
+    pub fn put_keyspace(&mut self, database: DatabaseId, keyspace: Box<Keyspace>) {
+        let now = self.take_keyspace(database);
+        self.garbage.extend(now.map(Garbage::Keyspace));
+        self.allocated_bytes += keyspace.allocated_bytes();
+        self.make_database(database);
+        self.databases[database.index()] = Some(keyspace);
+    }
+
+    /// Drops what [`Partition::take_keyspace`] has taken.
+    pub fn discard_keyspace(&mut self, keyspace: Box<Keyspace>) {
+        self.garbage.push(Garbage::Keyspace(keyspace));
     }
 
     /// Brings near what a command on this key will touch.
@@ -167,6 +201,18 @@ impl Partition {
         self.keyspace(database)?
             .find(key, self.hash(key))
             .map(Entry::version)
+    }
+
+    /// Version of a key's live entry; one that has expired stays.
+    pub fn live_version(&self, database: DatabaseId, key: &[u8], now_ms: u64) -> Option<Version> {
+        let entry = self.keyspace(database)?.find(key, self.hash(key))?;
+        (!entry.is_expired(now_ms)).then(|| entry.version())
+    }
+
+    /// The live entry of a key, without side effects.
+    pub fn find(&self, database: DatabaseId, key: &[u8], now_ms: u64) -> Option<&Entry> {
+        let found = self.keyspace(database)?.find(key, self.hash(key));
+        found.filter(|entry| !entry.is_expired(now_ms))
     }
 
     /// The live entry of a key; an expired one is removed. With a clock the entry counts as used.
@@ -208,6 +254,13 @@ impl Partition {
             Keyspace::touch(entry, clock);
         }
         Some(entry)
+    }
+
+    /// Lets two databases change places.
+    pub fn swap(&mut self, one: DatabaseId, other: DatabaseId) {
+        self.make_database(one.max(other));
+        self.databases.swap(one.index(), other.index());
+        self.swaps += 1;
     }
 
     fn make_database(&mut self, database: DatabaseId) {

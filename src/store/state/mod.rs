@@ -168,6 +168,7 @@ impl KeyState {
             Effect::PutPadded { .. }
             | Effect::Splice { .. }
             | Effect::Clear
+            | Effect::Operation { .. }
             | Effect::Swap { .. } => {
                 debug_assert!(false, "not a change that can be merged into a key");
                 Merged::Known

@@ -242,7 +242,7 @@ async fn who_does_not_fit_is_not_let_in() {
         (other_size, "the node has 256 partitions, this cluster 16"),
         (
             newer,
-            "the node speaks version 2 of the join protocol, this cluster version 1",
+            "the node speaks version 3 of the join protocol, this cluster version 2",
         ),
         (copied, "was its data directory copied?"),
         (same_address, "address 127.0.0.1:7001 is that of node"),
