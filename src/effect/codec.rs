@@ -149,7 +149,7 @@ impl Effect<'_> {
                 kind,
                 reply,
             } => {
-                out.push(17);
+                out.push(21);
                 out.push(u8::from(kind.again) | u8::from(kind.many) << 1);
                 put_varint(out, id.origin.0.into());
                 put_varint(out, id.number);
