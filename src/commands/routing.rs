@@ -290,10 +290,17 @@ fn is_divisible(name: &str) -> bool {
 pub fn is_plain(name: &str, request: Request<'_>) -> bool {
     match name {
         "set" => request.iter().skip(3).all(|option| !is_conditional(option)),
-        "setex" | "psetex" | "mset" | "del" | "unlink" | "hset" | "hmset" | "hdel" | "flushall"
-        | "flushdb" => true,
+        "setex" | "psetex" | "mset" | "del" | "unlink" | "hset" | "hmset" | "hdel" | "zrem"
+        | "flushall" | "flushdb" => true,
+        // Options come first, and none that is there is without consequence.
+        "zadd" | "geoadd" => request.get(2).is_some_and(is_number),
         _ => false,
     }
+}
+
+/// Whether an argument is a number, not an option.
+fn is_number(argument: &[u8]) -> bool {
+    coterie_protocol::text::parse_f64(argument).is_some()
 }
 
 /// Options of `SET` that look at the old value.

@@ -10,8 +10,9 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::error::CommandError;
 use super::spec::CommandSpec;
 use super::{
-    bitmaps, client, cluster, command, config, connection, coterie, debug, expiry, hashes, info,
-    keys, latency, memory, object, scan, server, sets, slowlog, strings, transactions, wait,
+    bitmaps, client, cluster, command, config, connection, coterie, debug, expiry, geo, hashes,
+    info, keys, latency, memory, object, scan, server, sets, slowlog, sorted_sets, strings,
+    transactions, wait,
 };
 
 /// The families.
@@ -25,6 +26,7 @@ static FAMILIES: &[&[CommandSpec]] = &[
     coterie::COMMANDS,
     debug::COMMANDS,
     expiry::COMMANDS,
+    geo::COMMANDS,
     hashes::COMMANDS,
     info::COMMANDS,
     keys::COMMANDS,
@@ -35,6 +37,9 @@ static FAMILIES: &[&[CommandSpec]] = &[
     server::COMMANDS,
     sets::COMMANDS,
     slowlog::COMMANDS,
+    sorted_sets::ALGEBRA_COMMANDS,
+    sorted_sets::MEMBER_COMMANDS,
+    sorted_sets::RANGE_COMMANDS,
     strings::COMMANDS,
     transactions::COMMANDS,
     wait::COMMANDS,
