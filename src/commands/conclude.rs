@@ -16,16 +16,16 @@ use crate::topology;
 use crate::transport::CallError;
 
 /// Said of a write that too few replicas have acknowledged in time (I3).
-const WRITE_UNKNOWN: &[u8] =
+pub(super) const WRITE_UNKNOWN: &[u8] =
     b"NOQUORUM Not enough replicas acknowledged the write in time. It may have taken effect.";
 /// Said of a read that too few replicas have answered.
-const READ_FAILED: &[u8] = b"NOQUORUM Not enough replicas answered in time.";
+pub(super) const READ_FAILED: &[u8] = b"NOQUORUM Not enough replicas answered in time.";
 /// How the answer of a node begins that does not hold the partition (any more).
-const TRY_AGAIN: &[u8] = b"-TRYAGAIN";
+pub(super) const TRY_AGAIN: &[u8] = b"-TRYAGAIN";
 /// How often a request is sent on to where its partition has moved…
-const TRIES_MAX: u8 = 50;
+pub(super) const TRIES_MAX: u8 = 50;
 /// … and after what pause.
-const RETRY_AFTER: Duration = Duration::from_millis(10);
+pub(super) const RETRY_AFTER: Duration = Duration::from_millis(10);
 /// A replica that has fallen silent is not waited for longer than this, where another can be asked instead.
 const SILENCE_CHECK: Duration = Duration::from_millis(10);
 

@@ -4,9 +4,11 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use coterie_protocol::{Epoch, OwnedRequest, PartitionId, ReplyWriter, Request, RespVersion};
 
+use super::blocking::{self, Patience, Placed};
 use super::call::{Call, Control, Deferred};
 use super::dispatch::{Routed, route, subject_of};
 use super::error::{CommandError, CommandResult};
@@ -15,6 +17,7 @@ use super::routing::{Levels, Way, is_plain};
 use super::spanning;
 use super::spec::{CommandSpec, Flags, Handler, Locks};
 use super::table::{self, Command};
+use crate::blocking::Waiting;
 use crate::config::{Config, Durability};
 use crate::effect::Effect;
 use crate::engine::{Moment, Scope};
@@ -54,6 +57,13 @@ impl Batch {
             routes: replication.filter(|r| r.is_clustered()).map(|r| r.enter()),
             seen: Vec::new(),
         }
+    }
+
+    /// The epoch of its routes.
+    pub(super) fn epoch(&self) -> Epoch {
+        self.routes
+            .as_ref()
+            .map_or(Epoch::default(), |(routes, _)| routes.epoch)
     }
 
     /// Sees what a command of the batch may have changed for those after it: settings.
@@ -169,6 +179,9 @@ pub fn execute(
         out.truncate(start);
         session.outstanding.withhold_from(start);
     }
+    if node.engine.waiters().has_work() {
+        blocking::serve(node);
+    }
     Outcome::Replied
 }
 
@@ -183,13 +196,14 @@ fn execute_elsewhere(
     way: Way,
 ) -> Outcome {
     match way {
+        Way::Forward(_, peer) if command.spec.flags.contains(Flags::BLOCKING) => {
+            let reply = blocking::elsewhere(node, session, request, peer, batch.epoch());
+            defer(node, session, command, request, batch, reply)
+        }
         Way::Forward(partition, peer) => {
             let spec = command.spec;
             let repeatable = !spec.flags.intersects(Flags::WRITE) || is_plain(spec.name, request);
-            let epoch = batch
-                .routes
-                .as_ref()
-                .map_or(Epoch::default(), |(routes, _)| routes.epoch);
+            let epoch = batch.epoch();
             let answer = spanning::forward(&peer, session, epoch, node.now_ms(), &[], request);
             let at = out.len();
             session.outstanding.forwards.push(Forward {
@@ -232,7 +246,7 @@ fn defer(
 }
 
 /// Notes what the reply that was just written waits for.
-fn note_outstanding(
+pub(super) fn note_outstanding(
     session: &mut Session,
     batch: &mut Batch,
     subject: Subject,
@@ -297,7 +311,7 @@ fn admit(session: &Session, spec: &CommandSpec, config: &Config) -> CommandResul
 }
 
 /// Memory and log room, before anything is changed.
-fn check_resources(
+pub(super) fn check_resources(
     node: &Node,
     spec: &CommandSpec,
     request: Request<'_>,
@@ -346,7 +360,6 @@ fn run(
     here: Option<&(PartitionId, Levels)>,
 ) -> Result<Option<Deferred>, CommandError> {
     let unsent_bytes = out.len();
-    let mut reply = ReplyWriter::new(out, session.resp);
     let now_ms = batch.moment.now_ms;
     match spec.handler {
         Handler::Data(handler) => {
@@ -355,15 +368,23 @@ fn run(
                 request,
                 handler,
                 here,
+                patience: Patience::Allowed,
             };
-            run_data(node, session, &data, &mut reply, batch)?;
-            Ok(None)
+            Ok(match run_data(node, session, &data, out, batch)? {
+                Ran::Parked(waiting, timeout) => {
+                    let placed = Placed::Here(waiting, timeout);
+                    let origin = session.origin();
+                    Some(blocking::park(node.clone(), origin, request.into(), placed))
+                }
+                Ran::Replied | Ran::Nothing => None,
+            })
         }
         Handler::Control(handler) => {
             if !spec.flags.contains(Flags::FAST) {
                 // What it tells or resets includes the commands before it.
                 batch.tally.flush(&node.statistics);
             }
+            let mut reply = ReplyWriter::new(out, session.resp);
             handler(&mut Control {
                 request,
                 session,
@@ -376,6 +397,7 @@ fn run(
         }
         Handler::Deferred(handler) => {
             batch.tally.flush(&node.statistics);
+            let mut reply = ReplyWriter::new(out, session.resp);
             handler(&mut Control {
                 request,
                 session,
@@ -391,21 +413,43 @@ fn run(
 }
 
 /// A data command that is executed here.
-struct Data<'r> {
-    spec: &'static CommandSpec,
-    request: Request<'r>,
-    handler: fn(&mut Call<'_, '_>) -> CommandResult,
-    here: Option<&'r (PartitionId, Levels)>,
+pub(super) struct Data<'r> {
+    /// The command.
+    pub spec: &'static CommandSpec,
+    /// Its arguments.
+    pub request: Request<'r>,
+    /// What it does.
+    pub handler: fn(&mut Call<'_, '_>) -> CommandResult,
+    /// What it has to reach in a cluster.
+    pub here: Option<&'r (PartitionId, Levels)>,
+    /// Whether it has waited.
+    pub patience: Patience<'r>,
 }
 
-fn run_data<'x>(
+/// What a data command has come to.
+pub(super) enum Ran {
+    /// The reply is written.
+    Replied,
+    /// There was nothing; now it waits, at most so long.
+    Parked(Waiting, Option<Duration>),
+    /// There was nothing; it has waited before.
+    Nothing,
+}
+
+/// Executes a data command under its locks.
+pub(super) fn run_data<'x>(
     node: &'x Node,
     session: &'x mut Session,
     data: &Data<'_>,
-    reply: &mut ReplyWriter<'x>,
+    out: &'x mut Vec<u8>,
     batch: &mut Batch,
-) -> CommandResult {
+) -> Result<Ran, CommandError> {
     let Data { spec, request, .. } = *data;
+    let reply = &mut ReplyWriter::new(out, session.resp);
+    let origin = spec
+        .flags
+        .contains(Flags::BLOCKING)
+        .then(|| session.origin());
     let mut keys = spec.keys.of(request);
     let scope = match spec.locks {
         Locks::All => Scope::All,
@@ -421,8 +465,19 @@ fn run_data<'x>(
         transaction: &mut transaction,
         reply,
         database,
+        patience: data.patience,
         node,
     });
+    if let (Err(CommandError::Blocked(wait)), Some(origin)) = (&handled, origin) {
+        return Ok(match data.patience {
+            Patience::Used(..) => Ran::Nothing,
+            // While the keys are locked: from now on no change is missed.
+            Patience::Allowed => {
+                let interest = wait.interest(request, origin);
+                Ran::Parked(node.engine.waiters().add(interest), wait.timeout())
+            }
+        });
+    }
     let barrier = &mut session.outstanding.barrier;
     match data.here {
         Some((partition, levels)) => {
@@ -470,7 +525,7 @@ fn run_data<'x>(
             None => barrier.add_local(offset),
         }
     }
-    Ok(())
+    Ok(Ran::Replied)
 }
 
 /// Answers a request that is not executed with an error.
@@ -495,7 +550,8 @@ fn reject(
     Outcome::Replied
 }
 
-fn write_error(node: &Node, resp: RespVersion, error: &CommandError, out: &mut Vec<u8>) {
+/// Appends an error, which is counted.
+pub(super) fn write_error(node: &Node, resp: RespVersion, error: &CommandError, out: &mut Vec<u8>) {
     let line = error.to_line();
     node.statistics.count_error(&String::from_utf8_lossy(&line));
     ReplyWriter::new(out, resp).error(line);

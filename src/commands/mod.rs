@@ -1,6 +1,7 @@
 //! Redis commands: one file per family, one static table that drives everything about them.
 
 mod bitmaps;
+mod blocking;
 mod call;
 mod client;
 mod cluster;
@@ -19,6 +20,7 @@ mod help;
 mod info;
 mod keys;
 mod latency;
+mod lists;
 mod long_double;
 mod memory;
 mod native;
@@ -40,6 +42,7 @@ pub mod table;
 mod value;
 mod wait;
 
+pub use blocking::{Patience, Wait, serve_always};
 pub use call::{Call, Control, Deferred};
 pub use conclude::conclude;
 pub use error::{CommandError, CommandResult};

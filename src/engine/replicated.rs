@@ -144,6 +144,7 @@ impl Engine {
                 database,
                 kind: RECEIVED,
             };
+            self.waiters.changed(database, effects);
             self.append_received(header, origin, origin_end, effects)
         };
         self.unlock(guards);
@@ -176,6 +177,7 @@ impl Engine {
                 kind: RECEIVED,
             };
             offset = self.append_received(header, Actor::default(), LogOffset::ZERO, state);
+            self.waiters.changed(database, state);
         }
         self.unlock(guards);
         Ok((offset, outcome.new))
@@ -283,6 +285,7 @@ impl Engine {
             kind: COORDINATED,
         };
         let end = self.log.append(header, &payload);
+        self.waiters.changed(database, &payload[head..]);
         self.unlock(guards);
         Ok(Some(end))
     }

@@ -4,6 +4,7 @@
 mod common;
 
 mod cluster;
+mod blocking;
 mod command_table;
 mod generated;
 mod hashes;
