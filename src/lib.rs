@@ -1,6 +1,7 @@
 //! Coterie: a Redis-compatible, durable, distributed key-value database.
 
 mod background;
+pub mod blocking;
 pub mod clock;
 mod cluster;
 pub mod cluster_view;

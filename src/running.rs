@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 use crate::background;
 use crate::clock::Clock;
 use crate::cluster::{self, Cluster, ClusterError};
+use crate::commands;
 use crate::config::{Config, Durability};
 use crate::engine::{Engine, EngineOptions, RecoveryError};
 use crate::node::{Node, Phase};
@@ -69,6 +70,7 @@ impl Running {
         background.spawn(background::evict_clients(node.clone()));
         background.spawn(background::checkpoint(node.clone()));
         background.spawn(background::sample(node.clone()));
+        background.spawn(commands::serve_always(node.clone()));
         Ok(Running {
             node,
             server,

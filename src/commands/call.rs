@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use coterie_protocol::{DatabaseId, ReplyWriter, Request};
 
+use super::blocking::Patience;
 use super::error::{CommandError, CommandResult};
 use crate::effect::Effect;
 use crate::engine::Transaction;
@@ -39,6 +40,8 @@ pub struct Call<'c, 'x> {
     pub reply: &'c mut ReplyWriter<'c>,
     /// The session's database.
     pub database: DatabaseId,
+    /// Whether it may wait for data, or has.
+    pub patience: Patience<'c>,
     /// The server's settings and counters; its engine is locked, so not to be begun on.
     pub node: &'c Node,
 }

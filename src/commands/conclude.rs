@@ -22,9 +22,9 @@ use crate::transport::CallError;
 pub(super) const WRITE_UNKNOWN: &[u8] =
     b"NOQUORUM Not enough replicas acknowledged the write in time. It may have taken effect.";
 /// Said of a read that too few replicas have answered.
-const READ_FAILED: &[u8] = b"NOQUORUM Not enough replicas answered in time.";
+pub(super) const READ_FAILED: &[u8] = b"NOQUORUM Not enough replicas answered in time.";
 /// How the answer of a node begins that does not hold the partition (any more).
-const TRY_AGAIN: &[u8] = b"-TRYAGAIN";
+pub(super) const TRY_AGAIN: &[u8] = b"-TRYAGAIN";
 /// How the answer of a node begins that finds too few replicas.
 const NO_REPLICAS: &[u8] = b"-NOREPLICAS";
 /// How the answers begin of a node that has done nothing.
@@ -32,9 +32,9 @@ const NOTHING_DONE: [&[u8]; 2] = [TRY_AGAIN, NO_REPLICAS];
 /// How answers begin after which an operation is tried once more.
 const IN_DOUBT: [&[u8]; 3] = [TRY_AGAIN, NO_REPLICAS, b"-NOQUORUM"];
 /// How often a request is sent on to where its partition has moved…
-const TRIES_MAX: u8 = 50;
+pub(super) const TRIES_MAX: u8 = 50;
 /// … and after what pause.
-const RETRY_AFTER: Duration = Duration::from_millis(10);
+pub(super) const RETRY_AFTER: Duration = Duration::from_millis(10);
 /// A replica that has fallen silent is not waited for longer than this, where another can be asked instead.
 const SILENCE_CHECK: Duration = Duration::from_millis(10);
 

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::blocking::Wait;
 use crate::wal::NoRoom;
 
 /// Outcome of a handler, which has written its reply when it is `Ok`.
@@ -43,6 +44,9 @@ pub enum CommandError {
     /// An error that quotes what need not be text: the whole line.
     #[error("{}", String::from_utf8_lossy(.0))]
     Bytes(Vec<u8>),
+    /// There is nothing yet, and the client is to wait: not an answer, except where nobody can wait.
+    #[error("ERR This command can't wait here")]
+    Blocked(Box<Wait>),
     /// The log has no room yet: not an answer, unless it can't be made.
     #[error(
         "MISCONF Errors writing to the log: {0}. Commands that may modify the data set are disabled. Free some disk space, or look at the server's log for details."

@@ -4,9 +4,11 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use coterie_protocol::{Epoch, OwnedRequest, PartitionId, ReplyWriter, Request, RespVersion};
 
+use super::blocking::{self, Patience, Placed};
 use super::call::{Call, Control, Deferred};
 use super::dispatch::{Routed, route, subject_of};
 use super::error::{CommandError, CommandResult};
@@ -18,6 +20,7 @@ use super::spec::{CommandSpec, Flags, Handler, Locks};
 use super::table::{self, Command};
 use super::transactions;
 use super::unit::Opening;
+use crate::blocking::Waiting;
 use crate::config::Config;
 use crate::effect::Effect;
 use crate::engine::{Moment, Scope};
@@ -58,6 +61,13 @@ impl Batch {
             routes: replication.filter(|r| r.is_clustered()).map(|r| r.enter()),
             seen: Vec::new(),
         }
+    }
+
+    /// The epoch of its routes.
+    pub(super) fn epoch(&self) -> Epoch {
+        self.routes
+            .as_ref()
+            .map_or(Epoch::default(), |(routes, _)| routes.epoch)
     }
 
     /// Sees what a command of the batch may have changed for those after it: settings.
@@ -187,6 +197,9 @@ pub fn execute(
         out.truncate(start);
         session.outstanding.withhold_from(start);
     }
+    if node.engine.waiters().has_work() {
+        blocking::serve(node);
+    }
     Outcome::Replied
 }
 
@@ -221,13 +234,14 @@ fn execute_elsewhere(
     way: Way,
 ) -> Outcome {
     match way {
+        Way::Forward(_, peer) if command.spec.flags.contains(Flags::BLOCKING) => {
+            let reply = blocking::elsewhere(node, session, request, peer, batch.epoch());
+            defer(node, session, command, request, batch, reply)
+        }
         Way::Forward(partition, peer) => {
             let spec = command.spec;
             let repeatable = !spec.flags.intersects(Flags::WRITE) || is_plain(spec.name, request);
-            let epoch = batch
-                .routes
-                .as_ref()
-                .map_or(Epoch::default(), |(routes, _)| routes.epoch);
+            let epoch = batch.epoch();
             let operation = match &session.operation {
                 // What a unit has come to is not noted with its record.
                 None if repeatable || !matches!(spec.handler, Handler::Data(_)) => None,
@@ -287,7 +301,7 @@ fn defer(
 }
 
 /// Notes what the reply that was just written waits for.
-fn note_outstanding(
+pub(super) fn note_outstanding(
     session: &mut Session,
     batch: &mut Batch,
     subject: Subject,
@@ -362,7 +376,7 @@ fn admit(session: &Session, spec: &CommandSpec, config: &Config) -> CommandResul
 }
 
 /// Memory and log room, before anything is changed.
-fn check_resources(
+pub(super) fn check_resources(
     node: &Node,
     session: &Session,
     spec: &CommandSpec,
@@ -425,9 +439,16 @@ pub(super) fn run(
             request,
             handler,
             here,
+            patience: Patience::Allowed,
         };
-        run_data(node, session, &data, out, batch)?;
-        return Ok(None);
+        return Ok(match run_data(node, session, &data, out, batch)? {
+            Ran::Parked(waiting, timeout) => {
+                let placed = Placed::Here(waiting, timeout);
+                let origin = session.origin();
+                Some(blocking::park(node.clone(), origin, request.into(), placed))
+            }
+            Ran::Replied | Ran::Nothing => None,
+        });
     }
     let is_control = matches!(spec.handler, Handler::Control(_));
     if !is_control || !spec.flags.contains(Flags::FAST) {
@@ -454,21 +475,42 @@ pub(super) fn run(
 }
 
 /// A data command that is executed here.
-struct Data<'r> {
-    spec: &'static CommandSpec,
-    request: Request<'r>,
-    handler: fn(&mut Call<'_, '_>) -> CommandResult,
-    here: Option<&'r (PartitionId, Levels)>,
+pub(super) struct Data<'r> {
+    /// The command.
+    pub spec: &'static CommandSpec,
+    /// Its arguments.
+    pub request: Request<'r>,
+    /// What it does.
+    pub handler: fn(&mut Call<'_, '_>) -> CommandResult,
+    /// What it has to reach in a cluster.
+    pub here: Option<&'r (PartitionId, Levels)>,
+    /// Whether it has waited.
+    pub patience: Patience<'r>,
 }
 
-fn run_data(
+/// What a data command has come to.
+pub(super) enum Ran {
+    /// The reply is written.
+    Replied,
+    /// There was nothing; now it waits, at most so long.
+    Parked(Waiting, Option<Duration>),
+    /// There was nothing; it has waited before.
+    Nothing,
+}
+
+/// Executes a data command under its locks.
+pub(super) fn run_data(
     node: &Node,
     session: &mut Session,
     data: &Data<'_>,
     out: &mut Vec<u8>,
     batch: &mut Batch,
-) -> CommandResult {
+) -> Result<Ran, CommandError> {
     let Data { spec, request, .. } = *data;
+    let origin = spec
+        .flags
+        .contains(Flags::BLOCKING)
+        .then(|| session.origin());
     let mut keys = spec.keys.of(request);
     let once = data.here.and(session.operation.clone());
     let once = once.map(|operation| Once::new(operation, spec, request, session.database));
@@ -497,15 +539,26 @@ fn run_data(
         for quorum in &levels.write {
             session.outstanding.barrier.add(*quorum, offset);
         }
-        return Ok(());
+        return Ok(Ran::Replied);
     }
     let handled = (data.handler)(&mut Call {
         request,
         transaction: &mut transaction,
         reply: &mut ReplyWriter::new(out, session.resp),
         database,
+        patience: data.patience,
         node,
     });
+    if let (Err(CommandError::Blocked(wait)), Some(origin)) = (&handled, origin) {
+        return Ok(match data.patience {
+            Patience::Used(..) => Ran::Nothing,
+            // While the keys are locked: from now on no change is missed.
+            Patience::Allowed => {
+                let interest = wait.interest(request, origin);
+                Ran::Parked(node.engine.waiters().add(interest), wait.timeout())
+            }
+        });
+    }
     let levels = data.here.map(|(_, levels)| levels);
     if let Some((partition, quorum)) = data.here.and_then(|(id, levels)| Some((id, levels.read?))) {
         batch.seen.clear();
@@ -542,7 +595,7 @@ fn run_data(
         session.last_write = Some(offset);
         await_record(node, barrier, levels, synced, Some(offset));
     }
-    Ok(())
+    Ok(Ran::Replied)
 }
 
 /// Lets an answer wait for the record of its transaction. Without one it waits for what was read, which may be another
@@ -590,6 +643,7 @@ fn reject(
     Outcome::Replied
 }
 
+/// Appends an error, which is counted.
 pub(super) fn write_error(node: &Node, resp: RespVersion, error: &CommandError, out: &mut Vec<u8>) {
     let line = error.to_line();
     node.statistics.count_error(&String::from_utf8_lossy(&line));

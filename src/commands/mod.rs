@@ -1,6 +1,7 @@
 //! Redis commands: one file per family, one static table that drives everything about them.
 
 mod bitmaps;
+mod blocking;
 mod call;
 mod client;
 mod cluster;
@@ -20,6 +21,7 @@ mod help;
 mod info;
 mod keys;
 mod latency;
+mod lists;
 mod long_double;
 mod memory;
 mod native;
@@ -45,6 +47,7 @@ mod unit;
 mod value;
 mod wait;
 
+pub use blocking::{Patience, Wait, serve_always};
 pub use call::{Call, Control, Deferred};
 pub use conclude::conclude;
 pub use error::{CommandError, CommandResult};

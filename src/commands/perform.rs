@@ -35,6 +35,8 @@ pub async fn settle(
             false
         }
         Outcome::Deferred(deferred) => {
+            // It may take as long as it likes; the replicas of partitions may change meanwhile.
+            session.outstanding.release();
             out.extend_from_slice(&deferred.wait(node).await);
             true
         }

@@ -115,6 +115,8 @@ pub struct Pending {
     arguments: Vec<Vec<u8>>,
     client: Arc<Client>,
     began: u64,
+    /// How long it took until it began to wait for data, in nanoseconds: waiting is no work.
+    worked: Option<u64>,
     withheld: bool,
 }
 
@@ -130,21 +132,30 @@ impl Pending {
         withheld: bool,
     ) -> Self {
         show_to_monitors(node, session, command.spec, request);
+        let waits = command.spec.flags.contains(Flags::BLOCKING);
+        let worked = waits.then(|| node.ticks.delta_as_nanos(began, node.ticks.raw()));
         Pending {
             reply,
             command,
             arguments: shorten(redacted(command.spec, request)),
             client: session.client.clone(),
             began,
+            worked,
             withheld,
         }
+    }
+
+    /// Whether it waits for data: a client that leaves meanwhile is not to be served.
+    pub fn waits_for_data(&self) -> bool {
+        self.worked.is_some()
     }
 
     /// Waits for the encoded reply, and keeps what is to be kept of the command. Empty for a reply that is
     /// withheld.
     pub async fn wait(self, node: &Node) -> Vec<u8> {
         let reply = self.reply.await;
-        let nanoseconds = node.ticks.delta_as_nanos(self.began, node.ticks.raw());
+        let since_begin = || node.ticks.delta_as_nanos(self.began, node.ticks.raw());
+        let nanoseconds = self.worked.unwrap_or_else(since_begin);
         let counters = node.statistics.command(self.command.index);
         counters.calls.fetch_add(1, Relaxed);
         counters.nanoseconds.fetch_add(nanoseconds, Relaxed);

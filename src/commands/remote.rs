@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::blocking::{Places, Verb};
 use super::conclude::{WRITE_UNKNOWN, conclude};
 use super::execute::{Batch, Outcome, execute};
 use super::perform::settle;
@@ -18,7 +19,7 @@ use super::spanning;
 use super::spec::Flags;
 use super::table;
 use crate::node::Node;
-use crate::replication::{Operation, wire};
+use crate::replication::{Executing, Operation, wire};
 use crate::session::{Client, Consistency, Session};
 use crate::transport::{CallId, Inbound};
 
@@ -34,6 +35,7 @@ const QUEUED_REQUESTS_MAX: usize = 65_536;
 #[derive(Default)]
 pub struct Executors {
     senders: Mutex<HashMap<NodeId, mpsc::Sender<Forwarded>>>,
+    places: Arc<Places>,
 }
 
 struct Forwarded {
@@ -48,7 +50,7 @@ impl Executors {
         let mut senders = self.senders.lock();
         let sender = senders.entry(from.node()).or_insert_with(|| {
             let (sender, receiver) = mpsc::channel(QUEUED_REQUESTS_MAX);
-            tokio::spawn(run(node.clone(), receiver));
+            tokio::spawn(run(node.clone(), receiver, self.places.clone()));
             sender
         });
         let forwarded = Forwarded {
@@ -68,7 +70,7 @@ fn writes(request: &OwnedRequest) -> bool {
     table::lookup(request.request()).is_ok_and(|command| command.spec.flags.intersects(flags))
 }
 
-async fn run(node: Arc<Node>, mut requests: mpsc::Receiver<Forwarded>) {
+async fn run(node: Arc<Node>, mut requests: mpsc::Receiver<Forwarded>, places: Arc<Places>) {
     let mut client = None;
     let mut comparing = Comparing::default();
     while let Some(Forwarded { from, call, body }) = requests.recv().await {
@@ -109,7 +111,25 @@ async fn run(node: Arc<Node>, mut requests: mpsc::Receiver<Forwarded>) {
             let count = node.engine.store().layout().count();
             session.partitions = Some(spanning::from_bits(&head.partitions, count).into());
         }
-        let request = OwnedRequest::new(&arguments);
+        let mut request = OwnedRequest::new(&arguments);
+        let mut place = None;
+        match Verb::read(&request) {
+            None => {}
+            Some((Verb::Try, id, inner)) => {
+                place = Some(id);
+                request = inner;
+            }
+            Some((Verb::Await, id, _)) => {
+                let places = places.clone();
+                tokio::spawn(async move { from.reply(call, &places.wait(id).await.encode()) });
+                continue;
+            }
+            Some((Verb::Leave, id, _)) => {
+                places.leave(id);
+                from.reply(call, &[]);
+                continue;
+            }
+        }
         let age_ms = node.now_ms().saturating_sub(head.sent_ms);
         if head.sent_ms > 0 && age_ms > WRITE_AGE_MS_MAX && writes(&request) {
             let mut out = Vec::new();
@@ -120,9 +140,21 @@ async fn run(node: Arc<Node>, mut requests: mpsc::Receiver<Forwarded>) {
         comparing.wait_for(&node, &request).await;
         // The origin waits longer, even if the clocks are as far apart as they may be.
         let until = Instant::now() + Duration::from_millis(WRITE_AGE_MS_MAX.saturating_sub(age_ms));
-        if let Some(read) = execute_one(&node, session, request, (from, call), until).await {
-            comparing.reads.push(read);
-        }
+        let read = match place {
+            None => execute_one(&node, session, request, (from, call), until).await,
+            Some(place) => {
+                let mut out = Vec::new();
+                let executed = places.execute(&node, &mut session, place, &request, &mut out);
+                match executed.await {
+                    Some(answer) => {
+                        from.reply(call, &answer.encode());
+                        None
+                    }
+                    None => reply(&node, session, out, (from, call), None),
+                }
+            }
+        };
+        comparing.reads.extend(read);
     }
 }
 
@@ -192,6 +224,17 @@ async fn execute_one(
             }
         }
     }
+    reply(node, session, out, (from, call), executing)
+}
+
+/// Answers a request that was executed, once what it waits for is done. Returns a read that is still being compared.
+fn reply(
+    node: &Arc<Node>,
+    mut session: Session,
+    mut out: Vec<u8>,
+    (from, call): (Arc<Inbound>, CallId),
+    executing: Option<Executing>,
+) -> Option<(PartitionId, JoinHandle<()>)> {
     let outstanding = std::mem::take(&mut session.outstanding);
     if outstanding.is_empty() {
         from.reply(call, &out);

@@ -11,7 +11,7 @@ use super::error::CommandError;
 use super::spec::CommandSpec;
 use super::{
     bitmaps, client, cluster, command, config, connection, coterie, debug, expiry, geo, hashes,
-    info, keys, latency, memory, object, scan, server, sets, slowlog, sorted_sets, strings,
+    info, keys, latency, lists, memory, object, scan, server, sets, slowlog, sorted_sets, strings,
     transactions, wait,
 };
 
@@ -31,6 +31,8 @@ static FAMILIES: &[&[CommandSpec]] = &[
     info::COMMANDS,
     keys::COMMANDS,
     latency::COMMANDS,
+    lists::COMMANDS,
+    lists::BLOCKING_COMMANDS,
     memory::COMMANDS,
     object::COMMANDS,
     scan::COMMANDS,

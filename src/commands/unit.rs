@@ -6,6 +6,7 @@ use std::task::{Context, Poll, Waker};
 
 use coterie_protocol::{DatabaseId, PartitionId, ReplyWriter, Request};
 
+use super::blocking::Patience;
 use super::call::{Call, Control, Deferred};
 use super::error::CommandError;
 use super::execute::{Batch, await_record, record_bytes, write_error};
@@ -228,13 +229,20 @@ impl<'u> Unit<'u> {
                 if spec.flags.contains(Flags::WRITE) && before > CHANGED_BYTES_MAX {
                     return Err(CommandError::NoRoom(NoRoom::TooLarge { bytes: before }, 0));
                 }
-                handler(&mut Call {
+                let handled = handler(&mut Call {
                     request,
                     transaction: &mut self.transaction,
                     reply: &mut reply,
                     database: self.session.database,
+                    patience: Patience::Allowed,
                     node: self.node,
-                })?;
+                });
+                match handled {
+                    Err(CommandError::Blocked(wait)) => {
+                        wait.deny(&mut ReplyWriter::new(out, self.session.resp));
+                    }
+                    handled => handled?,
+                }
                 if spec.flags.contains(Flags::READONLY) || self.transaction.counts_lookups() {
                     self.batch.tally.looked_up(self.transaction.lookups());
                 }

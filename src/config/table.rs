@@ -143,6 +143,10 @@ parameters! {
             Alias { name: "hash-max-ziplist-value", spellings: &[] };
         /// Number of members up to which OBJECT ENCODING tells that a set of integers is an intset.
         set_max_intset_entries: u64 = "512", integer(0, i64::MAX), Live;
+        /// Taken and shown, without an effect: size of a part of a list in Redis, in elements, or from -1 (4 kB) to -5
+        /// (64 kB).
+        list_max_listpack_size: i64 = "-2", integer(i32::MIN as i64, i32::MAX as i64), Live,
+            Alias { name: "list-max-ziplist-size", spellings: &[] };
         /// Number of members up to which OBJECT ENCODING tells that a sorted set is a listpack, and ZSCAN returns it at
         /// once.
         zset_max_listpack_entries: u64 = "128", integer(0, i64::MAX), Live,

@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use coterie_protocol::{PartitionId, Partitions};
 
+use crate::blocking::Waiters;
 use crate::store::{AccessClock, Store};
 use crate::wal::{self, Log, LogOffset};
 
@@ -80,6 +81,7 @@ pub struct Engine {
     eviction: eviction::Pool,
     checkpoints: Checkpoints,
     marks: replicated::Marks,
+    waiters: Arc<Waiters>,
     segment_bytes: u32,
 }
 
@@ -108,6 +110,11 @@ impl Engine {
     /// The data.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Who waits for its keys.
+    pub fn waiters(&self) -> &Arc<Waiters> {
+        &self.waiters
     }
 
     /// The log.

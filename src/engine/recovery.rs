@@ -5,6 +5,7 @@
 //! there, and then an effect is skipped when the entry it would change is at its version or beyond already.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use coterie_protocol::{Actor, DatabaseId, PartitionId, Partitions, Stamp, Version};
 
@@ -142,6 +143,7 @@ pub(super) fn open(mut options: EngineOptions) -> Result<(Engine, RecoverySummar
     let engine = Engine {
         store,
         log: log.into(),
+        waiters: Arc::default(),
         reclaimer: Reclaimer::start()?,
         eviction: Pool::new(options.partitions.count()),
         checkpoints,

@@ -164,6 +164,7 @@ impl Engine {
                 database,
                 kind: RECEIVED,
             };
+            self.waiters.changed(database, effects);
             self.append_received(header, origin, origin_end, effects)
         };
         self.unlock(guards);
@@ -196,6 +197,7 @@ impl Engine {
                 kind: RECEIVED,
             };
             offset = self.append_received(header, Actor::default(), LogOffset::ZERO, state);
+            self.waiters.changed(database, state);
         }
         self.unlock(guards);
         Ok((offset, outcome.new))
@@ -306,6 +308,7 @@ impl Engine {
             kind: COORDINATED,
         };
         let end = self.log.append(header, &payload);
+        self.waiters.changed(database, &payload[head..]);
         self.unlock(guards);
         Ok(Some(end))
     }

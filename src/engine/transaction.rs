@@ -729,6 +729,9 @@ impl<'a> Transaction<'a> {
                 None => super::EFFECTS,
             },
         };
+        if let Some((_, effects)) = super::effects_of(header.kind, self.payload) {
+            self.engine.waiters.changed(self.record_database, effects);
+        }
         let offset = self.engine.log.append(header, self.payload);
         self.payload.clear();
         Some(offset)

@@ -42,7 +42,7 @@ use tokio::sync::{Notify, watch};
 
 pub use barrier::{Barrier, Local, Quorum, Terms, TimedOut, Waiters};
 pub use epochs::{EpochGuard, Epochs};
-pub use operations::{Operation, Operations};
+pub use operations::{Executing, Operation, Operations};
 pub use peers::{Peer, Peers};
 pub use pulse::Pulse;
 pub use read::ReadKey;

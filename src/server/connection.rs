@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::{Instant, timeout_at};
 
 use super::output::{Output, RETAINED_BYTES, over_limit};
-use crate::commands::{Batch, Outcome, conclude, execute, prefetch, settle};
+use crate::commands::{Batch, Outcome, Pending, conclude, execute, prefetch, settle};
 use crate::node::Node;
 use crate::outstanding::Outstanding;
 use crate::session::{ReplyMode, Session};
@@ -124,7 +124,7 @@ impl<S: Stream> Connection<S> {
                 }
                 Progress::Suspended(outcome) => {
                     self.flush().await?;
-                    self.resume(outcome).await;
+                    self.resume(outcome).await?;
                 }
                 Progress::Close => {
                     self.flush().await?;
@@ -243,16 +243,43 @@ impl<S: Stream> Connection<S> {
     }
 
     /// Waits for what a request needs before it can be executed or answered.
-    async fn resume(&mut self, outcome: Outcome) {
+    async fn resume(&mut self, outcome: Outcome) -> Result<(), End> {
         self.session.set_blocked(true);
-        settle(
-            &self.node,
-            &mut self.session,
-            outcome,
-            &mut self.output.bytes,
-        )
-        .await;
+        match outcome {
+            Outcome::Deferred(pending) if pending.waits_for_data() => {
+                self.wait_for_data(pending).await?;
+            }
+            outcome => {
+                settle(
+                    &self.node,
+                    &mut self.session,
+                    outcome,
+                    &mut self.output.bytes,
+                )
+                .await;
+            }
+        }
         self.session.set_blocked(false);
+        Ok(())
+    }
+
+    /// Waits for the reply of a command that waits for data, and sees whether the client leaves.
+    async fn wait_for_data(&mut self, pending: Pending) -> Result<(), End> {
+        let node = self.node.clone();
+        let mut reply = pin!(pending.wait(&node));
+        let reply = loop {
+            // Who sends that much without waiting for an answer has not left.
+            if self.input.len() >= FLUSH_BYTES {
+                break reply.await;
+            }
+            tokio::select! {
+                biased;
+                reply = &mut reply => break reply,
+                filled = self.fill() => filled?,
+            }
+        };
+        self.output.bytes.extend_from_slice(&reply);
+        Ok(())
     }
 
     /// Sends all replies, once what they tell is safe.

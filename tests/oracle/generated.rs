@@ -126,6 +126,7 @@ pub fn state_commands() -> Vec<Command> {
                 command.push(key.into());
                 sequence.push(command);
             }
+            sequence.push(join(vec![one("LRANGE"), vec![key.into()], words("0 -1")]));
         }
     }
     sequence
@@ -318,6 +319,40 @@ fn hash_command() -> impl Strategy<Value = Command> {
     ]
 }
 
+fn list_command() -> impl Strategy<Value = Command> {
+    let index = || (-4i64..5).prop_map(|index| index.to_string().into_bytes());
+    let side = || prop_oneof![9 => word(&["LEFT", "RIGHT"]), 1 => word(&["UP"])];
+    let element =
+        || select(&["a", "b", "1", ""][..]).prop_map(|element| element.as_bytes().to_vec());
+    let options = vec((word(&["RANK", "COUNT", "MAXLEN"]), index()), 0..3)
+        .prop_map(|options| options.into_iter().flat_map(|(o, n)| [o, n]).collect());
+    let counted = (vec(key(), 1..3), side(), vec(index(), 0..2)).prop_map(|(keys, side, count)| {
+        let number = keys.len().to_string().into_bytes();
+        let count = count
+            .into_iter()
+            .flat_map(|count| [b"COUNT".to_vec(), count]);
+        join(vec![vec![number], keys, vec![side], count.collect()])
+    });
+    prop_oneof![
+        6 => (word(&["LPUSH", "RPUSH", "LPUSHX", "RPUSHX"]), key(), vec(element(), 1..5))
+            .prop_map(|(c, k, e)| join(vec![vec![c, k], e])),
+        3 => (word(&["LPOP", "RPOP", "LLEN"]), key()).prop_map(|(c, k)| vec![c, k]),
+        2 => (word(&["LPOP", "RPOP", "LINDEX"]), key(), index()).prop_map(|(c, k, n)| vec![c, k, n]),
+        3 => (word(&["LRANGE", "LTRIM"]), key(), index(), index()).prop_map(|(c, k, a, b)| vec![c, k, a, b]),
+        3 => (word(&["LSET", "LREM"]), key(), index(), element()).prop_map(|(c, k, n, e)| vec![c, k, n, e]),
+        3 => (key(), word(&["BEFORE", "AFTER"]), element(), element())
+            .prop_map(|(k, w, p, e)| vec![b"LINSERT".to_vec(), k, w, p, e]),
+        3 => (key(), element(), options)
+            .prop_map(|(k, e, o): (_, _, Vec<_>)| join(vec![one("LPOS"), vec![k, e], o])),
+        3 => (key(), key(), side(), side()).prop_map(|(a, b, f, t)| vec![b"LMOVE".to_vec(), a, b, f, t]),
+        2 => (key(), key()).prop_map(|(a, b)| vec![b"RPOPLPUSH".to_vec(), a, b]),
+        3 => counted.clone().prop_map(|c| join(vec![one("LMPOP"), c])),
+        1 => counted.prop_map(|c| join(vec![words("BLMPOP 0.001"), c])),
+        1 => (word(&["BLPOP", "BRPOP"]), vec(key(), 1..3))
+            .prop_map(|(c, k)| join(vec![vec![c], k, one("0.001")])),
+    ]
+}
+
 fn bitmap_command() -> impl Strategy<Value = Command> {
     let unit = vec(word(&["BIT", "BYTE"]), 0..2);
     let field = prop_oneof![3 => word(&["u8", "i8", "u4", "i5", "u63", "i64", "u1"]), 1 => word(&["u64", "i0", "x"])];
@@ -377,7 +412,8 @@ fn key_command() -> impl Strategy<Value = Command> {
 
 /// Any command, now and then with an argument too many or too few.
 pub fn command() -> impl Strategy<Value = Command> {
-    let command = prop_oneof![5 => string_command(), 3 => bitmap_command(), 5 => hash_command(), 4 => key_command()];
+    let command = prop_oneof![5 => string_command(), 3 => bitmap_command(), 5 => hash_command(), 5 => list_command(),
+        4 => key_command()];
     (command, 0u8..40, value()).prop_map(|(mut command, odds, extra)| {
         match odds {
             0 if command.len() > 1 => drop(command.pop()),

@@ -37,6 +37,8 @@ scripts! {
     hash_fields,
     hash_whole,
     hash_keys,
+    lists,
+    lists_blocking,
     connection,
     auth,
     server,

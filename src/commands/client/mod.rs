@@ -8,6 +8,7 @@ use coterie_protocol::text::parse_i64;
 
 use super::help::wrong_subcommand;
 use super::{CommandError, CommandResult, Control};
+use crate::blocking::End;
 use crate::pause::PauseMode;
 use crate::session::{Client, ReplyMode};
 
@@ -172,20 +173,21 @@ fn unpause(call: &mut Control<'_, '_>) -> CommandResult {
 
 fn unblock(call: &mut Control<'_, '_>) -> CommandResult {
     let request = call.request;
-    match request.get(3) {
+    let end = match request.get(3) {
         _ if request.len() > 4 => return Err(wrong_subcommand("CLIENT", request.arg(1))),
-        None => {}
-        Some(word)
-            if word.eq_ignore_ascii_case(b"timeout") || word.eq_ignore_ascii_case(b"error") => {}
+        None => End::TimedOut,
+        Some(word) if word.eq_ignore_ascii_case(b"timeout") => End::TimedOut,
+        Some(word) if word.eq_ignore_ascii_case(b"error") => End::Unblocked,
         Some(_) => {
             return Err(CommandError::err(
                 "CLIENT UNBLOCK reason should be TIMEOUT or ERROR",
             ));
         }
-    }
-    parse_i64(request.arg(2)).ok_or(CommandError::NotInteger)?;
-    // No command waits for data, and a pause is not ended this way.
-    call.reply.integer(0);
+    };
+    let id = parse_i64(request.arg(2)).ok_or(CommandError::NotInteger)?;
+    // A pause is not ended this way.
+    let waited = u64::try_from(id).is_ok_and(|id| call.node.engine.waiters().unblock(id, end));
+    call.reply.integer(waited.into());
     Ok(())
 }
 
