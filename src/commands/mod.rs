@@ -23,18 +23,23 @@ mod long_double;
 mod memory;
 mod native;
 mod object;
+mod once;
 mod perform;
 mod record;
 mod redaction;
 mod remote;
 mod routing;
+mod sampling;
 mod scan;
 mod server;
+mod sets;
 mod slowlog;
 mod spanning;
 mod spec;
 mod strings;
 pub mod table;
+mod transactions;
+mod unit;
 mod value;
 mod wait;
 
@@ -49,3 +54,4 @@ pub use remote::Executors;
 pub use spec::{
     Argument, Categories, CommandSpec, Docs, Flags, Handler, KeyFlags, KeySpec, Keys, Locks,
 };
+pub use transactions::{Queue, Watched};

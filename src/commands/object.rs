@@ -28,6 +28,8 @@ const HELP: &[&str] = &[
 ];
 
 /// A subcommand about one key.
+const KEY_SPECS: &[KeySpec] = &[KeySpec::range(KeyFlags::RO, 2, 0, 1)];
+
 const fn of_key(
     name: &'static str,
     handler: fn(&mut Call<'_, '_>) -> CommandResult,
@@ -41,14 +43,7 @@ const fn of_key(
         flags: Flags::READONLY,
         categories: Categories::KEYSPACE,
         keys: Keys::SECOND,
-        key_specs: &[KeySpec {
-            flags: KeyFlags::RO,
-            index: 2,
-            last: 0,
-            step: 1,
-            limit: 0,
-            notes: "",
-        }],
+        key_specs: KEY_SPECS,
         tips: &["nondeterministic_output"],
         docs: Docs {
             summary,

@@ -2,27 +2,29 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use coterie_protocol::{NodeId, OwnedRequest, PartitionId, ReplyWriter, RespVersion};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
-use super::conclude::conclude;
+use super::conclude::{WRITE_UNKNOWN, conclude};
 use super::execute::{Batch, Outcome, execute};
 use super::perform::settle;
 use super::spanning;
 use super::spec::Flags;
 use super::table;
 use crate::node::Node;
-use crate::replication::wire;
+use crate::replication::{Operation, wire};
 use crate::session::{Client, Consistency, Session};
 use crate::transport::{CallId, Inbound};
 
 /// A write that was sent longer ago, clocks being as far apart as they may, is refused: its sender may have given up on
 /// this node, and had it executed elsewhere.
-const WRITE_AGE_MS_MAX: u64 = 1000;
+pub(super) const WRITE_AGE_MS_MAX: u64 = 1000;
 /// Said of it. Nothing was done.
 const TOO_LATE: &[u8] = b"TRYAGAIN The request came too late";
 /// Requests of one node that wait to be executed; more, and it is disconnected.
@@ -96,11 +98,13 @@ async fn run(node: Arc<Node>, mut requests: mpsc::Receiver<Forwarded>) {
         };
         session.no_touch = !head.touch;
         session.forwarded = true;
+        session.internal = true;
         session.consistency = Consistency {
             read: head.read,
             write: head.write,
             local_reads: head.local,
         };
+        session.operation = head.operation.as_ref().map(Operation::received);
         if !head.partitions.is_empty() {
             let count = node.engine.store().layout().count();
             session.partitions = Some(spanning::from_bits(&head.partitions, count).into());
@@ -114,7 +118,9 @@ async fn run(node: Arc<Node>, mut requests: mpsc::Receiver<Forwarded>) {
             continue;
         }
         comparing.wait_for(&node, &request).await;
-        if let Some(read) = execute_one(&node, session, request, from, call).await {
+        // The origin waits longer, even if the clocks are as far apart as they may be.
+        let until = Instant::now() + Duration::from_millis(WRITE_AGE_MS_MAX.saturating_sub(age_ms));
+        if let Some(read) = execute_one(&node, session, request, (from, call), until).await {
             comparing.reads.push(read);
         }
     }
@@ -157,10 +163,13 @@ async fn execute_one(
     node: &Arc<Node>,
     mut session: Session,
     request: OwnedRequest,
-    from: Arc<Inbound>,
-    call: CallId,
+    (from, call): (Arc<Inbound>, CallId),
+    until: Instant,
 ) -> Option<(PartitionId, JoinHandle<()>)> {
     let mut out = Vec::new();
+    let operation = session.operation.as_ref().zip(node.replication.get());
+    let executing = operation
+        .map(|(operation, replication)| replication.operations.executing(operation, &from, until));
     loop {
         let mut batch = Batch::begin(node);
         let outcome = execute(node, &mut session, request.request(), &mut out, &mut batch);
@@ -192,6 +201,10 @@ async fn execute_one(
     let (node, origin) = (node.clone(), session.origin());
     let concluding = tokio::spawn(async move {
         conclude(outstanding, &node, &origin, &mut out).await;
+        if executing.is_some_and(|executing| executing.is_lost()) {
+            out.clear();
+            ReplyWriter::new(&mut out, origin.resp).error(WRITE_UNKNOWN);
+        }
         from.reply(call, &out);
     });
     read.map(|partition| (partition, concluding))

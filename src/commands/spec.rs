@@ -6,6 +6,7 @@ use coterie_protocol::Request;
 
 use super::call::{Call, Control, Deferred};
 use super::error::{CommandError, CommandResult};
+use super::unit::Opening;
 
 /// How a command is executed.
 #[derive(Clone, Copy)]
@@ -16,11 +17,17 @@ pub enum Handler {
     Control(fn(&mut Control<'_, '_>) -> CommandResult),
     /// Takes its time, or waits: a future writes the reply, while other connections go on.
     Deferred(fn(&mut Control<'_, '_>) -> Result<Deferred, CommandError>),
+    /// Opens a unit, in which it executes other commands.
+    Unit(UnitHandler),
     /// Has only subcommands.
     Container,
 }
 
-/// Which partitions a data command locks.
+/// What executes a command that opens a unit: its reply is written, or comes later.
+pub type UnitHandler =
+    fn(Opening<'_>, Request<'_>, &mut Vec<u8>) -> Result<Option<Deferred>, CommandError>;
+
+/// Which partitions a data command locks. Another command locks them only as part of a unit, where it looks into them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Locks {
     /// Those of its keys. A command that is called with exactly one key makes at most one change.
@@ -74,6 +81,8 @@ bitflags! {
         const NO_MULTI = 1 << 17;
         /// Allowed while a script runs too long.
         const ALLOW_BUSY = 1 << 18;
+        /// Only for this server itself.
+        const INTERNAL = 1 << 19;
     }
 }
 
@@ -96,11 +105,27 @@ bitflags! {
         const ADMIN = 1 << 5;
         /// `@hash`
         const HASH = 1 << 6;
+        /// `@transaction`
+        const TRANSACTION = 1 << 7;
+        /// `@set`
+        const SET = 1 << 8;
+        /// `@sortedset`
+        const SORTED_SET = 1 << 9;
+        /// `@list`
+        const LIST = 1 << 10;
+        /// `@stream`
+        const STREAM = 1 << 11;
+        /// `@geo`
+        const GEO = 1 << 12;
+        /// `@hyperloglog`
+        const HYPERLOGLOG = 1 << 13;
+        /// `@scripting`
+        const SCRIPTING = 1 << 14;
     }
 }
 
 /// Where a command's keys are among its arguments (argument 0 is the command's name).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy)]
 pub enum Keys {
     /// No keys.
     None,
@@ -113,7 +138,77 @@ pub enum Keys {
         /// Distance of two keys.
         step: usize,
     },
+    /// Where their number or a word among the arguments says.
+    Found(fn(Request<'_>) -> Positions),
 }
+
+/// Where the keys of a request are: at most one by itself, and a range.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Positions {
+    /// One that stands before the others.
+    pub first: Option<usize>,
+    /// The others.
+    pub range: std::ops::Range<usize>,
+    /// Distance of two keys of the range; 0 counts as 1.
+    pub step: usize,
+}
+
+impl Positions {
+    /// As many as the argument at `index` says, right behind it; none if it says no such number.
+    pub fn counted(request: Request<'_>, index: usize) -> Self {
+        let counted = request
+            .get(index)
+            .and_then(coterie_protocol::text::parse_u64);
+        let first = index + 1;
+        let left = request.len().saturating_sub(first) as u64;
+        let count = counted.filter(|count| *count <= left).unwrap_or(0);
+        Positions {
+            range: first..first + count as usize,
+            ..Positions::default()
+        }
+    }
+
+    /// The same, with one more before the others.
+    pub fn after(self, first: usize) -> Self {
+        Positions {
+            first: Some(first),
+            ..self
+        }
+    }
+
+    /// Their number.
+    pub fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.range.len().div_ceil(self.step.max(1))
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Iterator for Positions {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        if let Some(first) = self.first.take() {
+            return Some(first);
+        }
+        let next = self.range.start;
+        if next >= self.range.end {
+            return None;
+        }
+        self.range.start += self.step.max(1);
+        Some(next)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.len(), Some(self.len()))
+    }
+}
+
+impl ExactSizeIterator for Positions {}
 
 impl Keys {
     /// Exactly one key, the first argument.
@@ -147,21 +242,30 @@ impl Keys {
     /// The keys of a request.
     #[inline]
     pub fn of<'a>(self, request: Request<'a>) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'a> {
+        self.positions(request).map(move |index| request.arg(index))
+    }
+
+    /// Where they are among its arguments.
+    #[inline]
+    pub fn positions(self, request: Request<'_>) -> Positions {
         let count = request.len();
-        let (first, end, step) = match self {
-            Keys::None => (0, 0, 1),
+        match self {
+            Keys::None => Positions::default(),
             Keys::Range { first, last, step } => {
                 let end = if last < 0 {
                     count as isize + last + 1
                 } else {
                     last + 1
                 };
-                (first, end.clamp(0, count as isize) as usize, step.max(1))
+                Positions {
+                    first: None,
+                    range: first
+                        ..end.clamp(first as isize, (count as isize).max(first as isize)) as usize,
+                    step,
+                }
             }
-        };
-        (first..end)
-            .step_by(step)
-            .map(move |index| request.arg(index))
+            Keys::Found(find) => find(request),
+        }
     }
 }
 
@@ -194,19 +298,51 @@ bitflags! {
     }
 }
 
-/// One key specification: begins at an index, and is a range from there.
+/// Where the keys of a specification begin.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Begin {
+    /// At this argument.
+    Index(usize),
+    /// Behind this word, looked for from this argument on (negative: backwards, from the end).
+    Keyword(&'static str, isize),
+    /// Only the server knows.
+    Unknown,
+}
+
+/// Which arguments are keys, from where they begin.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Find {
+    /// A range.
+    Range {
+        /// Relative index of the last key; negative counts from the end.
+        last: isize,
+        /// Distance of two keys.
+        step: usize,
+        /// For a negative `last`: the fraction of the rest that are keys (0 and 1: all).
+        limit: usize,
+    },
+    /// As many as the argument at `index` says, from `first` on, both relative.
+    Count {
+        /// Relative index of the number.
+        index: usize,
+        /// Relative index of the first key.
+        first: usize,
+        /// Distance of two keys.
+        step: usize,
+    },
+    /// Only the server knows.
+    Unknown,
+}
+
+/// One key specification (<https://redis.io/docs/latest/develop/reference/key-specs/>).
 #[derive(Clone, Copy, Debug)]
 pub struct KeySpec {
     /// See [`KeyFlags`].
     pub flags: KeyFlags,
-    /// Index of the first key.
-    pub index: usize,
-    /// Relative index of the last key; negative counts from the end.
-    pub last: isize,
-    /// Distance of two keys.
-    pub step: usize,
-    /// For a negative `last`: the fraction of the rest that are keys (0 and 1: all).
-    pub limit: usize,
+    /// See [`Begin`].
+    pub begin: Begin,
+    /// See [`Find`].
+    pub find: Find,
     /// A remark, or empty.
     pub notes: &'static str,
 }
@@ -219,12 +355,43 @@ impl KeySpec {
 
     /// Keys from `index` to `last` (relative to it, or negative from the end), each `step`.
     pub const fn range(flags: KeyFlags, index: usize, last: isize, step: usize) -> KeySpec {
+        let limit = 0;
         KeySpec {
             flags,
-            index,
-            last,
-            step,
-            limit: 0,
+            begin: Begin::Index(index),
+            find: Find::Range { last, step, limit },
+            notes: "",
+        }
+    }
+
+    /// As many keys as the argument at `index` says, right behind it.
+    pub const fn counted(flags: KeyFlags, index: usize) -> KeySpec {
+        KeySpec {
+            flags,
+            begin: Begin::Index(index),
+            find: Find::Count {
+                index: 0,
+                first: 1,
+                step: 1,
+            },
+            notes: "",
+        }
+    }
+
+    /// The same keys, behind a word.
+    pub const fn behind(self, word: &'static str, from: isize) -> KeySpec {
+        KeySpec {
+            begin: Begin::Keyword(word, from),
+            ..self
+        }
+    }
+
+    /// Keys that only the server finds.
+    pub const fn unknown(flags: KeyFlags) -> KeySpec {
+        KeySpec {
+            flags,
+            begin: Begin::Unknown,
+            find: Find::Unknown,
             notes: "",
         }
     }

@@ -11,7 +11,7 @@ use super::error::CommandError;
 use super::spec::CommandSpec;
 use super::{
     bitmaps, client, cluster, command, config, connection, coterie, debug, expiry, hashes, info,
-    keys, latency, memory, object, scan, server, slowlog, strings, wait,
+    keys, latency, memory, object, scan, server, sets, slowlog, strings, transactions, wait,
 };
 
 /// The families.
@@ -33,8 +33,10 @@ static FAMILIES: &[&[CommandSpec]] = &[
     object::COMMANDS,
     scan::COMMANDS,
     server::COMMANDS,
+    sets::COMMANDS,
     slowlog::COMMANDS,
     strings::COMMANDS,
+    transactions::COMMANDS,
     wait::COMMANDS,
 ];
 

@@ -16,18 +16,23 @@
 //! | 8 | `Swap` | database |
 //! | 9 | changes the database of the effects that follow | database |
 //! | 10 | `PutPadded` | offset, key, bytes |
-//! | 11 | `HashSet` | key, field, value |
-//! | 12 | `HashDelete` | key, field |
+//! | 11 | `ElementSet` | kind byte, key, element, value |
+//! | 12 | `ElementDelete` | kind byte, key, element |
 //! | 13 | `Count` | base, total (8 bytes), delta (zigzag varint), key |
 //! | 14 | `HashCount` | base, total (8 bytes), delta (zigzag varint), key, field |
 //! | 15 | sets the stamp of the effect that follows; those after it count on from there | stamp |
 //! | 16 | `Lapsed` | time, key |
+//! | 17 | `AttributeSet` | key, name, value |
+//! | 18 | `AttributeDelete` | key, name |
+//! | 19 | `StreamTrim` | id (16 bytes), key |
+//! | 20 | `Assertion` | kind byte, key |
+//! | 21 | `Operation` | flags byte (1 executed again, 2 several keys), origin's actor, number, settled, key, reply |
 //!
 //! A stamp is the version in 8 little-endian bytes and the actor as a varint.
 
 use coterie_protocol::{Actor, DatabaseId, Stamp, Version};
 
-use super::{Effect, MalformedEffect, StringEncoding};
+use super::{Effect, Kind, MalformedEffect, OperationId, OperationKind, StringEncoding};
 
 impl Effect<'_> {
     /// Appends the encoded effect.
@@ -70,16 +75,41 @@ impl Effect<'_> {
                 out.push(6);
                 put_bytes(out, key);
             }
-            Effect::HashSet { key, field, value } => {
-                out.push(11);
+            Effect::ElementSet {
+                kind,
+                key,
+                element,
+                value,
+            } => {
+                out.extend_from_slice(&[11, kind as u8]);
                 put_bytes(out, key);
-                put_bytes(out, field);
+                put_bytes(out, element);
                 put_bytes(out, value);
             }
-            Effect::HashDelete { key, field } => {
-                out.push(12);
+            Effect::ElementDelete { kind, key, element } => {
+                out.extend_from_slice(&[12, kind as u8]);
                 put_bytes(out, key);
-                put_bytes(out, field);
+                put_bytes(out, element);
+            }
+            Effect::AttributeSet { key, name, value } => {
+                out.push(17);
+                put_bytes(out, key);
+                put_bytes(out, name);
+                put_bytes(out, value);
+            }
+            Effect::AttributeDelete { key, name } => {
+                out.push(18);
+                put_bytes(out, key);
+                put_bytes(out, name);
+            }
+            Effect::StreamTrim { key, below } => {
+                out.push(19);
+                out.extend_from_slice(&below);
+                put_bytes(out, key);
+            }
+            Effect::Assertion { key, kind } => {
+                out.extend_from_slice(&[20, kind as u8]);
+                put_bytes(out, key);
             }
             Effect::Count {
                 key,
@@ -111,6 +141,21 @@ impl Effect<'_> {
                 out.push(16);
                 out.extend_from_slice(&at.to_le_bytes());
                 put_bytes(out, key);
+            }
+            Effect::Operation {
+                key,
+                id,
+                settled,
+                kind,
+                reply,
+            } => {
+                out.push(17);
+                out.push(u8::from(kind.again) | u8::from(kind.many) << 1);
+                put_varint(out, id.origin.0.into());
+                put_varint(out, id.number);
+                put_varint(out, settled);
+                put_bytes(out, key);
+                put_bytes(out, reply);
             }
             Effect::Clear => out.push(7),
             Effect::Swap { with } => {
@@ -238,14 +283,23 @@ impl<'a> Effects<'a> {
                     key: self.bytes()?,
                     bytes: self.bytes()?,
                 },
-                11 => Effect::HashSet {
+                11 => {
+                    let kind = Kind::from_u8(self.byte()?)?;
+                    let (key, element) = (self.bytes()?, self.bytes()?);
+                    if !has_elements_like(kind, element) {
+                        return None;
+                    }
+                    Effect::ElementSet {
+                        kind,
+                        key,
+                        element,
+                        value: self.bytes()?,
+                    }
+                }
+                12 => Effect::ElementDelete {
+                    kind: Kind::from_u8(self.byte()?).filter(|kind| *kind != Kind::String)?,
                     key: self.bytes()?,
-                    field: self.bytes()?,
-                    value: self.bytes()?,
-                },
-                12 => Effect::HashDelete {
-                    key: self.bytes()?,
-                    field: self.bytes()?,
+                    element: self.bytes()?,
                 },
                 13 => Effect::Count {
                     base: self.stamp()?,
@@ -268,6 +322,39 @@ impl<'a> Effects<'a> {
                     at: self.fixed()?,
                     key: self.bytes()?,
                 },
+                17 => Effect::AttributeSet {
+                    key: self.bytes()?,
+                    name: self.bytes()?,
+                    value: self.bytes()?,
+                },
+                18 => Effect::AttributeDelete {
+                    key: self.bytes()?,
+                    name: self.bytes()?,
+                },
+                19 => Effect::StreamTrim {
+                    below: self.array()?,
+                    key: self.bytes()?,
+                },
+                20 => Effect::Assertion {
+                    kind: Kind::from_u8(self.byte()?)?,
+                    key: self.bytes()?,
+                },
+                21 => {
+                    let flags = self.byte()?;
+                    Effect::Operation {
+                        kind: OperationKind {
+                            again: flags & 1 != 0,
+                            many: flags & 2 != 0,
+                        },
+                        id: OperationId {
+                            origin: Actor(u16::try_from(self.varint()?).ok()?),
+                            number: self.varint()?,
+                        },
+                        settled: self.varint()?,
+                        key: self.bytes()?,
+                        reply: self.bytes()?,
+                    }
+                }
                 _ => return None,
             };
             self.stamp.version = self.stamp.version.successor();
@@ -281,10 +368,14 @@ impl<'a> Effects<'a> {
         Some(byte)
     }
 
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let bytes = self.payload.get(self.at..self.at.checked_add(N)?)?;
+        self.at += N;
+        bytes.try_into().ok()
+    }
+
     fn fixed(&mut self) -> Option<u64> {
-        let bytes = self.payload.get(self.at..self.at.checked_add(8)?)?;
-        self.at += 8;
-        Some(u64::from_le_bytes(bytes.try_into().ok()?))
+        self.array().map(u64::from_le_bytes)
     }
 
     fn varint(&mut self) -> Option<u64> {
@@ -334,6 +425,16 @@ impl<'a> Iterator for Effects<'a> {
             self.at = self.payload.len();
         }
         Some(effect)
+    }
+}
+
+/// Whether an element is as collections of this kind have them.
+fn has_elements_like(kind: Kind, element: &[u8]) -> bool {
+    match kind {
+        Kind::String => false,
+        Kind::Hash | Kind::Set | Kind::SortedSet => true,
+        Kind::List => element.len() == 10,
+        Kind::Stream => element.len() == 16,
     }
 }
 

@@ -9,7 +9,7 @@ mod codec;
 #[cfg(test)]
 mod tests;
 
-use coterie_protocol::{DatabaseId, Stamp};
+use coterie_protocol::{Actor, DatabaseId, Stamp};
 
 pub use codec::{
     Effects, Stamped, encode_actor, encode_database, encode_stamp, is_state, split_actor,
@@ -69,6 +69,57 @@ impl StringEncoding {
     }
 }
 
+/// What a write that must not be executed twice is known by, wherever it is executed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct OperationId {
+    /// The node that has to answer the client.
+    pub origin: Actor,
+    /// Unique for the origin, and growing.
+    pub number: u64,
+}
+
+/// How an operation was executed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct OperationKind {
+    /// Not by whom it was first given to: what that node may have done was overwritten.
+    pub again: bool,
+    /// It is about several keys, so the state of one does not tell that it was executed.
+    pub many: bool,
+}
+
+/// What type a key's value is of.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(u8)]
+pub enum Kind {
+    /// A string.
+    String = 0,
+    /// Fields with values.
+    Hash = 1,
+    /// Members.
+    Set = 2,
+    /// Members with scores.
+    SortedSet = 3,
+    /// Values at positions.
+    List = 4,
+    /// Entries with ids, and consumer groups.
+    Stream = 5,
+}
+
+impl Kind {
+    /// The kind of its number; `None` for a number no kind has.
+    pub fn from_u8(byte: u8) -> Option<Self> {
+        match byte {
+            0 => Some(Kind::String),
+            1 => Some(Kind::Hash),
+            2 => Some(Kind::Set),
+            3 => Some(Kind::SortedSet),
+            4 => Some(Kind::List),
+            5 => Some(Kind::Stream),
+            _ => None,
+        }
+    }
+}
+
 /// One change of state. Times are absolute Unix milliseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Effect<'a> {
@@ -108,21 +159,51 @@ pub enum Effect<'a> {
         /// When; `None` removes the expiry.
         at: Option<u64>,
     },
-    /// A field of a hash holds exactly this value. A key that is no hash becomes one.
-    HashSet {
+    /// An element of a collection holds exactly this value. A key of another kind becomes one of this kind.
+    ElementSet {
+        /// What the collection is; never a string.
+        kind: Kind,
         /// The key.
         key: &'a [u8],
-        /// The field.
-        field: &'a [u8],
+        /// Field of a hash, member of a set or sorted set, [`Position`](crate::store::Position) in a list,
+        /// [`StreamId`](crate::store::StreamId) in a stream.
+        element: &'a [u8],
+        /// Value of a field or a list's element, nothing in a set, [`Score`](crate::store::Score) in a sorted set,
+        /// encoded fields in a stream.
+        value: &'a [u8],
+    },
+    /// An element of a collection is gone, and the key with the last one.
+    ElementDelete {
+        /// What the collection is.
+        kind: Kind,
+        /// The key.
+        key: &'a [u8],
+        /// Which element.
+        element: &'a [u8],
+    },
+    /// What a stream has besides its entries, see [`Attribute`](crate::store::Attribute): its mark, a group, a
+    /// consumer, a pending entry. A key that is no stream becomes one, which may be without entries.
+    AttributeSet {
+        /// The key.
+        key: &'a [u8],
+        /// Which attribute.
+        name: &'a [u8],
         /// Its whole value.
         value: &'a [u8],
     },
-    /// A field of a hash is gone, and the key with its last one.
-    HashDelete {
+    /// An attribute of a stream is gone.
+    AttributeDelete {
         /// The key.
         key: &'a [u8],
-        /// The field.
-        field: &'a [u8],
+        /// Which attribute.
+        name: &'a [u8],
+    },
+    /// Entries of a stream with ids below this one are gone.
+    StreamTrim {
+        /// The key.
+        key: &'a [u8],
+        /// The lowest id that stays.
+        below: [u8; 16],
     },
     /// What the effect's actor has added to a counter, in all, since a base. Only in replicated partitions.
     Count {
@@ -148,6 +229,14 @@ pub enum Effect<'a> {
         /// What this change added to the sum, to make it again on another base; 0 in states.
         delta: i64,
     },
+    /// The key was of this kind, by a write that left nothing else. Only in the state of a key that one replica sends
+    /// another.
+    Assertion {
+        /// The key.
+        key: &'a [u8],
+        /// Its kind.
+        kind: Kind,
+    },
     /// A `Put` of which only the time is left that it was to expire at: its value was dropped since. Only in the
     /// state of a key that one replica sends another.
     Lapsed {
@@ -155,6 +244,20 @@ pub enum Effect<'a> {
         key: &'a [u8],
         /// When it expired.
         at: u64,
+    },
+    /// Changes no key: tells by which operation the effects before it in its record were made, so that it is not
+    /// executed again. Only in replicated partitions.
+    Operation {
+        /// The key it is about; the first, if it has several.
+        key: &'a [u8],
+        /// Which.
+        id: OperationId,
+        /// Its origin has answered all operations with smaller numbers.
+        settled: u64,
+        /// See [`OperationKind`].
+        kind: OperationKind,
+        /// The encoded reply; empty if it is too large to be kept.
+        reply: &'a [u8],
     },
     /// The key is gone.
     Delete {
@@ -186,17 +289,23 @@ impl<'a> Effect<'a> {
             | Effect::PutPadded { key, .. }
             | Effect::Splice { key, .. }
             | Effect::ExpireAt { key, .. }
-            | Effect::HashSet { key, .. }
-            | Effect::HashDelete { key, .. }
+            | Effect::ElementSet { key, .. }
+            | Effect::ElementDelete { key, .. }
+            | Effect::AttributeSet { key, .. }
+            | Effect::AttributeDelete { key, .. }
+            | Effect::StreamTrim { key, .. }
+            | Effect::Assertion { key, .. }
             | Effect::Count { key, .. }
             | Effect::HashCount { key, .. }
             | Effect::Lapsed { key, .. }
+            | Effect::Operation { key, .. }
             | Effect::Delete { key } => Some(key),
             Effect::Clear | Effect::Swap { .. } => None,
         }
     }
 
-    /// Upper bound of the encoded length, for reserving room before anything changes. A field counts as value.
+    /// Upper bound of the encoded length, for reserving room before anything changes. Elements and attributes
+    /// count as value.
     pub fn encoded_bytes_max(key: usize, value: usize) -> usize {
         key + value + 40
     }

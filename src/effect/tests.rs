@@ -12,11 +12,16 @@ enum Owned {
     Splice(Vec<u8>, u64, Vec<u8>),
     ExpireAt(Vec<u8>, Option<u64>),
     Delete(Vec<u8>),
-    HashSet(Vec<u8>, Vec<u8>, Vec<u8>),
-    HashDelete(Vec<u8>, Vec<u8>),
+    ElementSet(u8, Vec<u8>, Vec<u8>, Vec<u8>),
+    ElementDelete(u8, Vec<u8>, Vec<u8>),
+    AttributeSet(Vec<u8>, Vec<u8>, Vec<u8>),
+    AttributeDelete(Vec<u8>, Vec<u8>),
+    StreamTrim(Vec<u8>, [u8; 16]),
+    Assertion(Vec<u8>, u8),
     Count(Vec<u8>, Stamp, i64),
     HashCount(Vec<u8>, Vec<u8>, Stamp, i64),
     Lapsed(Vec<u8>, u64),
+    Operation(Vec<u8>, (u16, u64, u64), (bool, bool), Vec<u8>),
     Clear,
     Swap(u16),
 }
@@ -42,8 +47,24 @@ impl Owned {
             },
             Owned::ExpireAt(key, at) => Effect::ExpireAt { key, at: *at },
             Owned::Delete(key) => Effect::Delete { key },
-            Owned::HashSet(key, field, value) => Effect::HashSet { key, field, value },
-            Owned::HashDelete(key, field) => Effect::HashDelete { key, field },
+            Owned::ElementSet(kind, key, element, value) => Effect::ElementSet {
+                kind: Kind::from_u8(*kind).unwrap(),
+                key,
+                element,
+                value,
+            },
+            Owned::ElementDelete(kind, key, element) => Effect::ElementDelete {
+                kind: Kind::from_u8(*kind).unwrap(),
+                key,
+                element,
+            },
+            Owned::AttributeSet(key, name, value) => Effect::AttributeSet { key, name, value },
+            Owned::AttributeDelete(key, name) => Effect::AttributeDelete { key, name },
+            Owned::StreamTrim(key, below) => Effect::StreamTrim { key, below: *below },
+            Owned::Assertion(key, kind) => Effect::Assertion {
+                key,
+                kind: Kind::from_u8(*kind).unwrap(),
+            },
             Owned::Count(key, base, total) => Effect::Count {
                 key,
                 base: *base,
@@ -58,6 +79,21 @@ impl Owned {
                 delta: total.wrapping_mul(3),
             },
             Owned::Lapsed(key, at) => Effect::Lapsed { key, at: *at },
+            Owned::Operation(key, (origin, number, settled), (again, many), reply) => {
+                Effect::Operation {
+                    key,
+                    id: OperationId {
+                        origin: Actor(*origin),
+                        number: *number,
+                    },
+                    settled: *settled,
+                    kind: OperationKind {
+                        again: *again,
+                        many: *many,
+                    },
+                    reply,
+                }
+            }
             Owned::Clear => Effect::Clear,
             Owned::Swap(with) => Effect::Swap {
                 with: DatabaseId(*with),
@@ -71,6 +107,18 @@ fn stamp() -> impl Strategy<Value = Stamp> {
         .prop_map(|(version, actor)| Stamp::new(Version::from_bits(version), Actor(actor)))
 }
 
+/// A kind and an element of that kind.
+fn element() -> impl Strategy<Value = (u8, Vec<u8>)> {
+    (1..6u8).prop_flat_map(|kind| {
+        let length = match Kind::from_u8(kind).unwrap() {
+            Kind::List => 10..11,
+            Kind::Stream => 16..17,
+            _ => 0..200usize,
+        };
+        (Just(kind), prop::collection::vec(any::<u8>(), length))
+    })
+}
+
 fn effect() -> impl Strategy<Value = Owned> {
     let bytes = || prop::collection::vec(any::<u8>(), 0..200);
     prop_oneof![
@@ -80,12 +128,23 @@ fn effect() -> impl Strategy<Value = Owned> {
         (bytes(), any::<u64>(), bytes()).prop_map(|(k, o, b)| Owned::Splice(k, o, b)),
         (bytes(), any::<Option<u64>>()).prop_map(|(k, at)| Owned::ExpireAt(k, at)),
         bytes().prop_map(Owned::Delete),
-        (bytes(), bytes(), bytes()).prop_map(|(k, f, v)| Owned::HashSet(k, f, v)),
-        (bytes(), bytes()).prop_map(|(k, f)| Owned::HashDelete(k, f)),
+        (element(), bytes(), bytes()).prop_map(|((c, e), k, v)| Owned::ElementSet(c, k, e, v)),
+        (element(), bytes()).prop_map(|((c, e), k)| Owned::ElementDelete(c, k, e)),
+        (bytes(), bytes(), bytes()).prop_map(|(k, n, v)| Owned::AttributeSet(k, n, v)),
+        (bytes(), bytes()).prop_map(|(k, n)| Owned::AttributeDelete(k, n)),
+        (bytes(), any::<[u8; 16]>()).prop_map(|(k, id)| Owned::StreamTrim(k, id)),
+        (bytes(), 0..6u8).prop_map(|(k, c)| Owned::Assertion(k, c)),
         (bytes(), stamp(), any::<i64>()).prop_map(|(k, b, t)| Owned::Count(k, b, t)),
         (bytes(), bytes(), stamp(), any::<i64>())
             .prop_map(|(k, f, b, t)| Owned::HashCount(k, f, b, t)),
         (bytes(), any::<u64>()).prop_map(|(k, at)| Owned::Lapsed(k, at)),
+        (
+            bytes(),
+            any::<(u16, u64, u64)>(),
+            any::<(bool, bool)>(),
+            bytes()
+        )
+            .prop_map(|(k, id, kind, r)| Owned::Operation(k, id, kind, r)),
         Just(Owned::Clear),
         any::<u16>().prop_map(Owned::Swap),
     ]

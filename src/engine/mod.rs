@@ -4,6 +4,8 @@
 mod checkpoint;
 mod eviction;
 mod expiry;
+#[cfg(test)]
+mod operation_tests;
 mod reclaimer;
 mod recovery;
 #[cfg(test)]
@@ -25,7 +27,9 @@ pub use checkpoint::{CheckpointClaim, CheckpointError, CheckpointStatus, Checkpo
 pub use eviction::{EvictionPolicy, EvictionSettings, OutOfMemory};
 pub use expiry::ExpiryCycle;
 pub use recovery::{RecoveryError, RecoverySummary};
-pub use replicated::{COORDINATED, FORGET, RECEIVED, Received, coordinated_by, effects_of};
+pub use replicated::{
+    COORDINATED, FORGET, RECEIVED, Received, coordinated_by, effects_of, operation_of,
+};
 pub use transaction::{Scope, Transaction};
 
 /// Kind of a log record whose payload is a sequence of effects.
@@ -35,7 +39,7 @@ pub const EFFECTS: u8 = 1;
 pub const LAYOUT: u8 = 2;
 
 /// Format of records and checkpoints. Others are refused.
-pub const FORMAT: u16 = 2;
+pub const FORMAT: u16 = 3;
 
 /// Partition of a record whose effects belong to several.
 pub const MANY: PartitionId = PartitionId(u16::MAX);
@@ -59,6 +63,9 @@ pub struct EngineOptions {
     pub databases: u32,
     /// How slots map to partitions; fixed when a directory is created.
     pub partitions: Partitions,
+    /// Seed of the keys' hashes; `None` for one of the directory's own. It decides the order of `SCAN`, so it must stay
+    /// once there are keys, and be the same on all nodes of a cluster.
+    pub seed: Option<u64>,
     /// Threads that load and replay.
     pub threads: usize,
     /// The log's own options.

@@ -10,13 +10,14 @@ use proptest::prelude::*;
 
 use super::{Engine, EngineOptions, ExpiryCycle, Moment, RecoveryError, Scope, Transaction};
 use crate::effect::{Effect, StringEncoding};
-use crate::store::{self, AccessClock, Entry, HashValue};
+use crate::store::contents::Contents;
+use crate::store::{self, AccessClock, Attribute, Entry, Score, StreamId};
 use crate::wal::{self, NoRoom};
 
 const DATABASES: u16 = 3;
 const PARTITIONS: u16 = 2;
 const KEYS: u8 = 24;
-const FIELDS: u8 = 4;
+const ELEMENTS: u8 = 4;
 const START_MS: u64 = 1_700_000_000_000;
 
 /// A change that a command would make, if the key is there or not.
@@ -43,12 +44,29 @@ enum Kind {
         ttl: Option<u64>,
     },
     Delete,
-    HashSet {
-        fields: Vec<(u8, usize)>,
+    /// Elements and the lengths of their values.
+    Set {
+        kind: store::Kind,
+        elements: Vec<(u8, usize)>,
     },
-    HashDelete {
-        field: u8,
+    Remove {
+        elements: Vec<u8>,
     },
+    /// Attributes are set, or removed.
+    Attributes {
+        names: Vec<(u8, bool)>,
+    },
+    Trim {
+        below: u8,
+    },
+}
+
+/// A command within a transaction of several.
+#[derive(Clone, Debug)]
+enum Act {
+    Change(Change),
+    Clear(u16),
+    Swap(u16, u16),
 }
 
 /// Something that happens between two checkpoints, or within one.
@@ -58,6 +76,8 @@ enum Step {
     Many(Vec<Change>),
     /// A transaction that is given up before its end.
     Abandoned(Vec<Change>),
+    /// A transaction of several commands, that is committed or given up.
+    Unit(Vec<Act>, bool),
     Clear(u16),
     ClearAll,
     Swap(u16, u16),
@@ -87,8 +107,11 @@ fn change() -> impl Strategy<Value = Change> {
             .prop_map(|(offset, bytes, fill)| Kind::Splice { offset, bytes, fill }),
         2 => ttl().prop_map(|ttl| Kind::Expire { ttl }),
         2 => Just(Kind::Delete),
-        3 => prop::collection::vec((0..FIELDS, bytes()), 1..6).prop_map(|fields| Kind::HashSet { fields }),
-        3 => (0..FIELDS).prop_map(|field| Kind::HashDelete { field }),
+        6 => (kind(), prop::collection::vec((0..ELEMENTS, bytes()), 1..6))
+            .prop_map(|(kind, elements)| Kind::Set { kind, elements }),
+        6 => prop::collection::vec(0..ELEMENTS, 1..4).prop_map(|elements| Kind::Remove { elements }),
+        2 => prop::collection::vec((0..3u8, any::<bool>()), 1..4).prop_map(|names| Kind::Attributes { names }),
+        1 => (0..=ELEMENTS).prop_map(|below| Kind::Trim { below }),
     ];
     (0..DATABASES, 0..KEYS, kind).prop_map(|(database, key, kind)| Change {
         database,
@@ -97,12 +120,30 @@ fn change() -> impl Strategy<Value = Change> {
     })
 }
 
+fn kind() -> impl Strategy<Value = store::Kind> {
+    let kinds = [
+        store::Kind::Hash,
+        store::Kind::Set,
+        store::Kind::SortedSet,
+        store::Kind::List,
+        store::Kind::Stream,
+    ];
+    prop::sample::select(kinds.to_vec())
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let changes = || prop::collection::vec(change(), 2..7);
+    let act = prop_oneof![
+        8 => change().prop_map(Act::Change),
+        1 => (0..DATABASES).prop_map(Act::Clear),
+        1 => (0..DATABASES, 1..DATABASES).prop_map(|(a, n)| Act::Swap(a, (a + n) % DATABASES)),
+    ];
+    let acts = prop::collection::vec(act, 1..9);
     prop_oneof![
         20 => change().prop_map(Step::One),
         8 => changes().prop_map(Step::Many),
         2 => changes().prop_map(Step::Abandoned),
+        4 => (acts, any::<bool>()).prop_map(|(acts, keep)| Step::Unit(acts, keep)),
         1 => (0..DATABASES).prop_map(Step::Clear),
         1 => Just(Step::ClearAll),
         1 => (0..DATABASES, 0..DATABASES).prop_map(|(a, b)| Step::Swap(a, b)),
@@ -124,7 +165,7 @@ fn chapter() -> impl Strategy<Value = Chapter> {
 #[derive(Clone, PartialEq, Debug)]
 struct Seen {
     value: Vec<u8>,
-    fields: BTreeMap<Vec<u8>, Vec<u8>>,
+    contents: Contents,
     encoding: StringEncoding,
     expire_at: Option<u64>,
     version: Version,
@@ -170,7 +211,7 @@ impl<'d> World<'d> {
                     }
                     let seen = Seen {
                         value: entry.value().to_vec(),
-                        fields: fields_of(entry),
+                        contents: Contents::of(entry),
                         encoding: entry.encoding(),
                         expire_at: entry.expire_at(),
                         version: entry.version(),
@@ -205,6 +246,29 @@ impl<'d> World<'d> {
                     .iter()
                     .for_each(|change| change.make(&mut transaction));
                 if matches!(step, Step::Many(_)) {
+                    transaction.commit();
+                }
+            }
+            Step::Unit(acts, keep) => {
+                let room = |act: &Act| match act {
+                    Act::Change(change) => change.room(),
+                    Act::Clear(_) | Act::Swap(..) => Effect::encoded_bytes_max(0, 0),
+                };
+                wait_for_room(&engine, acts.iter().map(room).sum());
+                let transaction = engine.begin(Scope::All, moment(now_ms), &mut payload);
+                let mut transaction = transaction.of_several();
+                for act in acts {
+                    transaction.begin_command(true, 0);
+                    match act {
+                        Act::Change(change) => change.make(&mut transaction),
+                        Act::Clear(database) => transaction.clear(DatabaseId(*database)),
+                        Act::Swap(a, b) => {
+                            let with = DatabaseId(*b);
+                            transaction.apply_everywhere(DatabaseId(*a), &Effect::Swap { with });
+                        }
+                    }
+                }
+                if *keep {
                     transaction.commit();
                 }
             }
@@ -269,10 +333,10 @@ impl Change {
     fn room(&self) -> usize {
         let bytes = match self.kind {
             Kind::Put { bytes, .. } | Kind::Splice { bytes, .. } => bytes,
-            Kind::HashSet { ref fields } => {
-                fields.iter().map(|(_, bytes)| bytes + 60).sum::<usize>()
+            Kind::Set { ref elements, .. } => {
+                elements.iter().map(|(_, bytes)| bytes + 80).sum::<usize>()
             }
-            Kind::Expire { .. } | Kind::Delete | Kind::HashDelete { .. } => 1,
+            _ => 400,
         };
         Effect::encoded_bytes_max(self.key().len(), bytes)
     }
@@ -314,31 +378,82 @@ impl Change {
             }
             Kind::Delete if is_there => transaction.apply(database, &Effect::Delete { key }),
             Kind::Expire { .. } | Kind::Delete => {}
-            Kind::HashSet { ref fields } if !is_string => {
-                let fields: Vec<_> = fields
+            Kind::Set { kind, ref elements } if !is_string => {
+                let elements: Vec<_> = elements
                     .iter()
-                    .map(|(field, bytes)| ([*field], vec![*field; *bytes]))
+                    .map(|(element, bytes)| {
+                        (element_of(kind, *element), value_of(kind, *element, *bytes))
+                    })
                     .collect();
-                let effects: Vec<_> = fields
+                let effects: Vec<_> = elements
                     .iter()
-                    .map(|(field, value)| Effect::HashSet { key, field, value })
+                    .map(|(element, value)| Effect::ElementSet {
+                        kind,
+                        key,
+                        element,
+                        value,
+                    })
                     .collect();
                 transaction.apply_all(database, &effects);
             }
-            Kind::HashDelete { field } if found == Some(store::Kind::Hash) => {
-                let field = &[field];
-                transaction.apply(database, &Effect::HashDelete { key, field });
+            Kind::Remove { ref elements } if is_there && !is_string => {
+                let kind = found.expect("a collection");
+                let elements: Vec<_> = elements.iter().map(|e| element_of(kind, *e)).collect();
+                let effects: Vec<_> = elements
+                    .iter()
+                    .map(|element| Effect::ElementDelete { kind, key, element })
+                    .collect();
+                transaction.apply_all(database, &effects);
             }
-            Kind::HashSet { .. } | Kind::HashDelete { .. } => {}
+            Kind::Attributes { ref names } if found == Some(store::Kind::Stream) => {
+                let names: Vec<_> = names
+                    .iter()
+                    .map(|(name, set)| (attribute(*name), *set))
+                    .collect();
+                let effects: Vec<_> = names
+                    .iter()
+                    .map(|((name, value), set)| match set {
+                        true => Effect::AttributeSet { key, name, value },
+                        false => Effect::AttributeDelete { key, name },
+                    })
+                    .collect();
+                transaction.apply_all(database, &effects);
+            }
+            Kind::Trim { below } if found == Some(store::Kind::Stream) => {
+                let below = StreamId::new(0, below.into()).to_bytes();
+                transaction.apply(database, &Effect::StreamTrim { key, below });
+            }
+            _ => {}
         }
     }
 }
 
-pub(super) fn fields_of(entry: &Entry) -> BTreeMap<Vec<u8>, Vec<u8>> {
-    let fields = entry.hash().into_iter().flat_map(HashValue::iter);
-    fields
-        .map(|(field, value)| (field.to_vec(), value.to_vec()))
-        .collect()
+/// An element as a collection of this kind has them.
+pub(super) fn element_of(kind: store::Kind, element: u8) -> Vec<u8> {
+    match kind {
+        store::Kind::Stream => StreamId::new(0, element.into()).to_bytes().to_vec(),
+        store::Kind::List => [&[0x80, 0, 0, 0, 0, 0, 0][..], &[element, 0, 1]].concat(),
+        _ => vec![element],
+    }
+}
+
+fn value_of(kind: store::Kind, element: u8, bytes: usize) -> Vec<u8> {
+    match kind {
+        store::Kind::Set => Vec::new(),
+        store::Kind::SortedSet => Score::encode(bytes as f64 / 7.0).to_vec(),
+        _ => vec![element; bytes],
+    }
+}
+
+/// Name and value of an attribute.
+pub(super) fn attribute(name: u8) -> (Vec<u8>, Vec<u8>) {
+    let id = StreamId::new(0, 1);
+    let (attribute, value) = match name {
+        0 => (Attribute::Mark, vec![1; 40]),
+        1 => (Attribute::Group(b"group"), vec![1; 24]),
+        _ => (Attribute::Pending(b"group", id), vec![1; 20]),
+    };
+    (attribute.encode(), value)
 }
 
 fn key_of(key: u8) -> Vec<u8> {
@@ -358,6 +473,7 @@ fn options(directory: &Path) -> EngineOptions {
         directory: directory.to_owned(),
         databases: DATABASES.into(),
         partitions: Partitions::new(PARTITIONS).expect("a power of two"),
+        seed: None,
         threads: 2,
         log,
     }

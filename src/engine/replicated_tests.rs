@@ -7,15 +7,16 @@ use std::sync::Arc;
 use coterie_protocol::{Actor, DatabaseId, Version};
 use proptest::prelude::*;
 
-use super::recovery_tests::{fields_of, moment, open, wait_for_room};
+use super::recovery_tests::{attribute, element_of, moment, open, wait_for_room};
 use super::{COORDINATED, Engine, ExpiryCycle, Scope, coordinated_by};
 use crate::effect::{Effect, StringEncoding};
-use crate::store::{BUCKETS, Kind};
+use crate::store::contents::Contents;
+use crate::store::{BUCKETS, Kind, Score, StreamId};
 use crate::wal::LogOffset;
 
 const KEYS: u8 = 6;
 const FIELDS: u8 = 3;
-const START_MS: u64 = 1_700_000_000_000;
+pub(super) const START_MS: u64 = 1_700_000_000_000;
 
 #[derive(Clone, Debug)]
 enum Command {
@@ -27,6 +28,13 @@ enum Command {
     Delete(u8),
     HashSet(u8, Vec<u8>),
     HashDelete(u8, u8),
+    /// Adds elements to a collection of this kind.
+    Add(u8, Kind, Vec<u8>),
+    /// Removes an element of whatever collection there is.
+    Remove(u8, u8),
+    /// Sets an attribute of a stream, or removes it.
+    Attribute(u8, u8, bool),
+    Trim(u8, u8),
     HashIncr(u8, u8, i8),
     Flush(u8),
     Look(u8),
@@ -36,7 +44,7 @@ enum Command {
 enum Step {
     Command(usize, Command),
     /// A transaction over several keys that is given up.
-    Abandoned(usize, Vec<u8>),
+    Abandoned(usize, Vec<Command>),
     Pass(u64),
     Collect(usize),
     /// The records of this node reach the other.
@@ -64,9 +72,17 @@ fn command() -> impl Strategy<Value = Command> {
         3 => (key(), prop::collection::vec(0..FIELDS, 1..4)).prop_map(|(k, f)| Command::HashSet(k, f)),
         2 => (key(), 0..FIELDS).prop_map(|(k, f)| Command::HashDelete(k, f)),
         3 => (key(), 0..FIELDS, any::<i8>()).prop_map(|(k, f, n)| Command::HashIncr(k, f, n)),
+        6 => (key(), kind(), prop::collection::vec(0..FIELDS, 1..4)).prop_map(|(k, c, e)| Command::Add(k, c, e)),
+        4 => (key(), 0..FIELDS).prop_map(|(k, e)| Command::Remove(k, e)),
+        2 => (key(), 0..3u8, any::<bool>()).prop_map(|(k, n, set)| Command::Attribute(k, n, set)),
+        1 => (key(), 0..=FIELDS).prop_map(|(k, e)| Command::Trim(k, e)),
         1 => key().prop_map(Command::Flush),
         1 => key().prop_map(Command::Look),
     ]
+}
+
+fn kind() -> impl Strategy<Value = Kind> {
+    prop::sample::select(vec![Kind::Set, Kind::SortedSet, Kind::List, Kind::Stream])
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -74,7 +90,7 @@ fn step() -> impl Strategy<Value = Step> {
     let commands = prop::collection::vec((node(), command()), 0..20);
     prop_oneof![
         30 => (node(), command()).prop_map(|(n, c)| Step::Command(n, c)),
-        2 => (node(), prop::collection::vec(0..KEYS, 1..4)).prop_map(|(n, k)| Step::Abandoned(n, k)),
+        4 => (node(), prop::collection::vec(command(), 1..8)).prop_map(|(n, c)| Step::Abandoned(n, c)),
         4 => (1..40u64).prop_map(Step::Pass),
         1 => node().prop_map(Step::Collect),
         6 => node().prop_map(Step::Send),
@@ -86,9 +102,33 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-struct Node {
+impl Command {
+    /// The key, if it has but one.
+    fn key(&self) -> Option<u8> {
+        let (Command::Set(key, ..)
+        | Command::SetRange(key, _)
+        | Command::Incr(key, _)
+        | Command::Expire(key, _)
+        | Command::Delete(key)
+        | Command::HashSet(key, _)
+        | Command::HashDelete(key, _)
+        | Command::HashIncr(key, ..)
+        | Command::Add(key, ..)
+        | Command::Remove(key, _)
+        | Command::Attribute(key, ..)
+        | Command::Trim(key, _)
+        | Command::Flush(key)
+        | Command::Look(key)) = self
+        else {
+            return None;
+        };
+        Some(*key)
+    }
+}
+
+pub(super) struct Node {
     directory: tempfile::TempDir,
-    engine: Arc<Engine>,
+    pub engine: Arc<Engine>,
     actor: Actor,
     /// Up to where its log was sent.
     sent: LogOffset,
@@ -97,17 +137,17 @@ struct Node {
 }
 
 /// What clients see of a key.
-type Seen = (Vec<u8>, BTreeMap<Vec<u8>, Vec<u8>>, Option<u64>);
+pub(super) type Seen = (Vec<u8>, Contents, Option<u64>);
 
 #[derive(PartialEq, Debug)]
-struct Snapshot {
-    seen: BTreeMap<Vec<u8>, Seen>,
+pub(super) struct Snapshot {
+    pub seen: BTreeMap<Vec<u8>, Seen>,
     trees: Vec<[u64; BUCKETS]>,
     digests: BTreeMap<Vec<u8>, u64>,
 }
 
 impl Node {
-    fn new(actor: u16) -> Self {
+    pub fn new(actor: u16) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let engine = open(directory.path());
         let actor = Actor(actor);
@@ -123,7 +163,7 @@ impl Node {
         }
     }
 
-    fn restart(&mut self) {
+    pub fn restart(&mut self) {
         self.engine.close().expect("the log closes");
         // The directory is locked as long as the old engine lives.
         let empty = tempfile::tempdir().expect("a directory");
@@ -132,7 +172,7 @@ impl Node {
         self.engine.store().set_replicated(Some(self.actor));
     }
 
-    fn snapshot(&self, now_ms: u64) -> Snapshot {
+    pub fn snapshot(&self, now_ms: u64) -> Snapshot {
         let mut snapshot = Snapshot {
             seen: BTreeMap::new(),
             trees: Vec::new(),
@@ -145,7 +185,11 @@ impl Node {
                 let entries = partition.keyspace(database).into_iter();
                 for entry in entries.flat_map(|keyspace| keyspace.iter()) {
                     if !entry.is_expired(now_ms) {
-                        let seen = (entry.value().to_vec(), fields_of(entry), entry.expire_at());
+                        let seen = (
+                            entry.value().to_vec(),
+                            Contents::of(entry),
+                            entry.expire_at(),
+                        );
                         snapshot.seen.insert(entry.key().to_vec(), seen);
                     }
                 }
@@ -164,24 +208,13 @@ impl Node {
         wait_for_room(&self.engine, 4096);
         let (mut payload, database) = (Vec::new(), DatabaseId::DEFAULT);
         let engine = &self.engine;
-        let at = |ttl: Option<u64>| ttl.map(|ttl| now_ms + ttl);
         if let Command::SetMany(keys) = command {
-            return self.set_many(keys, now_ms, true);
+            return self.set_many(keys, now_ms);
         }
-        let (Command::Set(key, ..)
-        | Command::SetRange(key, _)
-        | Command::Incr(key, _)
-        | Command::Expire(key, _)
-        | Command::Delete(key)
-        | Command::HashSet(key, _)
-        | Command::HashDelete(key, _)
-        | Command::HashIncr(key, ..)
-        | Command::Flush(key)
-        | Command::Look(key)) = command
-        else {
+        let Some(key) = command.key() else {
             return;
         };
-        let key = &key_of(*key)[..];
+        let key = &key_of(key)[..];
         if let Command::Flush(_) = command {
             let scope = Scope::Partition(engine.store().partition_of(key));
             let mut transaction = engine.begin(scope, moment(now_ms), &mut payload);
@@ -190,66 +223,25 @@ impl Node {
             return;
         }
         let mut transaction = engine.begin(Scope::Key(key), moment(now_ms), &mut payload);
-        let entry = transaction.get(database, key);
-        let kind = entry.map(|entry| entry.kind());
-        let number = |text: &[u8]| coterie_protocol::text::parse_i64(text);
-        match command {
-            Command::Set(_, bytes, ttl) => {
-                put(key, &vec![b'v'; *bytes], at(*ttl)).apply(&mut transaction);
-            }
-            Command::SetRange(_, offset) if kind != Some(Kind::Hash) => {
-                let (offset, bytes) = (*offset, &b"xy"[..]);
-                let effect = match kind {
-                    Some(_) => Effect::Splice { key, offset, bytes },
-                    None => Effect::PutPadded { key, offset, bytes },
-                };
-                transaction.apply(database, &effect);
-            }
-            Command::Incr(_, delta) if kind != Some(Kind::Hash) => {
-                let old = entry.map_or(Some(0), |entry| number(entry.value()));
-                if let Some(old) = old {
-                    let delta = i64::from(*delta);
-                    transaction.count(database, key, delta, old + delta);
-                    let new = transaction.get(database, key).expect("a number");
-                    assert_eq!(new.value(), (old + delta).to_string().as_bytes());
-                }
-            }
-            Command::Expire(_, ttl) if kind.is_some() => {
-                transaction.apply(database, &Effect::ExpireAt { key, at: at(*ttl) });
-            }
-            Command::Delete(_) => transaction.apply(database, &Effect::Delete { key }),
-            Command::HashSet(_, fields) if kind != Some(Kind::String) => {
-                let fields: Vec<_> = fields.iter().map(|field| [*field]).collect();
-                let set = |field| Effect::HashSet {
-                    key,
-                    field,
-                    value: b"7",
-                };
-                let effects: Vec<_> = fields.iter().map(|field| set(&field[..])).collect();
-                transaction.apply_all(database, &effects);
-            }
-            Command::HashDelete(_, field) if kind != Some(Kind::String) => {
-                let field = &[*field];
-                transaction.apply(database, &Effect::HashDelete { key, field });
-            }
-            Command::HashIncr(_, field, delta) if kind != Some(Kind::String) => {
-                let (field, delta) = (&[*field], i64::from(*delta));
-                let hash = entry.and_then(|entry| entry.hash());
-                let old = hash.and_then(|hash| hash.get(field)).and_then(number);
-                let new = old.unwrap_or(0) + delta;
-                transaction.count_field(database, key, field, delta, new);
-                let hash = transaction
-                    .get(database, key)
-                    .and_then(|entry| entry.hash());
-                let text = hash.and_then(|hash| hash.get(field)).expect("a number");
-                assert_eq!(text, new.to_string().as_bytes());
-            }
-            _ => {}
-        }
+        make(&mut transaction, key, command, now_ms);
         transaction.commit();
     }
 
-    fn set_many(&self, keys: &[u8], now_ms: u64, commit: bool) {
+    /// Makes changes to several keys, and gives them up.
+    fn abandon(&self, commands: &[Command], now_ms: u64) {
+        wait_for_room(&self.engine, 4096 * commands.len());
+        let keys: Vec<_> = (0..KEYS).map(key_of).collect();
+        let (mut names, mut payload) = (keys.iter().map(|key| &key[..]), Vec::new());
+        let scope = Scope::Keys(&mut names);
+        let mut transaction = self.engine.begin(scope, moment(now_ms), &mut payload);
+        for command in commands {
+            if let Some(key) = command.key() {
+                make(&mut transaction, &key_of(key), command, now_ms);
+            }
+        }
+    }
+
+    fn set_many(&self, keys: &[u8], now_ms: u64) {
         let keys: Vec<_> = keys.iter().map(|key| key_of(*key)).collect();
         let mut names = keys.iter().map(|key| &key[..]);
         let (scope, mut payload) = (Scope::Keys(&mut names), Vec::new());
@@ -257,13 +249,11 @@ impl Node {
         for key in &keys {
             put(key, b"12", None).apply(&mut transaction);
         }
-        if commit {
-            transaction.commit();
-        }
+        transaction.commit();
     }
 
     /// Sends records made since the last time, all but `lost` of them.
-    fn send(&mut self, other: &Node) {
+    pub fn send(&mut self, other: &Node) {
         let mut reader = self
             .engine
             .log()
@@ -289,7 +279,7 @@ impl Node {
         other.engine.note_received(self.actor, self.sent);
     }
 
-    fn transfer_from(&self, other: &Node) {
+    pub fn transfer_from(&self, other: &Node) {
         for id in other.engine.store().ids() {
             let (mut keys, mut state) = (Vec::new(), Vec::new());
             let partition = other.engine.store().lock(id);
@@ -310,6 +300,102 @@ impl Node {
             wait_for_room(&self.engine, state.len() + 100);
             self.engine.merge_state(id, &state).expect("a state");
         }
+    }
+}
+
+/// Makes the change that a command would.
+fn make(transaction: &mut super::Transaction<'_>, key: &[u8], command: &Command, now_ms: u64) {
+    let database = DatabaseId::DEFAULT;
+    let at = |ttl: Option<u64>| ttl.map(|ttl| now_ms + ttl);
+    let entry = transaction.get(database, key);
+    let kind = entry.map(|entry| entry.kind());
+    let number = |text: &[u8]| coterie_protocol::text::parse_i64(text);
+    match command {
+        Command::Set(_, bytes, ttl) => {
+            put(key, &vec![b'v'; *bytes], at(*ttl)).apply(transaction);
+        }
+        Command::SetRange(_, offset) if kind.is_none_or(|kind| kind == Kind::String) => {
+            let (offset, bytes) = (*offset, &b"xy"[..]);
+            let effect = match kind {
+                Some(_) => Effect::Splice { key, offset, bytes },
+                None => Effect::PutPadded { key, offset, bytes },
+            };
+            transaction.apply(database, &effect);
+        }
+        Command::Incr(_, delta) if kind.is_none_or(|kind| kind == Kind::String) => {
+            let old = entry.map_or(Some(0), |entry| number(entry.value()));
+            if let Some(old) = old {
+                let delta = i64::from(*delta);
+                transaction.count(database, key, delta, old + delta);
+                let new = transaction.get(database, key).expect("a number");
+                assert_eq!(new.value(), (old + delta).to_string().as_bytes());
+            }
+        }
+        Command::Expire(_, ttl) if kind.is_some() => {
+            transaction.apply(database, &Effect::ExpireAt { key, at: at(*ttl) });
+        }
+        Command::Delete(_) => transaction.apply(database, &Effect::Delete { key }),
+        Command::HashSet(_, fields) if kind.is_none_or(|kind| kind == Kind::Hash) => {
+            let fields: Vec<_> = fields.iter().map(|field| [*field]).collect();
+            let set = |element| Effect::ElementSet {
+                kind: Kind::Hash,
+                key,
+                element,
+                value: b"7",
+            };
+            let effects: Vec<_> = fields.iter().map(|field| set(&field[..])).collect();
+            transaction.apply_all(database, &effects);
+        }
+        Command::HashDelete(_, field) if kind.is_none_or(|kind| kind == Kind::Hash) => {
+            let (kind, element) = (Kind::Hash, &[*field]);
+            transaction.apply(database, &Effect::ElementDelete { kind, key, element });
+        }
+        Command::Add(_, wanted, elements) if kind.is_none_or(|kind| kind == *wanted) => {
+            let elements: Vec<_> = elements.iter().map(|e| element_of(*wanted, *e)).collect();
+            let value = match wanted {
+                Kind::Set => Vec::new(),
+                Kind::SortedSet => Score::encode((now_ms % 5) as f64).to_vec(),
+                _ => now_ms.to_string().into_bytes(),
+            };
+            let set = |element| Effect::ElementSet {
+                kind: *wanted,
+                key,
+                element,
+                value: &value,
+            };
+            let effects: Vec<_> = elements.iter().map(|element| set(&element[..])).collect();
+            transaction.apply_all(database, &effects);
+        }
+        Command::Remove(_, element) if kind.is_some_and(|kind| kind != Kind::String) => {
+            let kind = kind.expect("a collection");
+            let element = &element_of(kind, *element)[..];
+            transaction.apply(database, &Effect::ElementDelete { kind, key, element });
+        }
+        Command::Attribute(_, name, set) if kind == Some(Kind::Stream) => {
+            let (name, value) = &attribute(*name);
+            let effect = match set {
+                true => Effect::AttributeSet { key, name, value },
+                false => Effect::AttributeDelete { key, name },
+            };
+            transaction.apply(database, &effect);
+        }
+        Command::Trim(_, below) if kind == Some(Kind::Stream) => {
+            let below = StreamId::new(0, (*below).into()).to_bytes();
+            transaction.apply(database, &Effect::StreamTrim { key, below });
+        }
+        Command::HashIncr(_, field, delta) if kind.is_none_or(|kind| kind == Kind::Hash) => {
+            let (field, delta) = (&[*field], i64::from(*delta));
+            let hash = entry.and_then(|entry| entry.hash());
+            let old = hash.and_then(|hash| hash.get(field)).and_then(number);
+            let new = old.unwrap_or(0) + delta;
+            transaction.count_field(database, key, field, delta, new);
+            let hash = transaction
+                .get(database, key)
+                .and_then(|entry| entry.hash());
+            let text = hash.and_then(|hash| hash.get(field)).expect("a number");
+            assert_eq!(text, new.to_string().as_bytes());
+        }
+        _ => {}
     }
 }
 
@@ -365,9 +451,9 @@ impl World {
         let now_ms = self.now_ms;
         match step {
             Step::Command(node, command) => self.nodes[*node].run(command, now_ms),
-            Step::Abandoned(node, keys) => {
+            Step::Abandoned(node, commands) => {
                 let before = self.nodes[*node].snapshot(now_ms);
-                self.nodes[*node].set_many(keys, now_ms, false);
+                self.nodes[*node].abandon(commands, now_ms);
                 assert_eq!(self.nodes[*node].snapshot(now_ms), before);
             }
             Step::Pass(ms) => self.now_ms += ms,

@@ -6,15 +6,21 @@
 //! | `barrier` | what replies wait for |
 //! | `routes` | where each partition's requests go |
 //! | `epochs` | which epochs still have requests under way |
+//! | `hints` | what a replica that was away is not sent |
 //! | `stream`, `receive` | the log of a coordinator, sent and taken in |
 //! | `repeat` | writes that met something newer |
+//! | `operations` | writes that must be executed exactly once |
+//! | `pulse` | whether this node stands still |
 //! | `read` | digest reads |
 //! | `sync` | anti-entropy, moves, the stable horizon |
 //! | `wire` | bodies of frames |
 
 pub mod barrier;
 mod epochs;
+mod hints;
+mod operations;
 pub mod peers;
+mod pulse;
 mod read;
 mod receive;
 mod repeat;
@@ -25,17 +31,20 @@ pub mod wire;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use coterie_protocol::{Actor, Epoch, NodeId, PartitionId};
+use coterie_protocol::{Actor, DatabaseId, Epoch, NodeId, PartitionId};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
-pub use barrier::{Barrier, Quorum, TimedOut, Waiters};
+pub use barrier::{Barrier, Local, Quorum, Terms, TimedOut, Waiters};
 pub use epochs::{EpochGuard, Epochs};
+pub use operations::{Operation, Operations};
 pub use peers::{Peer, Peers};
+pub use pulse::Pulse;
 pub use read::ReadKey;
 pub use routes::{Route, Routes};
 pub use sync::{run as sync_rounds, watch_silence};
@@ -44,8 +53,11 @@ use crate::config::Config;
 use crate::engine::Engine;
 use crate::topology::{Member, Policy, Topology};
 use crate::transport::{CallId, Inbound, Service, Transport};
-use crate::wal::LogOffset;
+use crate::wal::{Durability, LogOffset};
 use receive::Receivers;
+
+/// How long other nodes may take to see that this one is there.
+const NOTICED_AFTER: Duration = Duration::from_millis(300);
 
 /// What the quorum path of a node consists of.
 pub struct Replication {
@@ -59,7 +71,9 @@ pub struct Replication {
     pub epochs: Arc<Epochs>,
     /// Connections to other nodes.
     pub transport: Arc<Transport>,
-    routes: ArcSwap<Routes>,
+    /// What is forwarded and must be executed exactly once.
+    pub operations: Operations,
+    in_force: ArcSwap<InForce>,
     epoch: watch::Sender<Epoch>,
     /// 0 before the topology gave one out.
     actor: AtomicU16,
@@ -68,6 +82,9 @@ pub struct Replication {
     /// By partition: since when this node may have missed writes of it, in calls of `set_behind`; 0 for in step.
     behind: Box<[AtomicU64]>,
     behind_marks: AtomicU64,
+    set_behind_at: Mutex<Instant>,
+    /// Whether others may have gone on without this node.
+    pub pulse: Pulse,
     /// Limit of what a comparison exchanges; 0 for none.
     pub sync_bytes_per_second: AtomicU64,
     /// Pause between rounds of anti-entropy, in milliseconds; 0 for no rounds.
@@ -80,8 +97,25 @@ pub struct Replication {
     /// Told when a peer knows more of this node's log than there is: its end was lost, and with it the right to give
     /// out versions under the same actor.
     pub log_lost: Notify,
-    /// Of databases that the topology has no policy for.
-    default_policy: Policy,
+    /// Of databases whose policy says nothing of it; a [`Durability`].
+    durability: AtomicU8,
+    /// Whether any policy does.
+    has_durabilities: AtomicBool,
+}
+
+/// Where requests go, and a guard that keeps that epoch from being over as long as new ones may be routed by it.
+struct InForce {
+    routes: Arc<Routes>,
+    guard: Arc<EpochGuard>,
+}
+
+impl InForce {
+    fn new(routes: Routes, epochs: &Arc<Epochs>) -> Self {
+        InForce {
+            guard: Arc::new(epochs.enter(routes.epoch)),
+            routes: Arc::new(routes),
+        }
+    }
 }
 
 impl Replication {
@@ -91,33 +125,37 @@ impl Replication {
         engine: Arc<Engine>,
         transport: Arc<Transport>,
         topology: Arc<Topology>,
-        default_policy: Policy,
     ) -> Arc<Replication> {
         let peers = Arc::new(Peers::new(own));
         let epoch = topology.epoch;
         let partitions = topology.placements.len();
-        let routes = Routes::new(topology, default_policy, &peers, None)
+        let routes = Routes::new(topology, &peers, None)
             .unwrap_or_else(|| unreachable!("a topology of fewer nodes than a set has bits"));
+        let epochs = Arc::default();
         Arc::new(Replication {
             waiters: Waiters::new(engine.log().clone(), peers.clone()),
             engine,
             peers,
-            epochs: Arc::default(),
+            in_force: ArcSwap::from_pointee(InForce::new(routes, &epochs)),
+            epochs,
             transport,
-            routes: ArcSwap::from_pointee(routes),
+            operations: Operations::new(crate::clock::Clock::System.now_ms()),
             epoch: watch::Sender::new(epoch),
             actor: AtomicU16::new(0),
             clustered: AtomicBool::new(false),
             receivers: Receivers::default(),
             behind: (0..partitions).map(|_| AtomicU64::new(1)).collect(),
             behind_marks: AtomicU64::new(1),
+            set_behind_at: Mutex::new(Instant::now()),
+            pulse: Pulse::default(),
             sync_bytes_per_second: AtomicU64::new(0),
             round_interval_ms: AtomicU64::new(10_000),
             repaired_keys: AtomicU64::new(0),
             streams: Mutex::default(),
             repeated: Mutex::default(),
             log_lost: Notify::new(),
-            default_policy,
+            durability: AtomicU8::new(Durability::default() as u8),
+            has_durabilities: AtomicBool::new(false),
         })
     }
 
@@ -127,23 +165,60 @@ impl Replication {
             .store(config.sync_rate, Ordering::Relaxed);
         let interval_ms = u64::from(config.anti_entropy_interval) * 1000;
         self.round_interval_ms.store(interval_ms, Ordering::Relaxed);
+        let durability = crate::running::log_durability(config.durability);
+        self.durability.store(durability as u8, Ordering::Release);
+        self.adjust_log();
+    }
+
+    /// Has the log sync as often as all databases together need it.
+    fn adjust_log(&self) {
+        let routes = self.routes();
+        let mut own = routes.durabilities().peekable();
+        let has_any = own.peek().is_some();
+        self.has_durabilities.store(has_any, Ordering::Release);
+        let wanted = Durability::of_all(own.chain([self.durability()]));
+        if self.engine.log().durability() != wanted {
+            self.engine.log().set_durability(wanted);
+        }
+    }
+
+    /// The durability of databases whose policy says nothing of it.
+    fn durability(&self) -> Durability {
+        Durability::from_u8(self.durability.load(Ordering::Acquire))
+    }
+
+    /// How safe a write is when it is acknowledged.
+    pub fn durability_of(&self, policy: &Policy) -> Durability {
+        policy.durability.unwrap_or_else(|| self.durability())
+    }
+
+    /// Whether writes of a database are acknowledged only when they are on the disk.
+    #[inline]
+    pub fn is_synced(&self, database: DatabaseId) -> bool {
+        let durability = if self.has_durabilities.load(Ordering::Acquire) {
+            self.durability_of(&self.in_force.load().routes.policy(database))
+        } else {
+            self.durability()
+        };
+        durability == Durability::Always
+    }
+
+    /// Whether those of any database are.
+    pub fn has_synced(&self) -> bool {
+        let routes = self.routes();
+        let mut all = routes.durabilities().chain([self.durability()]);
+        all.any(|one| one == Durability::Always)
     }
 
     /// Where requests go now.
     pub fn routes(&self) -> Arc<Routes> {
-        self.routes.load_full()
+        self.in_force.load().routes.clone()
     }
 
     /// Where requests go now, and a guard that keeps that epoch from being over.
     pub fn enter(&self) -> (Arc<Routes>, Arc<EpochGuard>) {
-        loop {
-            let routes = self.routes();
-            let guard = self.epochs.enter(routes.epoch);
-            // Had it changed before it was entered, those who wait for it might have missed it.
-            if self.routes.load().epoch == routes.epoch {
-                return (routes, Arc::new(guard));
-            }
-        }
+        let in_force = self.in_force.load();
+        (in_force.routes.clone(), in_force.guard.clone())
     }
 
     /// Whether there is any other node. If not, requests are executed without this module.
@@ -176,8 +251,23 @@ impl Replication {
         self.behind[partition.index()].store(mark, Ordering::Release);
     }
 
+    /// This node may have missed anything.
+    fn set_all_behind(&self) {
+        *self.set_behind_at.lock() = Instant::now();
+        for (partition, _) in self.routes().partitions() {
+            self.set_behind(partition);
+        }
+    }
+
+    /// Whether nothing could be missed for so long that all others have noticed this node: who stood in for it as the
+    /// first replica does not any more, and has its last writes acknowledged.
+    fn has_been_in_touch(&self) -> bool {
+        self.set_behind_at.lock().elapsed() > NOTICED_AFTER
+    }
+
     /// This node may miss what a peer writes.
     fn set_behind_with(&self, peer: &Peer) {
+        *self.set_behind_at.lock() = Instant::now();
         for (partition, route) in self.routes().partitions() {
             if route.all_holders() & peer.bit() != 0 {
                 self.set_behind(partition);
@@ -214,12 +304,7 @@ impl Replication {
         if topology.epoch < before.epoch {
             return;
         }
-        let Some(routes) = Routes::new(
-            topology.clone(),
-            self.default_policy,
-            &self.peers,
-            Some(&before),
-        ) else {
+        let Some(routes) = Routes::new(topology.clone(), &self.peers, Some(&before)) else {
             tracing::error!(
                 "too many nodes have come and gone since the start: restart this one to go on"
             );
@@ -230,7 +315,9 @@ impl Replication {
             let leads = route.first().is_none_or(|first| first.index == 0);
             self.engine.set_leading(partition, leads);
         }
-        self.routes.store(Arc::new(routes));
+        let in_force = InForce::new(routes, &self.epochs);
+        self.in_force.store(Arc::new(in_force));
+        self.adjust_log();
         self.epoch.send_replace(epoch);
         // A node that lost its data comes back as another, at the same address: the old one is not to be dialled.
         let is_succeeded = |member: &Member| {
@@ -275,10 +362,13 @@ impl Replication {
             return;
         };
         peer.set_link(self.transport.link(id));
-        peer.notify();
-        if !up {
-            self.set_behind_with(&peer);
+        if up {
+            peer.set_back_at(self.engine.log().appended());
         }
+        peer.notify();
+        // When it is up again, too: what the peer did meanwhile is not here yet.
+        tracing::trace!(peer = %id, up, "link changed");
+        self.set_behind_with(&peer);
         // Who counts as live has changed.
         self.waiters.marks_moved();
     }
@@ -292,7 +382,9 @@ impl Replication {
         body: Bytes,
     ) {
         match (service, call) {
-            (Service::Records, call) => self.receivers.received(self, from, call, body),
+            (Service::Records, Some(call)) => self.receivers.asked(self, from, call, body),
+            (Service::Records, None) => self.receivers.received(self, from, false, body),
+            (Service::DurableRecords, None) => self.receivers.received(self, from, true, body),
             (Service::Digests, Some(call)) => {
                 let answer = self.answer_digests(&body).unwrap_or_else(|error| {
                     tracing::debug!(peer = %from.node(), %error, "comparison refused");

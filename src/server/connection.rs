@@ -186,7 +186,8 @@ impl<S: Stream> Connection<S> {
                     | Outcome::Paused(_)
                     | Outcome::Conclude
                     | Outcome::Moving
-                    | Outcome::Refresh(_) => {
+                    | Outcome::Refresh(_)
+                    | Outcome::Settle(..) => {
                         // The request stays in the buffer and is scanned again.
                         self.scanner = Scanner::new();
                         self.ahead = Scanner::new();
@@ -256,9 +257,9 @@ impl<S: Stream> Connection<S> {
 
     /// Sends all replies, once what they tell is safe.
     async fn flush(&mut self) -> Result<(), End> {
-        if let Some(offset) = self.session.outstanding.only_local() {
+        if let Some(local) = self.session.outstanding.only_local() {
             // Taken down only when it is reached: a connection that is killed while it waits flushes once more.
-            self.node.engine.log().wait_until_acknowledged(offset).await;
+            local.reached(self.node.engine.log()).await;
             self.session.outstanding = Outstanding::default();
         } else if !self.session.outstanding.is_empty() {
             let outstanding = std::mem::take(&mut self.session.outstanding);
@@ -297,7 +298,7 @@ impl<S: Stream> Connection<S> {
     /// Reads more input.
     async fn fill(&mut self) -> Result<(), End> {
         let query_limit = self.node.config.load().client_query_buffer_limit;
-        if self.input.len() as u64 > query_limit {
+        if (self.input.len() + self.session.queued_bytes()) as u64 > query_limit {
             self.node.statistics.protocol_errors.fetch_add(1, Relaxed);
             tracing::warn!(
                 client = self.session.client.id,

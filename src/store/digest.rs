@@ -19,6 +19,7 @@ pub(super) enum Item {
     Expiry = 4,
     Kind = 5,
     Mark = 6,
+    Trim = 7,
 }
 
 /// The name of a key in digests: the same on every node.
@@ -26,9 +27,9 @@ pub(super) fn name_of(database: DatabaseId, key: &[u8]) -> u64 {
     xxh3_64_with_seed(key, u64::from(database.0) + 1)
 }
 
-/// The name of a field in digests.
-pub(super) fn name_of_field(field: &[u8]) -> u64 {
-    xxh3_64(field)
+/// The name of an element in digests.
+pub(super) fn name_of_element(element: &[u8]) -> u64 {
+    xxh3_64(element)
 }
 
 /// The bucket of a key.
@@ -36,7 +37,7 @@ pub(super) fn bucket_of(name: u64) -> usize {
     name as usize % BUCKETS
 }
 
-/// Hash of one item. `name` is that of a field, or 0; `base` and `total` are those of a counter's part.
+/// Hash of one item. `name` is that of an element, or 0; `base` and `total` are those of a counter's part.
 pub(super) fn item(item: Item, name: u64, stamp: Stamp, base: Stamp, total: i64) -> u64 {
     let mut bytes = [0; 37];
     bytes[0] = item as u8;
@@ -71,6 +72,12 @@ impl Sums {
     pub fn subtract(&mut self, other: Sums) {
         self.live = self.live.wrapping_sub(other.live);
         self.hidden = self.hidden.wrapping_sub(other.hidden);
+    }
+
+    /// Those of one item that clients can't see.
+    pub fn of_hidden(hash: u64) -> Self {
+        let live = 0;
+        Sums { live, hidden: hash }
     }
 
     pub fn add_to(&mut self, is_live: bool, hash: u64) {

@@ -5,13 +5,14 @@ use coterie_protocol::{Actor, DatabaseId, Stamp, Version};
 use super::Merged;
 use super::access::AccessClock;
 use super::digest::{BUCKETS, Sums, bucket_of, name_of};
-use super::entry::{Entry, Kind};
+use super::entry::Entry;
 use super::keyspace::Keyspace;
-use super::partition::{Aside, Garbage, Partition};
+use super::operations::Known;
+use super::partition::{ElementsBefore, Garbage, KeyBefore, Partition};
 use super::replica::Replica;
 use super::state::{KeyState, next_field_part, next_part};
 use super::table::position;
-use crate::effect::{Effect, StringEncoding};
+use crate::effect::{Effect, Kind, OperationId, StringEncoding};
 
 static EMPTY_TREE: [u64; BUCKETS] = [0; BUCKETS];
 
@@ -76,6 +77,12 @@ impl Partition {
             Effect::Swap { .. } => {
                 debug_assert!(false, "refused in a cluster");
                 return Merged::Known;
+            }
+            Effect::Operation { .. } => {
+                let replica = self.replica.as_mut();
+                return replica.map_or(Merged::Known, |replica| {
+                    replica.operations.merge(database, effect, stamp)
+                });
             }
             _ => effect.key().unwrap_or_default(),
         };
@@ -203,7 +210,7 @@ impl Partition {
     ) {
         let context = self.context(database);
         let after = state.sums(context);
-        let is_thinned = state.has_hidden_fields();
+        let is_thinned = state.has_hidden_elements();
         match state.into_entry(key, context) {
             Some((entry, true)) => {
                 self.change(database, |keyspace, _| keyspace.insert(hash, entry));
@@ -225,7 +232,7 @@ impl Partition {
     }
 
     /// Takes back merged changes of a key.
-    pub(super) fn undo_merge(&mut self, database: DatabaseId, key: &[u8], before: Aside) {
+    pub(super) fn undo_merge(&mut self, database: DatabaseId, key: &[u8], before: KeyBefore) {
         let hash = self.hash(key);
         let changed = self.take(database, key, hash);
         let Some(replica) = &mut self.replica else {
@@ -251,6 +258,24 @@ impl Partition {
         if let Some(entry) = before.remembered {
             self.change_beside(database, |remembered| remembered.insert(hash, entry));
         }
+    }
+
+    /// Takes back merged changes of elements.
+    pub(super) fn undo_merged_elements(
+        &mut self,
+        database: DatabaseId,
+        key: &[u8],
+        before: ElementsBefore,
+    ) {
+        let hash = self.hash(key);
+        let Some((entry, is_live)) = self.take(database, key, hash) else {
+            debug_assert!(false, "what has elements is known");
+            return;
+        };
+        let mut state = KeyState::of(entry, is_live);
+        let sums = state.sums(self.context(database));
+        state.put_back(before);
+        self.put_back(database, key, hash, state, sums);
     }
 
     fn merge_clear(&mut self, database: DatabaseId, stamp: Stamp, latest: Version) -> Merged {
@@ -347,13 +372,30 @@ impl Partition {
         }
     }
 
-    /// Appends all that is known of a key as stamped effects, to be merged elsewhere; nothing if nothing is.
+    /// What is known of an operation.
+    pub fn operation(&self, id: OperationId) -> Known {
+        let replica = self.replica.as_ref();
+        replica.map_or(Known::Unknown, |replica| replica.operations.find(id))
+    }
+
+    /// Appends the operations that the state of a key tells of. Returns whether there are any.
+    pub fn encode_operations(&self, database: DatabaseId, key: &[u8], out: &mut Vec<u8>) -> bool {
+        let replica = self.replica.as_ref();
+        replica.is_some_and(|replica| replica.operations.encode(database, key, out) > 0)
+    }
+
+    /// Appends all that is known of a key as stamped effects, to be merged elsewhere; nothing if nothing is. The
+    /// operations that made it come along.
     pub fn encode_state(&self, database: DatabaseId, key: &[u8], out: &mut Vec<u8>) {
+        let before = out.len();
         let state = match self.known(database, key) {
             Some((entry, is_live)) => KeyState::of(entry.duplicate(), is_live),
             None => KeyState::new(0),
         };
         state.encode(database, key, self.context(database), out);
+        if out.len() > before {
+            self.encode_operations(database, key, out);
+        }
     }
 
     /// Digest of all that is known of a key, of its deletion too; 0 for nothing.

@@ -7,12 +7,21 @@ use coterie_protocol::{Actor, DatabaseId, PartitionId, Stamp, Version};
 use proptest::prelude::*;
 
 use super::access::AccessClock;
-use super::{Merged, Partition};
-use crate::effect::{Effect, Stamped, StringEncoding};
+use super::contents::Contents;
+use super::{Attribute, Merged, Partition, PendingState, Score, StreamId};
+use crate::effect::{Effect, Kind, Stamped, StringEncoding};
 
 const ACTORS: u16 = 3;
-const KEYS: u8 = 3;
-const FIELDS: u8 = 3;
+const KEYS: u8 = 5;
+const ELEMENTS: u8 = 3;
+/// What the keys are most of the time.
+const KINDS: [Kind; 5] = [
+    Kind::Hash,
+    Kind::SortedSet,
+    Kind::Stream,
+    Kind::List,
+    Kind::Set,
+];
 const DATABASES: u16 = 2;
 /// In which the clocks of the tests run.
 const NOW_MS: u64 = 1000;
@@ -24,9 +33,13 @@ enum Change {
     Count(i8),
     Expire(Option<u64>),
     Delete,
-    HashSet(u8, i8),
-    HashDelete(u8),
+    /// Kind (that of the key, or a certain one), element, value.
+    Set(Option<usize>, u8, i8),
+    Remove(Option<usize>, u8),
     HashCount(u8, i8),
+    SetAttribute(u8, u8),
+    RemoveAttribute(u8),
+    Trim(u8),
     Clear,
     /// Somebody looks for the key at this time.
     Look(u64),
@@ -52,12 +65,69 @@ fn change() -> impl Strategy<Value = Change> {
         5 => any::<i8>().prop_map(Change::Count),
         3 => at().prop_map(Change::Expire),
         3 => Just(Change::Delete),
-        5 => (0..FIELDS, any::<i8>()).prop_map(|(f, v)| Change::HashSet(f, v)),
-        3 => (0..FIELDS).prop_map(Change::HashDelete),
-        4 => (0..FIELDS, any::<i8>()).prop_map(|(f, v)| Change::HashCount(f, v)),
+        10 => (kind(), 0..ELEMENTS, any::<i8>()).prop_map(|(k, f, v)| Change::Set(k, f, v)),
+        7 => (kind(), 0..ELEMENTS).prop_map(|(k, f)| Change::Remove(k, f)),
+        4 => (0..ELEMENTS, any::<i8>()).prop_map(|(f, v)| Change::HashCount(f, v)),
+        4 => (0..5u8, 0..3u8).prop_map(|(n, v)| Change::SetAttribute(n, v)),
+        2 => (0..5u8).prop_map(Change::RemoveAttribute),
+        2 => (0..=ELEMENTS).prop_map(Change::Trim),
         1 => Just(Change::Clear),
         2 => (NOW_MS..NOW_MS + 60).prop_map(Change::Look),
     ]
+}
+
+fn kind() -> impl Strategy<Value = Option<usize>> {
+    prop_oneof![8 => Just(None), 1 => (0..KINDS.len()).prop_map(Some)]
+}
+
+/// The kind of a key, unless it is another.
+fn kind_of(key: u8, other: Option<usize>) -> Kind {
+    KINDS[other.unwrap_or(usize::from(key) % KINDS.len())]
+}
+
+/// An element as a collection of this kind has them.
+fn element_of(kind: Kind, element: u8) -> Vec<u8> {
+    match kind {
+        Kind::Stream => stream_id(element).to_vec(),
+        Kind::List => [&[0x80, 0, 0, 0, 0, 0, 0][..], &[element, 0, 1]].concat(),
+        _ => vec![element],
+    }
+}
+
+fn stream_id(element: u8) -> [u8; 16] {
+    StreamId::new(7, element.into()).to_bytes()
+}
+
+fn value_of(kind: Kind, value: i8) -> Vec<u8> {
+    match kind {
+        Kind::Set => Vec::new(),
+        Kind::SortedSet => Score::encode(f64::from(value / 50)).to_vec(),
+        _ => value.to_string().into_bytes(),
+    }
+}
+
+/// Name and value of an attribute.
+fn attribute(name: u8, value: u8) -> (Vec<u8>, Vec<u8>) {
+    let consumer = &[b'c', value % 2][..];
+    let pending = PendingState {
+        consumer,
+        delivered_ms: value.into(),
+        deliveries: 1,
+    };
+    let (attribute, value) = match name {
+        0 => (Attribute::Mark, vec![0; 40]),
+        1 => (Attribute::Group(b"g"), vec![value; 24]),
+        2 => (Attribute::Consumer(b"g", consumer), vec![value; 16]),
+        3 => (
+            Attribute::Pending(b"g", StreamId::new(7, 1)),
+            pending.encode(),
+        ),
+        _ => (
+            Attribute::Pending(b"g", StreamId::new(7, 2)),
+            pending.encode(),
+        ),
+    };
+    (attribute.encode(), value)
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -123,21 +193,29 @@ fn run(steps: &[Step]) -> (Vec<Partition>, Vec<Delta>) {
         let (database, key) = (DatabaseId(step.database), &key_of(step.key)[..]);
         // Actors number from 1: 0 is what was there before a cluster.
         let actor = Actor(step.actor + 1);
-        let field = match step.change {
-            Change::HashSet(field, _) | Change::HashDelete(field) | Change::HashCount(field, _) => {
-                vec![field]
-            }
+        let kind = match step.change {
+            Change::Set(other, ..) | Change::Remove(other, _) => kind_of(step.key, other),
+            _ => Kind::Hash,
+        };
+        let element = match step.change {
+            Change::Set(_, element, _) | Change::Remove(_, element) => element_of(kind, element),
+            Change::HashCount(field, _) => vec![field],
             _ => Vec::new(),
         };
-        let field = &field[..];
+        let element = &element[..];
         let text = match step.change {
             Change::Put(value, _) => vec![b'v'; usize::from(value) * 9],
-            Change::PutNumber(value, _) | Change::HashSet(_, value) => {
-                value.to_string().into_bytes()
-            }
+            Change::PutNumber(value, _) => value.to_string().into_bytes(),
+            Change::Set(_, _, value) => value_of(kind, value),
             _ => Vec::new(),
         };
         let value = &text[..];
+        let (name, state) = match step.change {
+            Change::SetAttribute(name, value) => attribute(name, value),
+            Change::RemoveAttribute(name) => attribute(name, 0),
+            _ => Default::default(),
+        };
+        let (name, state) = (&name[..], &state[..]);
         let effect = match step.change {
             Change::Put(_, expire_at) | Change::PutNumber(_, expire_at) => Effect::Put {
                 key,
@@ -148,11 +226,26 @@ fn run(steps: &[Step]) -> (Vec<Partition>, Vec<Delta>) {
             Change::Count(delta) => partition.count(database, key, actor, delta.into()),
             Change::Expire(at) => Effect::ExpireAt { key, at },
             Change::Delete => Effect::Delete { key },
-            Change::HashSet(..) => Effect::HashSet { key, field, value },
-            Change::HashDelete(_) => Effect::HashDelete { key, field },
+            Change::Set(..) => Effect::ElementSet {
+                kind,
+                key,
+                element,
+                value,
+            },
+            Change::Remove(..) => Effect::ElementDelete { kind, key, element },
             Change::HashCount(_, delta) => {
-                partition.count_field(database, key, field, actor, delta.into())
+                partition.count_field(database, key, element, actor, delta.into())
             }
+            Change::SetAttribute(..) => Effect::AttributeSet {
+                key,
+                name,
+                value: state,
+            },
+            Change::RemoveAttribute(_) => Effect::AttributeDelete { key, name },
+            Change::Trim(below) => Effect::StreamTrim {
+                key,
+                below: stream_id(below),
+            },
             Change::Clear => Effect::Clear,
             Change::Look(now_ms) => {
                 partition.get(database, key, now_ms, None);
@@ -175,8 +268,8 @@ fn run(steps: &[Step]) -> (Vec<Partition>, Vec<Delta>) {
     (partitions, deltas)
 }
 
-/// What a client sees of a key: text, encoding, fields, expiry.
-type Seen = (Vec<u8>, BTreeMap<Vec<u8>, Vec<u8>>, Option<u64>);
+/// What a client sees of a key: text, contents, expiry.
+type Seen = (Vec<u8>, Contents, Option<u64>);
 
 /// All that clients see after every value's time is over or not.
 fn seen(partition: &Partition) -> BTreeMap<(u16, Vec<u8>), Seen> {
@@ -187,9 +280,8 @@ fn seen(partition: &Partition) -> BTreeMap<(u16, Vec<u8>), Seen> {
             if entry.is_expired(NOW_MS + 100) {
                 continue;
             }
-            let fields = entry.hash().into_iter().flat_map(|hash| hash.iter());
-            let fields = fields.map(|(f, v)| (f.to_vec(), v.to_vec())).collect();
-            let value = (entry.value().to_vec(), fields, entry.expire_at());
+            let contents = Contents::of(entry);
+            let value = (entry.value().to_vec(), contents, entry.expire_at());
             seen.insert((database.0, entry.key().to_vec()), value);
         }
     }
@@ -243,7 +335,7 @@ proptest! {
 
     #[test]
     fn order_and_repetition_make_no_difference(
-        steps in prop::collection::vec(step(), 1..25),
+        steps in prop::collection::vec(step(), 1..40),
         order in prop::collection::vec(any::<prop::sample::Index>(), 0..60),
     ) {
         let (partitions, deltas) = run(&steps);
@@ -274,8 +366,8 @@ proptest! {
 
     #[test]
     fn state_merged_is_changes_merged(
-        steps in prop::collection::vec(step(), 1..25),
-        parts in prop::collection::vec(0..4u8, 25),
+        steps in prop::collection::vec(step(), 1..40),
+        parts in prop::collection::vec(0..4u8, 40),
         detour in any::<bool>(),
     ) {
         let (_, deltas) = run(&steps);
@@ -311,17 +403,36 @@ proptest! {
         let (mut partitions, _) = run(&steps);
         let partition = &mut partitions[0];
         let (before_seen, before_digests, tree) = (seen(partition), digests(partition), *partition.tree());
+        let kind = match last {
+            Change::Set(other, ..) | Change::Remove(other, _) => kind_of(key, other),
+            _ => Kind::Hash,
+        };
+        let element = match last {
+            Change::Set(_, element, _) | Change::Remove(_, element) => element_of(kind, element),
+            _ => vec![0],
+        };
+        let (name, value) = match last {
+            Change::SetAttribute(name, value) => attribute(name, value),
+            Change::RemoveAttribute(name) => attribute(name, 0),
+            Change::Set(_, _, value) => (Vec::new(), value_of(kind, value)),
+            _ => Default::default(),
+        };
+        let (element, name, value) = (&element[..], &name[..], &value[..]);
         let (database, key) = (DatabaseId(0), &key_of(key)[..]);
         let effect = match last {
             Change::Delete | Change::Clear | Change::Look(_) => Effect::Delete { key },
             Change::Expire(at) => Effect::ExpireAt { key, at },
-            Change::HashSet(..) | Change::HashCount(..) => Effect::HashSet { key, field: b"f", value: b"v" },
-            Change::HashDelete(_) => Effect::HashDelete { key, field: &[0] },
+            Change::Set(..) => Effect::ElementSet { kind, key, element, value },
+            Change::Remove(..) => Effect::ElementDelete { kind, key, element },
+            Change::HashCount(_, delta) => partition.count_field(database, key, &[0], Actor(1), delta.into()),
+            Change::SetAttribute(..) => Effect::AttributeSet { key, name, value },
+            Change::RemoveAttribute(_) => Effect::AttributeDelete { key, name },
+            Change::Trim(below) => Effect::StreamTrim { key, below: stream_id(below) },
             _ => Effect::Put { key, value: b"1", encoding: StringEncoding::Int, expire_at: None },
         };
-        let aside = partition.set_aside(database, &effect);
-        let stamp = Stamp::new(partition.clock().next(500), Actor(1));
-        partition.merge(database, &effect, stamp, &access());
+        let version = partition.clock().next(500);
+        let aside = partition.set_aside(database, &effect, version);
+        partition.merge(database, &effect, Stamp::new(version, Actor(1)), &access());
         partition.undo(database, key, aside);
         partition.allocated_bytes();
         prop_assert_eq!(seen(partition), before_seen);
@@ -331,7 +442,7 @@ proptest! {
 
     #[test]
     fn deleted_stays_deleted(
-        steps in prop::collection::vec(step(), 1..25),
+        steps in prop::collection::vec(step(), 1..40),
         late in prop::collection::vec(any::<prop::sample::Index>(), 0..30),
     ) {
         let (_, deltas) = run(&steps);
@@ -449,9 +560,10 @@ fn a_standalone_partition_is_adopted_and_left_again() {
     let version = |n| Version::from_bits(n);
     partition.apply(database, &put(b"s", b"text"), version(1), &access());
     for (field, n) in [(b"a", 2), (b"b", 3)] {
-        let effect = Effect::HashSet {
+        let effect = Effect::ElementSet {
+            kind: Kind::Hash,
             key: b"h",
-            field,
+            element: field,
             value: b"1",
         };
         partition.apply(database, &effect, version(n), &access());
@@ -468,9 +580,10 @@ fn a_standalone_partition_is_adopted_and_left_again() {
     let mut other = replica();
     deliver(&mut other, &state_of(&partition));
     assert_same(&partition, &other);
-    let delete = Effect::HashDelete {
+    let delete = Effect::ElementDelete {
+        kind: Kind::Hash,
         key: b"h",
-        field: b"a",
+        element: b"a",
     };
     assert_eq!(
         partition.merge(database, &delete, at(9, 1), &access()),
@@ -480,5 +593,31 @@ fn a_standalone_partition_is_adopted_and_left_again() {
     partition.set_replicated(false);
     partition.allocated_bytes();
     assert_eq!(seen(&partition), before);
-    assert_eq!(before[&(0, b"h".to_vec())].1.len(), 1);
+    assert_eq!(before[&(0, b"h".to_vec())].1.elements.len(), 1);
+}
+
+#[test]
+fn a_trim_from_before_a_write_is_gone_with_what_was_there() {
+    let (mut a, mut b) = (replica(), replica());
+    let (database, key) = (DatabaseId(0), &b"k"[..]);
+    let below = stream_id(1);
+    let changes = [
+        (at(1, 1), Effect::StreamTrim { key, below }),
+        (at(2, 1), put(key, b"text")),
+        (
+            at(3, 1),
+            Effect::ElementDelete {
+                kind: Kind::Stream,
+                key,
+                element: &below,
+            },
+        ),
+    ];
+    for (stamp, effect) in &changes {
+        a.merge(database, effect, *stamp, &access());
+    }
+    for (stamp, effect) in changes.iter().rev() {
+        b.merge(database, effect, *stamp, &access());
+    }
+    assert_same(&a, &b);
 }

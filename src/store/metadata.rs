@@ -2,10 +2,10 @@
 
 use coterie_protocol::Stamp;
 
-use super::entry::Kind;
-use super::hash::HashValue;
+use super::collection::Collection;
 use super::register::Register;
 use super::size_class::size_class;
+use crate::effect::Kind;
 
 /// The latest `ExpireAt` or `Put`, and when the key expires by it.
 pub(super) type Expiry = (Stamp, Option<u64>);
@@ -20,8 +20,8 @@ pub(super) struct Metadata {
     /// The string; its text is the entry's value when the content is `Shown`.
     pub register: Register,
     pub expiry: Option<Expiry>,
-    /// Deleted fields of a key that is a string at present.
-    pub shadow: Option<Box<HashValue>>,
+    /// Deleted elements of a key that is a string at present.
+    pub shadow: Option<Box<Collection>>,
 }
 
 impl Metadata {
@@ -32,7 +32,10 @@ impl Metadata {
             kind: self.kind,
             register: self.register.clone(),
             expiry: self.expiry,
-            shadow: self.shadow.as_ref().map(|hash| Box::new(hash.duplicate())),
+            shadow: self
+                .shadow
+                .as_ref()
+                .map(|shadow| Box::new(shadow.duplicate())),
         }
     }
 
@@ -41,6 +44,6 @@ impl Metadata {
         let shadow = self.shadow.as_ref();
         size_class(size_of::<Metadata>())
             + self.register.allocated_bytes()
-            + shadow.map_or(0, |hash| hash.allocated_bytes())
+            + shadow.map_or(0, |shadow| shadow.allocated_bytes())
     }
 }

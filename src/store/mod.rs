@@ -1,15 +1,18 @@
 //! Partitions, keys and values in memory. No I/O, no async, no knowledge of commands.
 
 pub mod access;
+mod collection;
+pub mod containers;
+#[cfg(test)]
+pub mod contents;
 mod digest;
 mod entry;
-mod hash;
-mod hash_history;
 mod keyspace;
 mod merge;
 #[cfg(test)]
 mod merge_tests;
 mod metadata;
+mod operations;
 mod partition;
 mod register;
 mod replica;
@@ -22,13 +25,19 @@ use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use coterie_protocol::{Actor, DatabaseId, PartitionId, Partitions, Slot, Stamp};
 use parking_lot::{Mutex, MutexGuard};
 
+pub use crate::effect::Kind;
 pub use access::AccessClock;
+pub use collection::{
+    Attribute, Consumer, ConsumerState, Group, GroupState, HashView, ListChange, ListView, Pending,
+    PendingState, Position, Score, SetView, SortedSetView, StreamId, StreamMark, StreamView,
+    decode_fields, encode_fields, insert_changes,
+};
 pub use digest::BUCKETS;
-pub use entry::{Entry, Kind, Parts};
-pub use hash::HashValue;
+pub use entry::{Entry, Parts};
 pub use keyspace::Keyspace;
+pub use operations::Known;
 pub use partition::{Aside, Garbage, Partition};
-pub use table::{POSITION_BITS, position};
+pub use table::{Hashed, POSITION_BITS, position};
 
 /// What merging a change has come to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,11 +54,28 @@ pub enum Merged {
 pub struct Store {
     partitions: Box<[Padded]>,
     layout: Partitions,
-    seed: u64,
     databases: u32,
     allocated: AtomicI64,
     /// The node's actor plus one; 0 when it is not part of a cluster.
     actor: AtomicU32,
+}
+
+/// Partitions that can be looked into. Each is locked for as long as that takes, or all of them are already.
+pub trait View {
+    /// Looks into a partition.
+    fn look(&self, id: PartitionId, visit: &mut dyn FnMut(&Partition));
+}
+
+impl<V: View + ?Sized> View for &V {
+    fn look(&self, id: PartitionId, visit: &mut dyn FnMut(&Partition)) {
+        (**self).look(id, visit);
+    }
+}
+
+impl View for Store {
+    fn look(&self, id: PartitionId, visit: &mut dyn FnMut(&Partition)) {
+        visit(&self.lock(id));
+    }
 }
 
 /// A lock that shares no cache line with its neighbours.
@@ -64,8 +90,7 @@ pub struct PartitionGuard<'a> {
 }
 
 impl Store {
-    /// An empty store. The seed of its hashes decides the order of `SCAN`, so it must stay for the life of a
-    /// data directory.
+    /// An empty store. The seed of its hashes decides the order of `SCAN`, so it must stay while there are keys.
     pub fn new(layout: Partitions, databases: u32, seed: u64) -> Self {
         let partitions = (0..layout.count())
             .map(|id| Padded(Mutex::new(Partition::new(PartitionId(id), seed))))
@@ -73,7 +98,6 @@ impl Store {
         Store {
             partitions,
             layout,
-            seed,
             databases,
             allocated: AtomicI64::new(0),
             actor: AtomicU32::new(0),
@@ -92,7 +116,13 @@ impl Store {
 
     /// Seed of the key hashes.
     pub fn seed(&self) -> u64 {
-        self.seed
+        self.lock(PartitionId(0)).seed()
+    }
+
+    /// Gives the hashes another seed, which only an empty store may be given.
+    pub fn reseed(&self, seed: u64) {
+        debug_assert!(!self.has_keys());
+        self.ids().for_each(|id| self.lock(id).reseed(seed));
     }
 
     /// The partition of a key.

@@ -16,9 +16,6 @@ use crate::effect::StringEncoding;
 /// The actor of a base that is no value's stamp. No node is ever this actor.
 pub(super) const NOBODY: Actor = Actor(u16::MAX);
 
-/// The base of a count that adds nothing, and only tells that the key was of its kind at the effect's stamp.
-pub(super) const ASSERTION: Stamp = Stamp::new(Version::MAX, NOBODY);
-
 /// What one actor has added to a value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Part {
@@ -33,7 +30,7 @@ pub(super) enum Content {
     Text(Vec<u8>, StringEncoding),
     /// The text of the entry that the register belongs to, which holds it.
     Shown,
-    /// A field that was deleted.
+    /// An element that was deleted.
     Tombstone,
     /// The value of a key that expired at this time, dropped since then.
     Dropped {

@@ -7,6 +7,7 @@ use coterie_protocol::{DatabaseId, Stamp, Version};
 use super::digest::{BUCKETS, Sums, bucket_of, name_of};
 use super::entry::Entry;
 use super::keyspace::Keyspace;
+use super::operations::Operations;
 use super::state::{Context, KeyState, sums_of};
 
 /// See the module.
@@ -20,6 +21,8 @@ pub(super) struct Replica {
     /// A horizon that waits until nobody holds the tombstones.
     due: Version,
     held: bool,
+    /// By which its keys were changed lately.
+    pub operations: Operations,
 }
 
 /// Of one database.
@@ -30,7 +33,7 @@ pub(super) struct Beside {
     pub remembered: Keyspace,
     /// Like the partition's.
     pub tree: Option<Box<[u64; BUCKETS]>>,
-    /// Keys that clients see which may have deleted fields.
+    /// Keys that clients see which may have deleted elements.
     pub thinned: HashSet<Box<[u8]>>,
 }
 
@@ -43,6 +46,7 @@ impl Replica {
             horizon: Version::ZERO,
             due: Version::ZERO,
             held: false,
+            operations: Operations::default(),
         }
     }
 

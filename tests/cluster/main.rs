@@ -8,4 +8,8 @@ mod guarantees;
 mod intruders;
 mod model;
 mod network;
+mod once;
+mod policies;
+mod transactions;
+mod walks;
 mod workload;

@@ -40,6 +40,7 @@ scripts! {
     connection,
     auth,
     server,
+    transactions,
 }
 
 #[test]

@@ -41,6 +41,7 @@ pub mod frame;
 pub mod handshake;
 pub mod refusal;
 mod secret;
+pub mod unit;
 
 pub use frame::{Frame, FrameError, Kind, Scan};
 pub use refusal::{Reason, Refusal};
@@ -80,11 +81,13 @@ pub enum Service {
     Sync = 10,
     /// The native client.
     Client = 11,
+    /// As `Records`, with the same body; acknowledged only when everything in it is on the disk.
+    DurableRecords = 12,
 }
 
 impl Service {
     /// Every service.
-    pub const ALL: [Service; 11] = [
+    pub const ALL: [Service; 12] = [
         Service::Raft,
         Service::Topology,
         Service::Membership,
@@ -96,6 +99,7 @@ impl Service {
         Service::State,
         Service::Sync,
         Service::Client,
+        Service::DurableRecords,
     ];
 
     /// The service with this number.

@@ -98,10 +98,10 @@ fn write_line(text: &mut String, client: &Client, now_ms: u64, own_arguments: Op
     let _ = writeln!(
         text,
         "id={id} addr={address} laddr={local} fd={descriptor} name={name} age={age} idle={idle} \
-         flags={flags} db={database} sub=0 psub=0 ssub=0 multi=-1 qbuf={qbuf} qbuf-free={qbuf_free} \
-         argv-mem={argument_bytes} multi-mem=0 rbs={rbs} rbp={rbp} obl={obl} oll=0 omem={omem} \
+         flags={flags} db={database} sub=0 psub=0 ssub=0 multi={multi} qbuf={qbuf} qbuf-free={qbuf_free} \
+         argv-mem={argument_bytes} multi-mem={multi_bytes} rbs={rbs} rbp={rbp} obl={obl} oll=0 omem={omem} \
          tot-mem={total} events={events} cmd={command} user={DEFAULT_USER} redir=-1 resp={resp} \
-         lib-name={library} lib-ver={library_version}",
+         lib-name={library} lib-ver={library_version} watch={watched}",
         id = client.id,
         address = client.address,
         local = client.local_address,
@@ -111,6 +111,9 @@ fn write_line(text: &mut String, client: &Client, now_ms: u64, own_arguments: Op
         idle = seconds_since(client.active_ms.load(Ordering::Relaxed)),
         flags = flags(client, &details),
         database = details.database,
+        multi = details.queued.map_or(-1, |count| count as i64),
+        multi_bytes = sizes.queued_bytes,
+        watched = details.watched,
         qbuf = sizes.query_bytes,
         qbuf_free = sizes.query_capacity.saturating_sub(sizes.query_bytes),
         rbs = sizes.output_capacity,
@@ -137,6 +140,7 @@ fn write_line(text: &mut String, client: &Client, now_ms: u64, own_arguments: Op
 fn flags(client: &Client, details: &ClientDetails) -> String {
     let letters = [
         ('O', details.monitor),
+        ('x', details.queued.is_some()),
         ('b', details.blocked),
         ('U', client.is_unix_socket()),
         ('e', details.no_evict),

@@ -2,7 +2,8 @@
 
 use coterie_protocol::ReplyWriter;
 
-use crate::commands::{Categories, CommandSpec, Flags, KeyFlags, KeySpec, Keys};
+use crate::commands::spec::{Begin, Find};
+use crate::commands::{Categories, CommandSpec, Flags, KeyFlags, KeySpec};
 
 /// Flags in the order of Redis. It does not tell `MAY_REPLICATE`.
 const FLAGS: &[(Flags, &str)] = &[
@@ -51,12 +52,24 @@ const CATEGORIES: &[(&str, Membership)] = &[
     }),
     ("read", |spec| spec.flags.contains(Flags::READONLY)),
     ("write", |spec| spec.flags.contains(Flags::WRITE)),
+    ("set", |spec| spec.categories.contains(Categories::SET)),
+    ("sortedset", |spec| {
+        spec.categories.contains(Categories::SORTED_SET)
+    }),
+    ("list", |spec| spec.categories.contains(Categories::LIST)),
     ("hash", |spec| spec.categories.contains(Categories::HASH)),
     ("string", |spec| {
         spec.categories.contains(Categories::STRING)
     }),
     ("bitmap", |spec| {
         spec.categories.contains(Categories::BITMAP)
+    }),
+    ("hyperloglog", |spec| {
+        spec.categories.contains(Categories::HYPERLOGLOG)
+    }),
+    ("geo", |spec| spec.categories.contains(Categories::GEO)),
+    ("stream", |spec| {
+        spec.categories.contains(Categories::STREAM)
     }),
     ("pubsub", |spec| spec.flags.contains(Flags::PUBSUB)),
     ("admin", |spec| {
@@ -70,6 +83,12 @@ const CATEGORIES: &[(&str, Membership)] = &[
     }),
     ("connection", |spec| {
         spec.categories.contains(Categories::CONNECTION)
+    }),
+    ("transaction", |spec| {
+        spec.categories.contains(Categories::TRANSACTION)
+    }),
+    ("scripting", |spec| {
+        spec.categories.contains(Categories::SCRIPTING)
     }),
 ];
 
@@ -87,10 +106,7 @@ pub fn write(reply: &mut ReplyWriter<'_>, spec: &CommandSpec) {
     reply.integer(spec.arity.into());
     let names = FLAGS.iter().filter(|(flag, _)| spec.flags.contains(*flag));
     write_set(reply, names.map(|(_, name)| *name));
-    let (first, last, step) = match spec.keys {
-        Keys::None => (0, 0, 0),
-        Keys::Range { first, last, step } => (first as i64, last as i64, step as i64),
-    };
+    let (first, last, step) = legacy_range(spec);
     reply.integer(first);
     reply.integer(last);
     reply.integer(step);
@@ -121,27 +137,83 @@ fn write_key_spec(reply: &mut ReplyWriter<'_>, spec: &KeySpec) {
     reply.bulk(b"flags");
     write_key_flags(reply, spec.flags);
     reply.bulk(b"begin_search");
-    write_step(reply, "index", &[("index", spec.index as i64)]);
+    match spec.begin {
+        Begin::Index(index) => write_step(reply, "index", &[("index", index as i64)]),
+        Begin::Keyword(word, from) => {
+            let write = |reply: &mut ReplyWriter<'_>| {
+                reply.map(2);
+                reply.bulk(b"keyword");
+                reply.bulk(word.as_bytes());
+                reply.bulk(b"startfrom");
+                reply.integer(from as i64);
+            };
+            write_step_with(reply, "keyword", write);
+        }
+        Begin::Unknown => write_step(reply, "unknown", &[]),
+    }
     reply.bulk(b"find_keys");
-    let range = [
-        ("lastkey", spec.last as i64),
-        ("keystep", spec.step as i64),
-        ("limit", spec.limit as i64),
-    ];
-    write_step(reply, "range", &range);
+    match spec.find {
+        Find::Range { last, step, limit } => {
+            let range = [
+                ("lastkey", last as i64),
+                ("keystep", step as i64),
+                ("limit", limit as i64),
+            ];
+            write_step(reply, "range", &range);
+        }
+        Find::Count { index, first, step } => {
+            let count = [
+                ("keynumidx", index as i64),
+                ("firstkey", first as i64),
+                ("keystep", step as i64),
+            ];
+            write_step(reply, "keynum", &count);
+        }
+        Find::Unknown => write_step(reply, "unknown", &[]),
+    }
+}
+
+/// First and last key and their distance, as clients of old versions expect it: those that stand at fixed places, in
+/// one range without a gap from the first of them.
+fn legacy_range(spec: &CommandSpec) -> (i64, i64, i64) {
+    let mut found: Option<(i64, i64, i64)> = None;
+    for key_spec in spec.key_specs {
+        let (Begin::Index(index), Find::Range { last, step, .. }) = (key_spec.begin, key_spec.find)
+        else {
+            continue;
+        };
+        let (index, last, step) = (index as i64, last as i64, step as i64);
+        let last = if last < 0 { last } else { index + last };
+        match &mut found {
+            None => found = Some((index, last, step)),
+            Some(range) if range.1 + 1 == index && range.2 == step => range.1 = last,
+            Some(_) => break,
+        }
+    }
+    found.unwrap_or((0, 0, 0))
 }
 
 /// One of the two steps to the keys of a specification.
 fn write_step(reply: &mut ReplyWriter<'_>, kind: &str, numbers: &[(&str, i64)]) {
+    write_step_with(reply, kind, |reply| {
+        reply.map(numbers.len());
+        for &(name, number) in numbers {
+            reply.bulk(name.as_bytes());
+            reply.integer(number);
+        }
+    });
+}
+
+fn write_step_with(
+    reply: &mut ReplyWriter<'_>,
+    kind: &str,
+    write: impl FnOnce(&mut ReplyWriter<'_>),
+) {
     reply.map(2);
     reply.bulk(b"type");
     reply.bulk(kind.as_bytes());
     reply.bulk(b"spec");
-    reply.map(numbers.len());
-    for &(name, number) in numbers {
-        reply.bulk(name.as_bytes());
-        reply.integer(number);
-    }
+    write(reply);
 }
 
 /// Writes what a command does with a key.

@@ -1,7 +1,9 @@
 //! The keys among a command's arguments, and what it does with them (`COMMAND GETKEYS`).
 
 use coterie_protocol::Request;
+use coterie_protocol::text::parse_u64;
 
+use crate::commands::spec::{Begin, Find};
 use crate::commands::{CommandError, CommandSpec, KeyFlags, KeySpec};
 
 /// The keys of a request, in order.
@@ -15,23 +17,64 @@ pub fn of(request: Request<'_>) -> Result<Vec<(&[u8], KeyFlags)>, CommandError> 
             "Invalid number of arguments specified for command",
         ));
     }
+    let all: Vec<usize> = spec.keys.positions(request).collect();
+    if all.is_empty() {
+        return Err(CommandError::err("Invalid arguments specified for command"));
+    }
     let mut keys = Vec::new();
     for key_spec in spec.key_specs {
         let flags = flags(spec, key_spec, request);
-        let places = places(key_spec, request.len());
-        keys.extend(places.map(|place| (request.arg(place), flags)));
+        let places = places(key_spec, request, &all);
+        keys.extend(places.into_iter().map(|place| (request.arg(place), flags)));
     }
     Ok(keys)
 }
 
-/// Where the keys of a specification are among this many arguments.
-fn places(spec: &KeySpec, arguments: usize) -> impl Iterator<Item = usize> + use<> {
-    let end = if spec.last < 0 {
-        arguments.saturating_add_signed(spec.last + 1)
-    } else {
-        spec.index.saturating_add_signed(spec.last + 1)
+/// Where the keys of a specification are. What a specification can't tell are those that no other tells.
+fn places(spec: &KeySpec, request: Request<'_>, all: &[usize]) -> Vec<usize> {
+    let arguments = request.len();
+    let begin = match spec.begin {
+        Begin::Index(index) => Some(index),
+        Begin::Keyword(word, from) => behind(request, word, from),
+        Begin::Unknown => None,
     };
-    (spec.index..end.min(arguments)).step_by(spec.step.max(1))
+    match (begin, spec.find) {
+        (Some(begin), Find::Range { last, step, limit }) => {
+            let end = if last < 0 {
+                let rest = arguments.saturating_add_signed(last + 1);
+                match limit {
+                    0 | 1 => rest,
+                    limit => begin + rest.saturating_sub(begin) / limit,
+                }
+            } else {
+                begin.saturating_add_signed(last + 1)
+            };
+            (begin..end.min(arguments)).step_by(step.max(1)).collect()
+        }
+        (Some(begin), Find::Count { index, first, step }) => {
+            let count = request.get(begin + index).and_then(parse_u64).unwrap_or(0);
+            let places = (begin + first..arguments).step_by(step.max(1));
+            places
+                .take(usize::try_from(count).unwrap_or(usize::MAX))
+                .collect()
+        }
+        (None, Find::Range { .. } | Find::Count { .. }) => Vec::new(),
+        (_, Find::Unknown) => all[1.min(all.len())..].to_vec(),
+    }
+}
+
+/// The argument behind a word.
+fn behind(request: Request<'_>, word: &str, from: isize) -> Option<usize> {
+    let is_word = |index: &usize| request.arg(*index).eq_ignore_ascii_case(word.as_bytes());
+    let found = if from < 0 {
+        let last = request.len().checked_add_signed(from)?;
+        (1..=last).rev().find(is_word)
+    } else {
+        (from as usize..request.len()).find(is_word)
+    };
+    found
+        .map(|index| index + 1)
+        .filter(|index| *index < request.len())
 }
 
 /// What this very request does, for the commands where that depends on its arguments.

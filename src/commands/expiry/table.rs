@@ -11,14 +11,7 @@ use super::{expire, expireat, expiretime, persist, pexpire, pexpireat, pexpireti
 type DataHandler = fn(&mut Call<'_, '_>) -> CommandResult;
 
 const fn key_spec(flags: KeyFlags) -> KeySpec {
-    KeySpec {
-        flags,
-        index: 1,
-        last: 0,
-        step: 1,
-        limit: 0,
-        notes: "",
-    }
+    KeySpec::range(flags, 1, 0, 1)
 }
 
 const UPDATED: &[KeySpec] = &[key_spec(KeyFlags::RW.union(KeyFlags::UPDATE))];

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::{hash, hash_of, set_fields};
 use crate::commands::{Call, CommandError, CommandResult};
 use crate::effect::Effect;
-use crate::store::HashValue;
+use crate::store::{HashView, Kind};
 
 /// `HSET`
 pub fn hset(call: &mut Call<'_, '_>) -> CommandResult {
@@ -85,7 +85,8 @@ pub fn hdel(call: &mut Call<'_, '_>) -> CommandResult {
         found += i64::from(is_here);
         // What is not here may be on another replica, which this one has not heard of yet.
         if is_here || is_replicated {
-            effects.push(Effect::HashDelete { key, field });
+            let (kind, element) = (Kind::Hash, field);
+            effects.push(Effect::ElementDelete { kind, key, element });
         }
     }
     if !effects.is_empty() {
@@ -100,8 +101,8 @@ pub fn hdel(call: &mut Call<'_, '_>) -> CommandResult {
 pub fn hgetall(call: &mut Call<'_, '_>) -> CommandResult {
     let entry = call.transaction.get(call.database, call.request.arg(1));
     let hash = hash_of(entry)?;
-    call.reply.map(hash.map_or(0, HashValue::len));
-    for (field, value) in hash.into_iter().flat_map(HashValue::iter) {
+    call.reply.map(hash.map_or(0, HashView::len));
+    for (field, value) in hash.into_iter().flat_map(HashView::iter) {
         call.reply.bulk(field);
         call.reply.bulk(value);
     }
@@ -124,8 +125,8 @@ type Part = for<'a> fn((&'a [u8], &'a [u8])) -> &'a [u8];
 fn list(call: &mut Call<'_, '_>, part: Part) -> CommandResult {
     let entry = call.transaction.get(call.database, call.request.arg(1));
     let hash = hash_of(entry)?;
-    call.reply.array(hash.map_or(0, HashValue::len));
-    for pair in hash.into_iter().flat_map(HashValue::iter) {
+    call.reply.array(hash.map_or(0, HashView::len));
+    for pair in hash.into_iter().flat_map(HashView::iter) {
         call.reply.bulk(part(pair));
     }
     Ok(())

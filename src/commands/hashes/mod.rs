@@ -14,10 +14,10 @@ use smallvec::SmallVec;
 use super::value::hash_of;
 use super::{Call, CommandError, CommandResult};
 use crate::effect::Effect;
-use crate::store::HashValue;
+use crate::store::{HashView, Kind};
 
 /// The hash at the call's key, which counts as used.
-fn hash<'t>(call: &'t mut Call<'_, '_>) -> Result<Option<&'t HashValue>, CommandError> {
+fn hash<'t>(call: &'t mut Call<'_, '_>) -> Result<Option<HashView<'t>>, CommandError> {
     hash_of(call.transaction.get(call.database, call.request.arg(1)))
 }
 
@@ -27,7 +27,13 @@ fn set_fields<'a>(
     pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>,
 ) -> CommandResult {
     let key = call.request.arg(1);
-    let sets = pairs.map(|(field, value)| Effect::HashSet { key, field, value });
+    let kind = Kind::Hash;
+    let sets = pairs.map(|(element, value)| Effect::ElementSet {
+        kind,
+        key,
+        element,
+        value,
+    });
     let effects: SmallVec<[Effect<'_>; 1]> = sets.collect();
     // They name the key again with each field.
     call.reserve(&effects, 0)?;

@@ -1,25 +1,14 @@
 //! `HRANDFIELD`: fields taken at random.
 
-use std::borrow::Cow;
-use std::collections::HashSet;
-
 use coterie_protocol::text::parse_i64;
 use coterie_protocol::{ReplyWriter, RespVersion};
 
 use super::hash_of;
+use crate::commands::sampling::{Pair, Urn, distinct};
 use crate::commands::{Call, CommandError, CommandResult};
-use crate::store::HashValue;
-
-/// A hash with more fields is sampled where listing its fields would take longer than the choice.
-const LISTED_MAX: usize = 512;
-/// A hash is sampled when it has this many times the fields that are asked for.
-const SAMPLED_SHARE: usize = 3;
 
 /// Length of an empty bulk string in a reply.
 const ELEMENT_BYTES_MIN: u64 = 6;
-
-/// A field and its value.
-type Pair<'h> = (Cow<'h, [u8]>, Cow<'h, [u8]>);
 
 /// `HRANDFIELD`
 pub fn hrandfield(call: &mut Call<'_, '_>) -> CommandResult {
@@ -126,58 +115,4 @@ impl Answer<'_, '_> {
             self.reply.bulk(&value);
         }
     }
-}
-
-/// Draws fields with replacement.
-enum Urn<'h> {
-    /// All of them: every one has the same chance.
-    Listed(Vec<Pair<'h>>),
-    /// A large hash, of which a field near a random point is taken.
-    Sampled(&'h HashValue),
-}
-
-impl<'h> Urn<'h> {
-    /// One to draw about `count` fields from.
-    fn new(hash: &'h HashValue, count: usize) -> Self {
-        if hash.len() <= LISTED_MAX || hash.len() / SAMPLED_SHARE <= count {
-            let pairs = hash.iter();
-            Urn::Listed(pairs.map(|(f, v)| (f.into(), v.into())).collect())
-        } else {
-            Urn::Sampled(hash)
-        }
-    }
-
-    fn draw(&self) -> Option<Pair<'h>> {
-        match self {
-            Urn::Listed(pairs) if pairs.is_empty() => None,
-            Urn::Listed(pairs) => Some(pairs[rand::random_range(0..pairs.len())].clone()),
-            Urn::Sampled(hash) => {
-                let mut drawn = None;
-                hash.sample(rand::random(), 1, |field, value| {
-                    drawn = Some((field.to_vec().into(), value.to_vec().into()));
-                });
-                drawn
-            }
-        }
-    }
-}
-
-/// As many different fields as there are, at most `count`.
-fn distinct(hash: &HashValue, count: usize) -> Vec<Pair<'_>> {
-    if count < hash.len()
-        && let urn @ Urn::Sampled(_) = Urn::new(hash, count)
-    {
-        // The hash has far more fields than are asked for: few are drawn twice.
-        let mut chosen = HashSet::with_capacity(count);
-        while chosen.len() < count
-            && let Some(pair) = urn.draw()
-        {
-            chosen.insert(pair);
-        }
-        return chosen.into_iter().collect();
-    }
-    let all: Vec<_> = hash.iter().collect();
-    let chosen = rand::seq::index::sample(&mut rand::rng(), all.len(), count.min(all.len()));
-    let pairs = chosen.into_iter().map(|index| all[index]);
-    pairs.map(|(f, v)| (f.into(), v.into())).collect()
 }

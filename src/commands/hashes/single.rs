@@ -2,7 +2,7 @@
 
 use super::{hash, hash_of, set_fields};
 use crate::commands::{Call, CommandResult};
-use crate::store::HashValue;
+use crate::store::HashView;
 
 /// `HGET`
 pub fn hget(call: &mut Call<'_, '_>) -> CommandResult {
@@ -34,7 +34,7 @@ pub fn hstrlen(call: &mut Call<'_, '_>) -> CommandResult {
 
 /// `HLEN`
 pub fn hlen(call: &mut Call<'_, '_>) -> CommandResult {
-    let length = hash(call)?.map_or(0, HashValue::len);
+    let length = hash(call)?.map_or(0, HashView::len);
     call.reply.integer(length as i64);
     Ok(())
 }

@@ -9,7 +9,7 @@ use coterie_protocol::text::parse_i64;
 
 use super::value::kind_name;
 use super::{Call, CommandError, CommandResult};
-use crate::effect::{Effect, StringEncoding};
+use crate::effect::{Effect, Kind, StringEncoding};
 
 pub use table::COMMANDS;
 
@@ -162,21 +162,25 @@ struct Copied {
     expire_at: Option<u64>,
 }
 
+/// Names with values.
+type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+
 enum Value {
     String(Vec<u8>, StringEncoding),
-    /// Fields with their values.
-    Hash(Vec<(Vec<u8>, Vec<u8>)>),
+    /// Elements with their values, and the attributes of a stream with theirs.
+    Collection(Kind, Pairs, Pairs),
 }
 
 impl Copied {
     fn of(call: &mut Call<'_, '_>, key: &[u8]) -> Option<Self> {
         let entry = call.transaction.get(call.database, key)?;
-        let value = match entry.hash() {
-            None => Value::String(entry.value().to_vec(), entry.encoding()),
-            Some(hash) => Value::Hash(
-                hash.iter()
-                    .map(|(field, value)| (field.to_vec(), value.to_vec()))
-                    .collect(),
+        let owned = |(name, value): (&[u8], &[u8])| (name.to_vec(), value.to_vec());
+        let value = match entry.kind() {
+            Kind::String => Value::String(entry.value().to_vec(), entry.encoding()),
+            kind => Value::Collection(
+                kind,
+                entry.elements().map(owned).collect(),
+                entry.attributes().map(owned).collect(),
             ),
         };
         Some(Copied {
@@ -195,13 +199,26 @@ impl Copied {
                 encoding: *encoding,
                 expire_at,
             }],
-            Value::Hash(pairs) => {
-                let sets = pairs
-                    .iter()
-                    .map(|(field, value)| Effect::HashSet { key, field, value });
+            Value::Collection(kind, elements, attributes) => {
+                let kind = *kind;
+                let sets = elements.iter().map(|(element, value)| Effect::ElementSet {
+                    kind,
+                    key,
+                    element,
+                    value,
+                });
+                let attributes = attributes.iter().map(|(name, value)| Effect::AttributeSet {
+                    key,
+                    name,
+                    value,
+                });
                 let expires = expire_at.map(|at| Effect::ExpireAt { key, at: Some(at) });
                 let effects = std::iter::once(Effect::Delete { key });
-                effects.chain(sets).chain(expires).collect()
+                effects
+                    .chain(sets)
+                    .chain(attributes)
+                    .chain(expires)
+                    .collect()
             }
         }
     }
@@ -259,6 +276,11 @@ fn check_flush_mode(call: &Call<'_, '_>) -> CommandResult {
 
 /// Empties databases; one that is empty needs no record of that.
 fn clear(call: &mut Call<'_, '_>, wanted: impl Fn(DatabaseId) -> bool) -> CommandResult {
+    if call.transaction.is_of_several() && call.transaction.is_replicated() {
+        return Err(CommandError::line(
+            "ERR A database that is replicated can't be flushed in a transaction",
+        ));
+    }
     let mut used = BTreeSet::new();
     for partition in call.transaction.partitions() {
         let has_keys = |database| {

@@ -25,22 +25,12 @@ const ALL_SHARDS: &[&str] = &["request_policy:all_shards", "response_policy:all_
 
 /// One key, at this index.
 const fn one_key(index: usize, flags: KeyFlags) -> KeySpec {
-    KeySpec {
-        flags,
-        index,
-        last: 0,
-        step: 1,
-        limit: 0,
-        notes: "",
-    }
+    KeySpec::range(flags, index, 0, 1)
 }
 
 /// All arguments.
 const fn all_keys(flags: KeyFlags) -> KeySpec {
-    KeySpec {
-        last: -1,
-        ..one_key(1, flags)
-    }
+    KeySpec::range(flags, 1, -1, 1)
 }
 
 const fn key_argument(name: &'static str, key_spec_index: usize) -> Argument {

@@ -3,28 +3,30 @@
 //! They lock one partition at a time, for a slice of its keys, and let others run in between. What is there
 //! during the whole walk is seen, exactly once.
 
+mod elements;
+mod options;
 mod table;
 mod walk;
-
-use std::sync::Arc;
 
 use coterie_protocol::text::parse_i64;
 use coterie_protocol::{DatabaseId, OwnedRequest, PartitionId, ReplyWriter, RespVersion};
 
+use super::call::at_once;
+use super::routing::MOVING;
+use super::spanning::WholePartitions;
 use super::value::kind_name;
 use super::{CommandError, Control, Deferred, spanning};
 use crate::glob::{self, Case};
-use crate::node::Node;
-use crate::store::Entry;
+use crate::store::{Entry, View};
 use walk::{Cursor, Turn, Walk};
 
+pub use elements::{element_cursor, elements};
+pub use options::ScanOptions;
 pub use table::COMMANDS;
 pub use walk::parse_cursor;
 
 /// Keys visited under one lock.
 const SLICE: usize = 256;
-/// Keys that a `SCAN` without `COUNT` visits.
-const DEFAULT_COUNT: usize = 10;
 /// A `SCAN` looks at this many partitions and slices for each key it was asked for, as Redis does with
 /// buckets…
 const STEPS_PER_KEY: usize = 10;
@@ -62,107 +64,153 @@ fn keys(control: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
         return Ok(Box::pin(async move { concatenate(replies.await, resp) }));
     }
     let filter = Filter::new(control.request.arg(1));
-    let mut walk = Walk::new(control, Cursor::START);
+    let walk = Walk::new(control, Cursor::START);
     let resp = control.session.resp;
-    Ok(Box::pin(async move {
-        let mut out = Vec::new();
-        let mut reply = ReplyWriter::new(&mut out, resp);
-        let start = reply.begin_array();
-        let mut found = 0;
-        let mut turn = Turn::begin();
-        while !walk.is_over() {
-            walk.step(SLICE, |entry| {
-                if filter.accepts(entry) {
-                    reply.bulk(entry.key());
-                    found += 1;
-                }
-            });
-            turn.end_if_long().await;
-        }
-        reply.end_array(start, found);
-        out
-    }))
+    Ok(match control.transaction.as_deref() {
+        Some(transaction) => at_once(names(walk.over(transaction), filter, resp)),
+        None => Box::pin(names(walk.over(control.node.clone()), filter, resp)),
+    })
+}
+
+/// The names of all keys that a filter accepts.
+async fn names<V: View>(mut walk: Walk<V>, filter: Filter, resp: RespVersion) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut reply = ReplyWriter::new(&mut out, resp);
+    let start = reply.begin_array();
+    let mut found = 0;
+    let mut turn = Turn::begin();
+    while !walk.is_over() {
+        walk.step(SLICE, |entry| {
+            if filter.accepts(entry) {
+                reply.bulk(entry.key());
+                found += 1;
+            }
+        });
+        turn.end_if_long().await;
+    }
+    reply.end_array(start, found);
+    out
 }
 
 fn scan(control: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
     let cursor = Cursor::parse(control.request.arg(1))?;
-    let (count, filter) = parse_scan_options(control)?;
-    let mut walk = Walk::new(control, cursor);
-    let local = match scanned_here(control, &walk)? {
-        Scanned::Here(local) => local,
-        Scanned::Elsewhere(reply) => return Ok(reply),
+    let options = ScanOptions::parse(control.request, 2, true)?;
+    let filter = Filter {
+        pattern: options.pattern.map(<[u8]>::to_vec),
+        kind: options.kind.map(<[u8]>::to_vec),
     };
-    let resp = control.session.resp;
-    Ok(Box::pin(async move {
+    let slice = Slice {
+        count: options.count,
+        filter,
+        whole: WholePartitions::new(control.node, &control.session.origin()),
+        resp: control.session.resp,
+    };
+    let walk = Walk::new(control, cursor);
+    if let Some(partition) = slice.elsewhere(&walk) {
+        if control.session.forwarded {
+            return Err(MOVING);
+        }
+        let (node, origin) = (control.node.clone(), control.session.origin());
+        let request = OwnedRequest::from(control.request);
+        return Ok(Box::pin(spanning::where_it_is(
+            node, origin, partition, request,
+        )));
+    }
+    Ok(match control.transaction.as_deref() {
+        Some(transaction) => at_once(slice.of(walk.over(transaction))),
+        None => Box::pin(slice.of(walk.over(control.node.clone()))),
+    })
+}
+
+/// What one `SCAN` is about.
+struct Slice {
+    count: usize,
+    filter: Filter,
+    /// Who answers for which partition; `None` if this node does for all.
+    whole: Option<WholePartitions>,
+    resp: RespVersion,
+}
+
+impl Slice {
+    /// The partition a walk is at, if others answer for that. A cursor is in one partition: who answers for that goes on
+    /// with it, up to a partition for which others do.
+    fn elsewhere<V>(&self, walk: &Walk<V>) -> Option<PartitionId> {
+        let partition = walk.partition()?;
+        let whole = self.whole.as_ref();
+        whole.filter(|it| !it.is_here(partition)).map(|_| partition)
+    }
+
+    async fn of<V: View>(self, mut walk: Walk<V>) -> Vec<u8> {
         let mut elements = Vec::new();
         let mut found = 0;
-        let mut left = count;
+        let mut left = self.count;
         let mut turn = Turn::begin();
-        for _ in 0..count.saturating_mul(STEPS_PER_KEY).max(STEPS_MIN) {
-            let mut reply = ReplyWriter::new(&mut elements, resp);
+        for _ in 0..self.count.saturating_mul(STEPS_PER_KEY).max(STEPS_MIN) {
+            let mut reply = ReplyWriter::new(&mut elements, self.resp);
             let visited = walk.step(left.min(SLICE), |entry| {
-                if filter.accepts(entry) {
+                if self.filter.accepts(entry) {
                     reply.bulk(entry.key());
                     found += 1;
                 }
             });
             left = left.saturating_sub(visited);
-            let is_elsewhere = |local: &Vec<bool>| {
-                let at = walk.partition();
-                at.is_some_and(|partition| !local[partition.index()])
-            };
-            if left == 0 || walk.is_over() || local.as_ref().is_some_and(is_elsewhere) {
+            if left == 0 || walk.is_over() || self.elsewhere(&walk).is_some() {
                 break;
             }
             turn.end_if_long().await;
         }
         let mut out = Vec::with_capacity(elements.len() + 64);
-        let mut reply = ReplyWriter::new(&mut out, resp);
+        let mut reply = ReplyWriter::new(&mut out, self.resp);
         reply.array(2);
         reply.bulk_display(walk.cursor());
         reply.array(found);
         reply.raw(&elements);
         out
-    }))
-}
-
-/// `COUNT`, and what `MATCH` and `TYPE` say.
-fn parse_scan_options(control: &Control<'_, '_>) -> Result<(usize, Filter), CommandError> {
-    let (mut count, mut filter) = (DEFAULT_COUNT, Filter::new(b"*"));
-    let mut words = control.request.iter().skip(2);
-    while let Some(word) = words.next() {
-        let value = words.next().ok_or(CommandError::Syntax)?;
-        if word.eq_ignore_ascii_case(b"count") {
-            let number = parse_i64(value).ok_or(CommandError::NotInteger)?;
-            if number < 1 {
-                return Err(CommandError::Syntax);
-            }
-            count = usize::try_from(number).unwrap_or(usize::MAX);
-        } else if word.eq_ignore_ascii_case(b"match") {
-            filter.pattern = Filter::new(value).pattern;
-        } else if word.eq_ignore_ascii_case(b"type") {
-            filter.kind = Some(value.to_vec());
-        } else {
-            return Err(CommandError::Syntax);
-        }
     }
-    Ok((count, filter))
 }
 
 fn randomkey(control: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
     if let Some(replies) = spread(control) {
         return Ok(Box::pin(async move { any_of(replies.await) }));
     }
-    let node = control.node.clone();
-    let (database, now_ms) = (control.session.database, control.now_ms);
-    let partitions = control.session.partitions.clone();
-    let mut walk = Walk::new(control, Cursor::START);
-    let resp = control.session.resp;
-    Ok(Box::pin(async move {
+    let choice = Choice {
+        database: control.session.database,
+        now_ms: control.now_ms,
+        partitions: asked(control),
+        resp: control.session.resp,
+    };
+    let walk = Walk::new(control, Cursor::START);
+    Ok(match control.transaction.as_deref() {
+        Some(transaction) => at_once(choice.of(transaction, walk.over(transaction))),
+        None => {
+            let node = control.node.clone();
+            Box::pin(choice.of(node.clone(), walk.over(node)))
+        }
+    })
+}
+
+/// The partitions that a command is about.
+fn asked(control: &Control<'_, '_>) -> Vec<PartitionId> {
+    match &control.session.partitions {
+        Some(asked) => asked.to_vec(),
+        None => control.node.engine.store().ids().collect(),
+    }
+}
+
+/// Where a random key is to come from.
+struct Choice {
+    database: DatabaseId,
+    now_ms: u64,
+    partitions: Vec<PartitionId>,
+    resp: RespVersion,
+}
+
+impl Choice {
+    async fn of<V: View>(self, data: V, mut walk: Walk<V>) -> Vec<u8> {
         let mut turn = Turn::begin();
         let mut key = None;
         for _ in 0..RANDOM_TRIES {
-            match sample(&node, database, partitions.as_deref(), now_ms) {
+            match self.sample(&data) {
                 Sample::Empty => walk.end(),
                 Sample::Expired => {}
                 Sample::Live(live) => key = Some(live),
@@ -178,13 +226,42 @@ fn randomkey(control: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
             turn.end_if_long().await;
         }
         let mut out = Vec::new();
-        let mut reply = ReplyWriter::new(&mut out, resp);
+        let mut reply = ReplyWriter::new(&mut out, self.resp);
         match key {
             Some(key) => reply.bulk(&key),
             None => reply.null(),
         }
         out
-    }))
+    }
+
+    /// Chooses a partition by its number of keys, and one of its keys.
+    fn sample(&self, data: &impl View) -> Sample {
+        let size = |id: &PartitionId| keys_in(data, *id, self.database);
+        let sizes: Vec<usize> = self.partitions.iter().map(size).collect();
+        let total: usize = sizes.iter().sum();
+        if total == 0 {
+            return Sample::Empty;
+        }
+        let mut rank = rand::random_range(0..total);
+        let chosen = self.partitions.iter().zip(sizes).find(|(_, size)| {
+            let is_here = rank < *size;
+            rank = rank.saturating_sub(*size);
+            is_here
+        });
+        let mut sample = Sample::Expired;
+        if let Some((id, _)) = chosen {
+            data.look(*id, &mut |partition| {
+                if let Some(keyspace) = partition.keyspace(self.database) {
+                    keyspace.sample(rand::random(), 1, false, |entry| {
+                        if !entry.is_expired(self.now_ms) {
+                            sample = Sample::Live(entry.key().to_vec());
+                        }
+                    });
+                }
+            });
+        }
+        sample
+    }
 }
 
 /// A key taken at random.
@@ -197,52 +274,15 @@ enum Sample {
     Live(Vec<u8>),
 }
 
-/// Chooses a partition by its number of keys, and one of its keys.
-fn sample(
-    node: &Arc<Node>,
-    database: DatabaseId,
-    partitions: Option<&[PartitionId]>,
-    now_ms: u64,
-) -> Sample {
-    let store = node.engine.store();
-    let is_asked = |id: &PartitionId| partitions.is_none_or(|asked| asked.contains(id));
-    let size = |id: PartitionId| {
-        if is_asked(&id) {
-            keys_in(node, id, database)
-        } else {
-            0
-        }
-    };
-    let sizes: Vec<usize> = store.ids().map(size).collect();
-    let total: usize = sizes.iter().sum();
-    if total == 0 {
-        return Sample::Empty;
-    }
-    let mut rank = rand::random_range(0..total);
-    let chosen = store.ids().zip(sizes).find(|(_, size)| {
-        let is_here = rank < *size;
-        rank = rank.saturating_sub(*size);
-        is_here
-    });
-    let mut sample = Sample::Expired;
-    if let Some((id, _)) = chosen
-        && let Some(keyspace) = store.lock(id).keyspace(database)
-    {
-        keyspace.sample(rand::random(), 1, false, |entry| {
-            if !entry.is_expired(now_ms) {
-                sample = Sample::Live(entry.key().to_vec());
-            }
-        });
-    }
-    sample
-}
-
 /// Number of keys of a database in one partition.
-fn keys_in(node: &Node, id: PartitionId, database: DatabaseId) -> usize {
-    let partition = node.engine.store().lock(id);
-    partition
-        .keyspace(database)
-        .map_or(0, |keyspace| keyspace.len())
+fn keys_in(data: &impl View, id: PartitionId, database: DatabaseId) -> usize {
+    let mut count = 0;
+    data.look(id, &mut |partition| {
+        count = partition
+            .keyspace(database)
+            .map_or(0, |keyspace| keyspace.len());
+    });
+    count
 }
 
 /// Expired keys count until they are removed, as in Redis.
@@ -253,18 +293,24 @@ fn dbsize(control: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
             spanning::combine(&replies.await, resp, |reply, sum| reply.integer(sum))
         }));
     }
-    let (node, database) = (control.node.clone(), control.session.database);
-    let partitions = control.session.partitions.clone();
-    Ok(Box::pin(async move {
-        let ids = node.engine.store().ids();
-        let total: usize = ids
-            .filter(|id| partitions.as_ref().is_none_or(|asked| asked.contains(id)))
-            .map(|id| keys_in(&node, id, database))
-            .sum();
-        let mut out = Vec::new();
-        ReplyWriter::new(&mut out, resp).integer(total as i64);
-        out
-    }))
+    let (database, partitions) = (control.session.database, asked(control));
+    Ok(match control.transaction.as_deref() {
+        Some(transaction) => at_once(size(transaction, database, partitions, resp)),
+        None => Box::pin(size(control.node.clone(), database, partitions, resp)),
+    })
+}
+
+async fn size<V: View>(
+    data: V,
+    database: DatabaseId,
+    partitions: Vec<PartitionId>,
+    resp: RespVersion,
+) -> Vec<u8> {
+    let sizes = partitions.iter().map(|id| keys_in(&data, *id, database));
+    let total: usize = sizes.sum();
+    let mut out = Vec::new();
+    ReplyWriter::new(&mut out, resp).integer(total as i64);
+    out
 }
 
 /// Has the command executed by nodes that together hold every partition, if this is one of several nodes and it was
@@ -311,58 +357,4 @@ fn any_of(mut replies: Vec<Vec<u8>>) -> Vec<u8> {
     }
     let chosen = rand::random_range(0..replies.len());
     replies.swap_remove(chosen)
-}
-
-/// Where a `SCAN` goes on.
-enum Scanned {
-    /// Here, as far as partitions are here: those with `true`. `None` for all.
-    Here(Option<Vec<bool>>),
-    /// On another node.
-    Elsewhere(Deferred),
-}
-
-/// A cursor is in one partition: a replica of that goes on with it, until it comes to a partition it does not hold.
-fn scanned_here(control: &Control<'_, '_>, walk: &Walk) -> Result<Scanned, CommandError> {
-    let replication = control.node.replication.get();
-    let Some(replication) = replication.filter(|replication| replication.is_clustered()) else {
-        return Ok(Scanned::Here(None));
-    };
-    let routes = replication.routes();
-    let policy = routes.policy(control.session.database);
-    let local: Vec<bool> = routes
-        .partitions()
-        .map(|(_, route)| route.is_local(&policy))
-        .collect();
-    let Some(partition) = walk.partition().filter(|at| !local[at.index()]) else {
-        return Ok(Scanned::Here(Some(local)));
-    };
-    let unavailable = CommandError::line("NOREPLICAS Not enough good replicas to read.");
-    if control.session.forwarded {
-        return Err(CommandError::line(
-            "TRYAGAIN The partition is moving to other replicas",
-        ));
-    }
-    let peer = routes.route(partition).first_live(&policy).cloned();
-    let peer = peer.ok_or(unavailable)?;
-    let epoch = routes.epoch;
-    let answer = spanning::forward(
-        &peer,
-        control.session,
-        epoch,
-        control.now_ms,
-        &[],
-        control.request,
-    );
-    let resp = control.session.resp;
-    Ok(Scanned::Elsewhere(Box::pin(async move {
-        match answer.await {
-            Ok(reply) => reply.to_vec(),
-            Err(error) => {
-                let mut out = Vec::new();
-                let line = format!("NOREPLICAS The replica did not answer: {error}");
-                ReplyWriter::new(&mut out, resp).error(line);
-                out
-            }
-        }
-    })))
 }

@@ -51,9 +51,10 @@ proptest! {
                     expire_at = e;
                 }
                 Edit::Hash(fields) => {
-                    let mut hash = HashValue::new(1);
+                    let mut hash = Collection::new(Kind::Hash, 1);
                     fields.iter().for_each(|(field, value)| hash.set(&[*field], value));
-                    entry.set_hash(hash);
+                    let parts = Parts { expire_at: None, ..entry.parts() };
+                    entry = Entry::with_collection(&parts, Box::new(hash), None);
                     expire_at = None;
                     value.clear();
                     let copy = entry.duplicate();

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use coterie_protocol::{DatabaseId, Epoch};
 
-use super::cluster::{Cluster, PARTITIONS, until};
+use super::cluster::{CLUSTER, Cluster, PARTITIONS, until};
 use super::{describe, node};
 use crate::topology::{
     Change, JoinError, Policy, ProposeError, Quorum, Refusal, StartError, TopologyHandle,
@@ -46,7 +46,15 @@ async fn one_node_is_a_cluster_and_comes_back_from_its_disk() {
     cluster.kill(1).await;
 
     let (options, wire) = (cluster.options(1), cluster.wire(1));
-    let again = TopologyHandle::create(options, wire, PARTITIONS, describe(1, "a")).await;
+    let again = TopologyHandle::create(
+        options,
+        wire,
+        CLUSTER,
+        PARTITIONS,
+        describe(1, "a"),
+        Policy::default(),
+    )
+    .await;
     assert!(matches!(again, Err(StartError::Occupied(_))));
     let handle = cluster.restart(1).await;
     assert_eq!(handle.current(), before);
@@ -234,7 +242,7 @@ async fn who_does_not_fit_is_not_let_in() {
         (other_size, "the node has 256 partitions, this cluster 16"),
         (
             newer,
-            "the node speaks version 2 of the join protocol, this cluster version 1",
+            "the node speaks version 3 of the join protocol, this cluster version 2",
         ),
         (copied, "was its data directory copied?"),
         (same_address, "address 127.0.0.1:7001 is that of node"),

@@ -107,16 +107,39 @@ fn print_effect(effect: &Effect<'_>, limit: usize, output: &mut dyn Write) -> st
         }
         Effect::ExpireAt { key, at: Some(at) } => write!(output, " expire-at {} {at}", text(key)),
         Effect::ExpireAt { key, at: None } => write!(output, " persist {}", text(key)),
-        Effect::HashSet { key, field, value } => write!(
-            output,
-            " hash-set {} {} {}",
-            text(key),
-            text(field),
-            text(value)
-        ),
-        Effect::HashDelete { key, field } => {
-            write!(output, " hash-delete {} {}", text(key), text(field))
+        Effect::ElementSet {
+            kind,
+            key,
+            element,
+            value,
+        } => {
+            let (key, element, value) = (text(key), text(element), text(value));
+            write!(output, " set {kind:?} {key} {element} {value}")
         }
+        Effect::ElementDelete { kind, key, element } => {
+            let (key, element) = (text(key), text(element));
+            write!(output, " remove {kind:?} {key} {element}")
+        }
+        Effect::AttributeSet { key, name, value } => {
+            let (key, name, value) = (text(key), text(name), text(value));
+            write!(output, " set-attribute {key} {name} {value}")
+        }
+        Effect::AttributeDelete { key, name } => {
+            write!(output, " remove-attribute {} {}", text(key), text(name))
+        }
+        Effect::StreamTrim { key, below } => {
+            let below = u128::from_be_bytes(below);
+            let (ms, sequence) = (below >> 64, below as u64);
+            write!(output, " trim {} below {ms}-{sequence}", text(key))
+        }
+        Effect::Assertion { kind, key } => write!(output, " is {kind:?} {}", text(key)),
+        Effect::Operation {
+            id, settled, reply, ..
+        } => write!(
+            output,
+            " operation {id:?} settled={settled} {}",
+            text(reply)
+        ),
         Effect::Count {
             key, base, total, ..
         } => write!(output, " count {} {total} on {base}", text(key)),

@@ -1,0 +1,235 @@
+//! Lists: values at positions, and the positions of new ones.
+//!
+//! A position is between two others, so that elements keep theirs whatever happens around them: a push takes one far
+//! behind the end's, an insertion the middle of a gap. When a gap is used up all elements get new positions.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use coterie_protocol::Actor;
+use smallvec::SmallVec;
+
+use super::Collection;
+use crate::effect::{Effect, Kind};
+use crate::store::containers::Sequence;
+use crate::store::entry::Entry;
+
+/// Distance of neighbours that were pushed one after the other: room for 20 insertions at one place.
+const STEP: i64 = 1 << 20;
+
+/// Where in a list an element is: an order, and who gave it, so that no two nodes give the same.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Position([u8; 10]);
+
+impl Position {
+    fn new(order: i64, actor: Actor) -> Self {
+        let mut bytes = [0; 10];
+        // Without the sign bit's meaning, negative numbers come first as bytes too.
+        bytes[..8].copy_from_slice(&(order ^ i64::MIN).to_be_bytes());
+        bytes[8..].copy_from_slice(&actor.0.to_be_bytes());
+        Position(bytes)
+    }
+
+    fn order_of(bytes: &[u8]) -> i64 {
+        let order = bytes.first_chunk().copied().unwrap_or_default();
+        i64::from_be_bytes(order) ^ i64::MIN
+    }
+
+    /// As an element of the list.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// One of the changes that an insertion takes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ListChange<'v> {
+    /// This value is at this position.
+    Set(Position, Cow<'v, [u8]>),
+    /// This element is gone.
+    Delete(Vec<u8>),
+}
+
+impl ListChange<'_> {
+    /// The effect that makes it.
+    pub fn effect<'a>(&'a self, key: &'a [u8]) -> Effect<'a> {
+        let kind = Kind::List;
+        match self {
+            ListChange::Set(position, value) => Effect::ElementSet {
+                kind,
+                key,
+                element: position.as_bytes(),
+                value,
+            },
+            ListChange::Delete(element) => Effect::ElementDelete { kind, key, element },
+        }
+    }
+}
+
+/// The elements of a list.
+#[derive(Clone, Copy)]
+pub struct ListView<'a>(pub(in crate::store) &'a Collection);
+
+impl<'a> ListView<'a> {
+    fn sequence(self) -> Option<&'a Sequence<Entry>> {
+        self.0.elements.sequence()
+    }
+
+    /// Number of elements.
+    pub fn len(self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none, which is never so for a key that is there.
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// The value at an index.
+    pub fn get(self, index: usize) -> Option<&'a [u8]> {
+        self.sequence()?.get(index).map(Entry::value)
+    }
+
+    /// The position at an index: the element to name in an `ElementSet` (`LSET`) or `ElementDelete`.
+    pub fn position(self, index: usize) -> Option<&'a [u8]> {
+        self.sequence()?.get(index).map(Entry::key)
+    }
+
+    /// The values of a range of indices; `.rev()` for the last first.
+    pub fn range(self, indices: Range<usize>) -> impl DoubleEndedIterator<Item = &'a [u8]> {
+        self.positioned(indices).map(|(_, value)| value)
+    }
+
+    /// Positions and values of a range of indices.
+    pub fn positioned(
+        self,
+        indices: Range<usize>,
+    ) -> impl DoubleEndedIterator<Item = (&'a [u8], &'a [u8])> {
+        let entries = self.sequence().map(|sequence| sequence.range(indices));
+        let entries = entries.into_iter().flatten();
+        entries.map(|entry| (entry.key(), entry.value()))
+    }
+
+    /// All values, in order.
+    pub fn iter(self) -> impl DoubleEndedIterator<Item = &'a [u8]> {
+        self.range(0..self.len())
+    }
+}
+
+/// The changes that put values, in this order, before the element at an index, or at the end if that is the length.
+/// `list` is what the key holds already. All are to be applied at once, as one change of the key.
+pub fn insert_changes<'v>(
+    list: Option<ListView<'_>>,
+    index: usize,
+    values: &[&'v [u8]],
+    actor: Actor,
+) -> SmallVec<[ListChange<'v>; 1]> {
+    let order = |index: Option<usize>| {
+        let position = list?.position(index?)?;
+        Some(Position::order_of(position))
+    };
+    let (low, high) = (order(index.checked_sub(1)), order(Some(index)));
+    match orders(low, high, values.len()) {
+        Some(orders) => (values.iter().zip(orders))
+            .map(|(value, order)| set(order, actor, Cow::Borrowed(*value)))
+            .collect(),
+        None => renumbered(list, index, values, actor),
+    }
+}
+
+fn set(order: i64, actor: Actor, value: Cow<'_, [u8]>) -> ListChange<'_> {
+    ListChange::Set(Position::new(order, actor), value)
+}
+
+/// Orders for `count` elements between two neighbours; `None` if there is no room.
+fn orders(
+    low: Option<i64>,
+    high: Option<i64>,
+    count: usize,
+) -> Option<impl Iterator<Item = i64> + use<>> {
+    let count = i64::try_from(count).ok()?;
+    let span = count.checked_mul(STEP)?;
+    let (first, step) = match (low, high) {
+        (None, None) => (0, STEP),
+        (Some(low), None) => {
+            low.checked_add(span)?;
+            (low + STEP, STEP)
+        }
+        (None, Some(high)) => (high.checked_sub(span)?, STEP),
+        (Some(low), Some(high)) => {
+            let step = high.checked_sub(low)? / (count + 1);
+            if step == 0 {
+                return None;
+            }
+            (low + step, step)
+        }
+    };
+    Some((0..count).map(move |n| first + n * step))
+}
+
+/// Gives every element a new position, all of them on one side of the old ones.
+fn renumbered<'v>(
+    list: Option<ListView<'_>>,
+    index: usize,
+    values: &[&'v [u8]],
+    actor: Actor,
+) -> SmallVec<[ListChange<'v>; 1]> {
+    let length = list.map_or(0, ListView::len);
+    let old = || list.into_iter().flat_map(|list| list.positioned(0..length));
+    let count = length + values.len();
+    let last = old()
+        .last()
+        .map(|(position, _)| Position::order_of(position));
+    let first = old()
+        .next()
+        .map(|(position, _)| Position::order_of(position));
+    // A list that reached both ends of the numbers would take more memory than there is.
+    let orders: Vec<i64> = orders(last, None, count)
+        .or_else(|| orders(None, first, count))
+        .map_or_else(Vec::new, Iterator::collect);
+    debug_assert_eq!(orders.len(), count);
+    let before = old()
+        .take(index)
+        .map(|(_, value)| Cow::Owned(value.to_vec()));
+    let after = old()
+        .skip(index)
+        .map(|(_, value)| Cow::Owned(value.to_vec()));
+    let new = values.iter().map(|value| Cow::Borrowed(*value));
+    let sets =
+        (before.chain(new).chain(after).zip(orders)).map(|(value, order)| set(order, actor, value));
+    let deletes = old().map(|(position, _)| ListChange::Delete(position.to_vec()));
+    // The other way round the list would be empty in between, and so be gone.
+    sets.chain(deletes).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn insertions_are_those_of_a_vector(
+            steps in prop::collection::vec((any::<prop::sample::Index>(), 1..4usize, any::<bool>(), 0..3u16), 1..200),
+        ) {
+            let (mut list, mut plain) = (Collection::new(Kind::List, 1), Vec::<Vec<u8>>::new());
+            for (number, (at, count, same_place, actor)) in steps.iter().enumerate() {
+                let index = if *same_place { plain.len() / 2 } else { at.index(plain.len() + 1) };
+                let values: Vec<Vec<u8>> = (0..*count).map(|n| format!("{number}:{n}").into_bytes()).collect();
+                let values: Vec<&[u8]> = values.iter().map(|value| &value[..]).collect();
+                for change in insert_changes(Some(ListView(&list)), index, &values, Actor(*actor)) {
+                    match change.effect(b"k") {
+                        Effect::ElementSet { element, value, .. } => list.set(element, value),
+                        Effect::ElementDelete { element, .. } => list.remove(element),
+                        effect => panic!("{effect:?}"),
+                    }
+                    prop_assert!(!list.is_empty());
+                }
+                plain.splice(index..index, values.iter().map(|value| value.to_vec()));
+                prop_assert!(ListView(&list).iter().eq(plain.iter().map(|value| &value[..])));
+            }
+        }
+    }
+}

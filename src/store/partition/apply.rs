@@ -1,0 +1,291 @@
+//! Changes of a partition that is not replicated.
+
+use coterie_protocol::{Actor, DatabaseId, Version};
+
+use super::{Garbage, Partition, discard};
+use crate::effect::{Effect, Effects, Kind, MalformedEffect, StringEncoding};
+use crate::store::access::AccessClock;
+use crate::store::collection::Collection;
+use crate::store::entry::{Entry, Parts};
+use crate::store::keyspace::Keyspace;
+
+impl Partition {
+    /// Makes a change. The same effects in the same order give the same state on any node. Their versions rise,
+    /// but for a replay over a checkpoint that has later changes of other keys already.
+    pub fn apply(
+        &mut self,
+        database: DatabaseId,
+        effect: &Effect<'_>,
+        version: Version,
+        access: &AccessClock,
+    ) {
+        debug_assert!(!self.is_replicated());
+        match *effect {
+            Effect::Put {
+                key,
+                value,
+                encoding,
+                expire_at,
+            } => {
+                let parts = Parts {
+                    key,
+                    value,
+                    encoding,
+                    expire_at,
+                    version,
+                    actor: Actor::default(),
+                    access: access.initial(),
+                };
+                self.put(database, &parts, access);
+            }
+            Effect::PutPadded { key, offset, bytes } => {
+                let empty = Parts {
+                    key,
+                    value: &[],
+                    encoding: StringEncoding::Raw,
+                    expire_at: None,
+                    version,
+                    actor: Actor::default(),
+                    access: access.initial(),
+                };
+                self.put(database, &empty, access);
+                self.update(database, key, version, |entry| {
+                    entry.splice(offset as usize, bytes)
+                });
+            }
+            Effect::Splice { key, offset, bytes } => {
+                self.update(database, key, version, |entry| {
+                    entry.splice(offset as usize, bytes)
+                });
+            }
+            Effect::ElementSet {
+                kind,
+                key,
+                element,
+                value,
+            } => {
+                self.remove_expired(database, key, version);
+                self.add_to(database, key, kind, (version, access), |collection| {
+                    collection.set(element, value);
+                });
+            }
+            Effect::ElementDelete { kind, key, element } => {
+                self.remove_expired(database, key, version);
+                self.take_from(database, key, kind, version, |collection| {
+                    collection.remove(element);
+                });
+            }
+            Effect::AttributeSet { key, name, value } => {
+                self.remove_expired(database, key, version);
+                let change = (version, access);
+                self.add_to(database, key, Kind::Stream, change, |collection| {
+                    collection.set_attribute(name, value);
+                });
+            }
+            Effect::AttributeDelete { key, name } => {
+                self.remove_expired(database, key, version);
+                self.take_from(database, key, Kind::Stream, version, |collection| {
+                    collection.remove_attribute(name);
+                });
+            }
+            Effect::StreamTrim { key, below } => {
+                self.remove_expired(database, key, version);
+                self.take_from(database, key, Kind::Stream, version, |collection| {
+                    collection.remove_below(&below);
+                });
+            }
+            Effect::Count { .. }
+            | Effect::HashCount { .. }
+            | Effect::Assertion { .. }
+            | Effect::Lapsed { .. }
+            | Effect::Operation { .. } => {
+                debug_assert!(false, "only in replicated partitions");
+            }
+            Effect::ExpireAt { key, at } => {
+                self.update(database, key, version, |entry| entry.set_expire_at(at));
+            }
+            Effect::Delete { key } => {
+                let hash = self.hash(key);
+                self.change(database, |keyspace, garbage| {
+                    if let Some(entry) = keyspace.remove(key, hash) {
+                        discard(garbage, entry);
+                    }
+                });
+            }
+            Effect::Clear => {
+                let keyspace = self.take_keyspace(database);
+                self.garbage.extend(keyspace.map(Garbage::Keyspace));
+            }
+            Effect::Swap { with } => self.swap(database, with),
+        }
+        self.clock.observe(version);
+    }
+
+    /// Removes the key if its time is over at this version. A removal by expiry is not logged, so a replay may
+    /// find what was gone when the change was made.
+    fn remove_expired(&mut self, database: DatabaseId, key: &[u8], version: Version) {
+        let hash = self.hash(key);
+        self.change(database, |keyspace, garbage| {
+            let found = keyspace.find(key, hash);
+            if found.is_some_and(|entry| entry.is_expired(version.millis()))
+                && let Some(entry) = keyspace.remove(key, hash)
+            {
+                discard(garbage, entry);
+            }
+        });
+    }
+
+    /// Adds to a collection. A key of another kind becomes one of this kind.
+    fn add_to(
+        &mut self,
+        database: DatabaseId,
+        key: &[u8],
+        kind: Kind,
+        (version, access): (Version, &AccessClock),
+        add: impl Fn(&mut Collection),
+    ) {
+        let (hash, seed) = (self.hash(key), self.seed);
+        let parts = Parts {
+            key,
+            value: &[],
+            encoding: StringEncoding::Raw,
+            expire_at: None,
+            version,
+            actor: Actor::default(),
+            access: access.initial(),
+        };
+        self.make_keyspace(database);
+        let is_new = self.change(database, |keyspace, garbage| {
+            let make = || {
+                let collection = Box::new(Collection::new(kind, seed));
+                Entry::with_collection(&parts, collection, None)
+            };
+            let found = keyspace.update(key, hash, |entry| {
+                if entry.kind() != kind {
+                    let access = entry.access();
+                    discard(garbage, std::mem::replace(entry, make()));
+                    entry.set_access(access);
+                }
+                entry.collection_mut().into_iter().for_each(&add);
+                entry.set_version(version);
+                Keyspace::touch(entry, access);
+            });
+            if found.is_none() {
+                let mut entry = make();
+                entry.collection_mut().into_iter().for_each(&add);
+                keyspace.insert(hash, entry);
+            }
+            found.is_none()
+        });
+        if is_new == Some(true) {
+            self.count_birth(database, hash);
+        }
+    }
+
+    /// Takes from a collection of this kind, if the key is one, and removes the key with the last of it.
+    fn take_from(
+        &mut self,
+        database: DatabaseId,
+        key: &[u8],
+        kind: Kind,
+        version: Version,
+        take: impl FnOnce(&mut Collection),
+    ) {
+        let hash = self.hash(key);
+        self.change(database, |keyspace, _| {
+            let is_empty = keyspace.update(key, hash, |entry| {
+                if entry.kind() != kind {
+                    return false;
+                }
+                entry.set_version(version);
+                entry.collection_mut().is_some_and(|collection| {
+                    take(collection);
+                    collection.is_empty()
+                })
+            });
+            if is_empty == Some(true) {
+                keyspace.remove(key, hash);
+            }
+        });
+    }
+
+    fn put(&mut self, database: DatabaseId, parts: &Parts<'_>, access: &AccessClock) {
+        let hash = self.hash(parts.key);
+        self.make_keyspace(database);
+        let is_new = self.change(database, |keyspace, garbage| {
+            let replaced = keyspace.update(parts.key, hash, |entry| {
+                let is_over = entry.is_expired(parts.version.millis());
+                if entry.is_costly_to_free() {
+                    let access = entry.access();
+                    let new = Entry::new(&Parts { access, ..*parts });
+                    let old = std::mem::replace(entry, new);
+                    garbage.push(Garbage::Entry(old));
+                } else {
+                    entry.replace(parts.value, parts.encoding, parts.expire_at);
+                    entry.set_version(parts.version);
+                }
+                Keyspace::touch(entry, access);
+                is_over
+            });
+            if replaced.is_none() {
+                keyspace.insert(hash, Entry::new(parts));
+            }
+            replaced.unwrap_or(true)
+        });
+        if is_new == Some(true) {
+            self.count_birth(database, hash);
+        }
+    }
+
+    fn update(
+        &mut self,
+        database: DatabaseId,
+        key: &[u8],
+        version: Version,
+        change: impl FnOnce(&mut Entry),
+    ) {
+        let hash = self.hash(key);
+        self.change(database, |keyspace, _| {
+            keyspace.update(key, hash, |entry| {
+                change(entry);
+                entry.set_version(version);
+            })
+        });
+    }
+
+    /// Puts back a key as a checkpoint holds it: the effects that make it.
+    pub fn restore(
+        &mut self,
+        database: DatabaseId,
+        effects: &[u8],
+        version: Version,
+        access: u32,
+        clock: &AccessClock,
+    ) -> Result<(), MalformedEffect> {
+        for effect in Effects::new(database, effects) {
+            let (database, effect) = effect?;
+            let change = (version, clock);
+            match effect {
+                // It may have expired by now.
+                Effect::ElementSet {
+                    kind,
+                    key,
+                    element,
+                    value,
+                } => self.add_to(database, key, kind, change, |collection| {
+                    collection.set(element, value);
+                }),
+                Effect::AttributeSet { key, name, value } => {
+                    self.add_to(database, key, Kind::Stream, change, |collection| {
+                        collection.set_attribute(name, value);
+                    });
+                }
+                _ => self.apply(database, &effect, version, clock),
+            }
+            let key = effect.key().ok_or(MalformedEffect { at: 0 })?;
+            self.update(database, key, version, |entry| entry.set_access(access));
+        }
+        self.clock.observe(version);
+        Ok(())
+    }
+}
