@@ -31,6 +31,7 @@ mod remote;
 mod routing;
 mod sampling;
 mod scan;
+mod scripts;
 mod server;
 mod sets;
 mod slowlog;

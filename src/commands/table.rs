@@ -11,7 +11,8 @@ use super::error::CommandError;
 use super::spec::CommandSpec;
 use super::{
     bitmaps, client, cluster, command, config, connection, coterie, debug, expiry, hashes, info,
-    keys, latency, memory, object, scan, server, sets, slowlog, strings, transactions, wait,
+    keys, latency, memory, object, scan, scripts, server, sets, slowlog, strings, transactions,
+    wait,
 };
 
 /// The families.
@@ -32,6 +33,7 @@ static FAMILIES: &[&[CommandSpec]] = &[
     memory::COMMANDS,
     object::COMMANDS,
     scan::COMMANDS,
+    scripts::COMMANDS,
     server::COMMANDS,
     sets::COMMANDS,
     slowlog::COMMANDS,

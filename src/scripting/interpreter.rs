@@ -9,11 +9,14 @@ use mlua::{Function, Lua, MultiValue, Table, Value};
 use sha1::{Digest as _, Sha1};
 
 use super::error::SCRIPT_SOURCE;
-use super::sandbox::{Running, Sandbox};
+use super::sandbox::{MayGoOn, Running, Sandbox};
 use super::value;
 
 /// Compiled scripts that an interpreter keeps.
 const COMPILED_MAX: usize = 1_000;
+
+/// How the error of a script ends that wanted more memory than it may have.
+const NO_MEMORY: &[u8] = b"not enough memory";
 
 /// SHA-1 of a script's text in lower-case hexadecimal: its name.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -86,7 +89,15 @@ pub struct Run<'r> {
     /// The table `ARGV`.
     pub arguments: &'r mut dyn Iterator<Item = &'r [u8]>,
     /// Asked now and then whether the script may go on, by the time when it began; else the text of the error.
-    pub may_go_on: fn(Instant) -> Result<(), &'static str>,
+    pub may_go_on: MayGoOn,
+}
+
+/// How a script ended that did not come to its end.
+pub struct Ended {
+    /// The error reply, without the leading `-`.
+    pub text: Vec<u8>,
+    /// It was stopped, and what it has changed should be taken back.
+    pub is_stopped: bool,
 }
 
 /// An interpreter. Belongs to one thread.
@@ -128,7 +139,9 @@ impl Interpreter {
             _ => text,
         };
         let chunk = self.sandbox.lua.load(body);
-        let chunk = chunk.set_name(SCRIPT_SOURCE).set_mode(mlua::chunk::ChunkMode::Text);
+        let chunk = chunk
+            .set_name(SCRIPT_SOURCE)
+            .set_mode(mlua::chunk::ChunkMode::Text);
         let function = chunk.into_function().map_err(|error| -> Vec<u8> {
             let text = match &error {
                 mlua::Error::SyntaxError { message, .. } => message.clone(),
@@ -147,25 +160,34 @@ impl Interpreter {
     /// Runs a script and writes what it returns.
     ///
     /// # Errors
-    /// The error reply, without the leading `-`. What was called before has happened.
+    /// It ended with an error. What was called before has happened.
     pub fn run(
         &mut self,
         run: Run<'_>,
         host: &mut dyn Host,
         reply: &mut ReplyWriter<'_>,
-    ) -> Result<(), Vec<u8>> {
-        let function = self.function(run.text, run.name)?;
+    ) -> Result<(), Ended> {
+        let ended = |text, is_stopped| Ended { text, is_stopped };
+        let function = self.function(run.text, run.name);
+        let function = function.map_err(|text| ended(text, false))?;
         let mark = reply.mark();
-        self.sandbox.watch.set(Some(Running {
+        let running = Running {
             began: Instant::now(),
-            may_go_on: run.may_go_on,
-        }));
+            may_go_on: run.may_go_on.clone(),
+            stopped: None,
+        };
+        self.sandbox.watch.replace(Some(running));
         let outcome = self.run_function(function, run, host, reply);
-        self.sandbox.watch.set(None);
+        let running = self.sandbox.watch.take();
+        if let Some(text) = running.and_then(|running| running.stopped) {
+            reply.truncate_to(mark);
+            return Err(ended(text.as_bytes().to_vec(), true));
+        }
         let outcome = outcome.unwrap_or_else(|error| Err(format!("ERR {error}").into_bytes()));
         outcome.map_err(|text| {
             reply.truncate_to(mark);
-            on_one_line(text)
+            let is_stopped = text.ends_with(NO_MEMORY);
+            ended(on_one_line(text), is_stopped)
         })
     }
 
@@ -297,7 +319,9 @@ impl Session<'_> {
 
     fn log(&mut self, lua: &Lua, arguments: &MultiValue) -> mlua::Result<Answer> {
         if arguments.len() < 2 {
-            return Ok(Err("ERR redis.log() requires two arguments or more.".to_owned()));
+            return Ok(Err(
+                "ERR redis.log() requires two arguments or more.".to_owned()
+            ));
         }
         let level = match arguments.get(0) {
             Some(Value::Integer(level)) => *level,
@@ -367,8 +391,10 @@ fn set_replication(lua: &Lua, arguments: &MultiValue) -> mlua::Result<Answer> {
     let flags = lua.coerce_integer(arguments.get(0).cloned().unwrap_or(Value::Nil))?;
     Ok(match flags {
         Some(0..=3) => Ok(Value::Nil),
-        _ => Err("ERR Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE."
-            .to_owned()),
+        _ => Err(
+            "ERR Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE."
+                .to_owned(),
+        ),
     })
 }
 

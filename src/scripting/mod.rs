@@ -8,6 +8,5 @@ mod random;
 mod sandbox;
 mod value;
 
-
-pub use interpreter::{Digest, Host, Interpreter, LogLevel, Run, digest_of};
+pub use interpreter::{Digest, Ended, Host, Interpreter, LogLevel, Run, digest_of};
 pub use sandbox::REDIS_VERSION;

@@ -21,16 +21,20 @@ pub const REDIS_VERSION: &str = "7.0.15";
 const REDIS_VERSION_NUMBER: u32 = 0x0007_000f;
 
 /// What may end a script before it ends by itself. Asked now and then while one runs.
-pub(super) type Watch = Rc<Cell<Option<Running>>>;
+pub(super) type Watch = Rc<RefCell<Option<Running>>>;
 
 /// A script that runs.
-#[derive(Clone, Copy)]
 pub(super) struct Running {
     /// When it began.
     pub began: Instant,
     /// Asks whether it may go on, by the time it has run; the text of the error if not.
-    pub may_go_on: fn(Instant) -> Result<(), &'static str>,
+    pub may_go_on: MayGoOn,
+    /// It was told to end.
+    pub stopped: Option<&'static str>,
 }
+
+/// Asks whether a script that began then may go on; the text of the error if not.
+pub type MayGoOn = Rc<dyn Fn(Instant) -> Result<(), &'static str>>;
 
 /// The way to the server while a script runs: called with the name of what is asked for and its arguments, answers
 /// whether it failed, and the result or the table of the error.
@@ -76,12 +80,19 @@ impl Sandbox {
         let watched = watch.clone();
         lua.set_global_hook(
             HookTriggers::new().every_nth_instruction(INSTRUCTIONS_PER_LOOK),
-            move |_, _| match watched.get() {
-                Some(running) => match (running.may_go_on)(running.began) {
-                    Ok(()) => Ok(VmState::Continue),
-                    Err(text) => Err(mlua::Error::RuntimeError(text.to_owned())),
-                },
-                None => Ok(VmState::Continue),
+            move |_, _| {
+                let mut watched = watched.borrow_mut();
+                let Some(running) = watched.as_mut() else {
+                    return Ok(VmState::Continue);
+                };
+                // A script that catches the error gets it again.
+                if running.stopped.is_none() {
+                    running.stopped = (running.may_go_on)(running.began).err();
+                }
+                match running.stopped {
+                    Some(text) => Err(mlua::Error::RuntimeError(text.to_owned())),
+                    None => Ok(VmState::Continue),
+                }
             },
         )?;
         Ok(Sandbox {

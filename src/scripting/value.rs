@@ -161,7 +161,10 @@ fn table_to_reply(
             string_field(&verbatim, "string")?,
         )
     {
-        reply.verbatim(&String::from_utf8_lossy(&format.as_bytes()), &text.as_bytes());
+        reply.verbatim(
+            &String::from_utf8_lossy(&format.as_bytes()),
+            &text.as_bytes(),
+        );
     } else {
         let mark = reply.begin_array();
         let mut length = 0;
@@ -200,7 +203,9 @@ fn string_field(table: &Table, name: &str) -> mlua::Result<Option<LuaString>> {
 /// A text that stands in one line of a reply.
 fn single_line(text: &LuaString) -> Vec<u8> {
     let bytes = text.as_bytes();
-    let trimmed = bytes.iter().rposition(|byte| !matches!(byte, b'\r' | b'\n'));
+    let trimmed = bytes
+        .iter()
+        .rposition(|byte| !matches!(byte, b'\r' | b'\n'));
     let kept = &bytes[..trimmed.map_or(0, |last| last + 1)];
     kept.iter()
         .map(|byte| match byte {

@@ -82,11 +82,7 @@ pub(super) fn library(lua: &Lua) -> mlua::Result<Table> {
     Ok(library)
 }
 
-fn define_settings(
-    lua: &Lua,
-    library: &Table,
-    settings: &Shared,
-) -> mlua::Result<()> {
+fn define_settings(lua: &Lua, library: &Table, settings: &Shared) -> mlua::Result<()> {
     let setting = |name, change: fn(&Lua, &Arguments, &mut Settings) -> Returned| {
         let shared = settings.clone();
         define(lua, library, name, move |lua, arguments| {
@@ -295,9 +291,8 @@ impl Encoder {
             sparse_safe,
             ..
         } = self.settings;
-        let is_sparse = sparse_ratio > 0
-            && last > items.saturating_mul(sparse_ratio)
-            && last > sparse_safe;
+        let is_sparse =
+            sparse_ratio > 0 && last > items.saturating_mul(sparse_ratio) && last > sparse_safe;
         if is_sparse && !sparse_convert {
             return Err(refused("table", "excessively sparse array"));
         }
@@ -312,7 +307,11 @@ fn refused(what: &str, why: &str) -> Failure {
 /// A finite number as C's `%.{precision}g` writes it.
 pub(super) fn format_general(number: f64, precision: usize, out: &mut Vec<u8>) {
     if number == 0.0 {
-        let zero: &[u8] = if number.is_sign_negative() { b"-0" } else { b"0" };
+        let zero: &[u8] = if number.is_sign_negative() {
+            b"-0"
+        } else {
+            b"0"
+        };
         return out.extend_from_slice(zero);
     }
     let scientific = format!("{:.*e}", precision - 1, number);
@@ -532,7 +531,9 @@ impl Decoder<'_> {
             b'f' => 12,
             b'r' => 13,
             b'u' => {
-                let unit = self.hex4().ok_or_else(|| invalid(self, "invalid unicode escape code"))?;
+                let unit = self
+                    .hex4()
+                    .ok_or_else(|| invalid(self, "invalid unicode escape code"))?;
                 let point = match unit {
                     0xd800..=0xdbff => {
                         let low = self.text[self.at..].starts_with(b"\\u").then(|| {
@@ -588,7 +589,9 @@ fn number(text: &[u8], lenient: bool) -> Option<(f64, usize)> {
     if unsigned.len() >= 3 && unsigned[..3].eq_ignore_ascii_case(b"nan") {
         return Some((f64::NAN, text.len() - unsigned.len() + 3));
     }
-    if !unsigned.first().is_some_and(|first| first.is_ascii_digit() || matches!(first, b'i' | b'I'))
+    if !unsigned
+        .first()
+        .is_some_and(|first| first.is_ascii_digit() || matches!(first, b'i' | b'I'))
     {
         return None;
     }
