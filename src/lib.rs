@@ -23,6 +23,8 @@ pub mod rates;
 pub mod replication;
 pub mod report;
 pub mod running;
+pub mod scripting;
+pub mod scripts;
 pub mod server;
 pub mod session;
 mod slowlog;

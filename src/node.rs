@@ -18,6 +18,7 @@ use crate::latency::LatencyMonitor;
 use crate::monitor::Monitors;
 use crate::pause::Pause;
 use crate::replication::Replication;
+use crate::scripts::Scripts;
 use crate::session::Registry;
 use crate::slowlog::SlowLog;
 use crate::statistics::Statistics;
@@ -86,6 +87,8 @@ pub struct Node {
     pub monitors: Monitors,
     /// `CLIENT PAUSE`.
     pub pause: Pause,
+    /// `SCRIPT`.
+    pub scripts: Arc<Scripts>,
     /// `SLOWLOG`.
     pub slow_log: SlowLog,
     /// `LATENCY`.
@@ -144,6 +147,7 @@ impl Node {
             clients: Registry::default(),
             monitors: Monitors::default(),
             pause: Pause::default(),
+            scripts: Arc::default(),
             slow_log: SlowLog::default(),
             latency: LatencyMonitor::default(),
             ticks: quanta::Clock::new(),
@@ -207,6 +211,12 @@ impl Node {
             policy: EvictionPolicy::of(config.maxmemory_policy),
             samples: config.maxmemory_samples as usize,
         })
+    }
+
+    /// Whether memory is over its limit.
+    pub fn is_out_of_memory(&self, config: &Config) -> bool {
+        let settings = self.eviction(config);
+        settings.is_some_and(|it| self.engine.store().allocated_bytes() as u64 > it.limit_bytes)
     }
 
     /// Hands over what `CONFIG SET loglevel` turns.

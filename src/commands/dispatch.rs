@@ -42,7 +42,7 @@ pub(super) fn route(
         return Ok(Routed::Here(None));
     };
     match spec.handler {
-        Handler::Data(_) => {}
+        Handler::Data(_) | Handler::Script(_) => {}
         // Who opens a transaction routes what is in it.
         Handler::Unit(_) if !spec.categories.contains(Categories::TRANSACTION) => {}
         _ => return Ok(Routed::Here(None)),

@@ -38,6 +38,9 @@ pub enum CommandError {
     /// The wrong number of arguments, of the named command (`container|subcommand` for a subcommand).
     #[error("ERR wrong number of arguments for '{0}' command")]
     Arity(Cow<'static, str>),
+    /// A script needs a key whose partition is not locked: not an answer, unless it can't be.
+    #[error("ERR Script attempted to access a non local key in a cluster node")]
+    NotLocked,
     /// Any other error: the whole line, starting with its code (`ERR …`, `OOM …`).
     #[error("{0}")]
     Line(Cow<'static, str>),

@@ -15,11 +15,12 @@ use super::error::{CommandError, CommandResult};
 use super::once::{Begun, Once};
 use super::record::{Pending, finish};
 use super::routing::{Levels, Way, is_plain};
+use super::scripts;
 use super::spanning;
-use super::spec::{CommandSpec, Flags, Handler, Locks};
+use super::spec::{CommandSpec, Flags, Handler, Locks, ScriptHandler};
 use super::table::{self, Command};
 use super::transactions;
-use super::unit::Opening;
+use super::unit::{Opening, Reach, Unit};
 use crate::blocking::Waiting;
 use crate::config::Config;
 use crate::effect::Effect;
@@ -125,7 +126,7 @@ pub fn execute(
         Err(error) => return refuse(node, session, request, &error, out),
     };
     session.last_command = command.spec.name;
-    if let Err(error) = admit(session, command.spec, &batch.config) {
+    if let Err(error) = admit(node, session, command.spec, &batch.config) {
         return reject(node, session, Some(command), &error, out);
     }
     let spec = command.spec;
@@ -254,7 +255,9 @@ fn execute_elsewhere(
             };
             let told = operation.as_ref();
             let sent_ms = node.now_ms();
-            let answer = spanning::forward(&peer, session, epoch, sent_ms, &[], told, request);
+            let spelled_out = scripts::spelled_out(node, request);
+            let sent = spelled_out.as_ref().map_or(request, OwnedRequest::request);
+            let answer = spanning::forward(&peer, session, epoch, sent_ms, &[], told, sent);
             if let Some(operation) = told {
                 operation.given_to(peer.id);
             }
@@ -265,7 +268,7 @@ fn execute_elsewhere(
                 subject: subject_of(spec, request, partition),
                 writes: spec.flags.intersects(Flags::WRITE | Flags::MAY_REPLICATE),
                 peer,
-                request: OwnedRequest::from(request),
+                request: OwnedRequest::from(sent),
                 repeatable,
                 operation,
                 sent: Instant::now(),
@@ -351,7 +354,12 @@ fn is_http(request: Request<'_>) -> bool {
 }
 
 /// The checks on a command that need nothing but session and settings.
-fn admit(session: &Session, spec: &CommandSpec, config: &Config) -> CommandResult {
+fn admit(node: &Node, session: &Session, spec: &CommandSpec, config: &Config) -> CommandResult {
+    if node.scripts.is_busy() && !spec.flags.contains(Flags::ALLOW_BUSY) {
+        return Err(CommandError::line(
+            "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+        ));
+    }
     if session.needs_password(config) && !spec.flags.contains(Flags::NO_AUTH) {
         return Err(CommandError::line("NOAUTH Authentication required."));
     }
@@ -423,8 +431,10 @@ pub(super) fn run(
     request: Request<'_>,
     out: &mut Vec<u8>,
 ) -> Result<Option<Deferred>, CommandError> {
-    if let Handler::Unit(handler) = spec.handler {
-        return handler(opening, request, out);
+    match spec.handler {
+        Handler::Unit(handler) => return handler(opening, request, out),
+        Handler::Script(handler) => return run_script(opening, spec, handler, request, out),
+        _ => {}
     }
     let Opening {
         node,
@@ -468,8 +478,41 @@ pub(super) fn run(
     match spec.handler {
         Handler::Control(handler) => handler(&mut control).map(|()| None),
         Handler::Deferred(handler) => handler(&mut control).map(Some),
-        Handler::Data(_) | Handler::Unit(_) | Handler::Container => {
+        Handler::Data(_) | Handler::Unit(_) | Handler::Script(_) | Handler::Container => {
             Err(CommandError::Arity(spec.name.into()))
+        }
+    }
+}
+
+/// Executes a script in a unit of its own. One that needs more than the keys it declares is executed once more, with
+/// everything locked.
+fn run_script(
+    mut opening: Opening<'_>,
+    spec: &'static CommandSpec,
+    handler: ScriptHandler,
+    request: Request<'_>,
+    out: &mut Vec<u8>,
+) -> Result<Option<Deferred>, CommandError> {
+    let start = out.len();
+    let mut reach = Reach {
+        keys: spec.keys.of(request).collect(),
+        ..Reach::default()
+    };
+    loop {
+        let mut payload = std::mem::take(&mut opening.session.payload);
+        let done = Unit::begin(opening.reborrow(), &reach, &mut payload).and_then(|mut unit| {
+            handler(&mut unit, request, out)?;
+            let later = unit.commit();
+            debug_assert!(later.is_empty());
+            Ok(())
+        });
+        opening.session.payload = payload;
+        match done {
+            Err(CommandError::NotLocked) if !reach.everything && opening.batch.routes.is_none() => {
+                out.truncate(start);
+                reach.everything = true;
+            }
+            done => return done.map(|()| None),
         }
     }
 }

@@ -34,6 +34,7 @@ mod remote;
 mod routing;
 mod sampling;
 mod scan;
+mod scripts;
 mod server;
 mod sets;
 mod slowlog;

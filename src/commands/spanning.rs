@@ -61,6 +61,42 @@ pub fn forward(
     }
 }
 
+/// How long other nodes are waited for where their answer does not matter.
+const TOLD_WITHIN: Duration = Duration::from_secs(1);
+
+/// Has the other nodes that are connected execute a request too, unless one of them sent it. Waits until they have, but
+/// not for long.
+pub fn on_other_nodes(
+    node: &Arc<Node>,
+    session: &Session,
+    request: &OwnedRequest,
+) -> impl Future<Output = ()> + Send + use<> {
+    let replication = node.replication.get().filter(|_| !session.forwarded);
+    let mut answers = Vec::new();
+    if let Some(replication) = replication {
+        let epoch = replication.routes().epoch;
+        for peer in replication
+            .peers
+            .all()
+            .iter()
+            .skip(1)
+            .filter(|peer| peer.is_connected())
+        {
+            let request = request.request();
+            answers.push(forward(peer, session, epoch, 0, &[], None, request));
+        }
+    }
+    async move {
+        let all = async {
+            for answer in answers {
+                // Who does not answer is away.
+                let _ = answer.await;
+            }
+        };
+        let _ = tokio::time::timeout(TOLD_WITHIN, all).await;
+    }
+}
+
 /// Executes a command that is about several partitions.
 ///
 /// # Errors

@@ -6,7 +6,7 @@ use coterie_protocol::Request;
 
 use super::call::{Call, Control, Deferred};
 use super::error::{CommandError, CommandResult};
-use super::unit::Opening;
+use super::unit::{Opening, Unit};
 
 /// How a command is executed.
 #[derive(Clone, Copy)]
@@ -19,9 +19,14 @@ pub enum Handler {
     Deferred(fn(&mut Control<'_, '_>) -> Result<Deferred, CommandError>),
     /// Opens a unit, in which it executes other commands.
     Unit(UnitHandler),
+    /// Executes other commands as part of a unit: its own, or the one it is called in.
+    Script(ScriptHandler),
     /// Has only subcommands.
     Container,
 }
+
+/// What executes a script: its reply is written.
+pub type ScriptHandler = fn(&mut Unit<'_>, Request<'_>, &mut Vec<u8>) -> CommandResult;
 
 /// What executes a command that opens a unit: its reply is written, or comes later.
 pub type UnitHandler =

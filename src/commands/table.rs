@@ -11,8 +11,8 @@ use super::error::CommandError;
 use super::spec::CommandSpec;
 use super::{
     bitmaps, client, cluster, command, config, connection, coterie, debug, expiry, geo, hashes,
-    info, keys, latency, lists, memory, object, scan, server, sets, slowlog, sorted_sets, strings,
-    transactions, wait,
+    info, keys, latency, lists, memory, object, scan, scripts, server, sets, slowlog, sorted_sets,
+    strings, transactions, wait,
 };
 
 /// The families.
@@ -36,6 +36,7 @@ static FAMILIES: &[&[CommandSpec]] = &[
     memory::COMMANDS,
     object::COMMANDS,
     scan::COMMANDS,
+    scripts::COMMANDS,
     server::COMMANDS,
     sets::COMMANDS,
     slowlog::COMMANDS,

@@ -12,7 +12,7 @@ use super::error::CommandError;
 use super::execute::{Batch, await_record, record_bytes, write_error};
 use super::record::{Pending, finish};
 use super::routing::Levels;
-use super::spec::{CommandSpec, Flags, Handler, Locks};
+use super::spec::{CommandSpec, Flags, Handler, Locks, ScriptHandler};
 use super::table::Command;
 use crate::engine::{Scope, Transaction};
 use crate::node::Node;
@@ -64,7 +64,8 @@ pub struct Reach<'k> {
 impl<'k> Reach<'k> {
     /// Takes in what a command needs.
     pub fn add(&mut self, spec: &CommandSpec, request: Request<'k>) {
-        self.everything |= spec.locks == Locks::All;
+        // What a script touches besides its keys is only known when it runs.
+        self.everything |= spec.locks == Locks::All || matches!(spec.handler, Handler::Script(_));
         self.keys.extend(spec.keys.of(request));
         self.bytes += later_bytes(spec, request);
     }
@@ -156,6 +157,31 @@ impl<'u> Unit<'u> {
                     .all(|key| self.transaction.covers(key))
     }
 
+    /// The server.
+    pub fn node(&self) -> &'u Arc<Node> {
+        self.node
+    }
+
+    /// Whether its commands have changed anything so far.
+    pub fn has_changes(&self) -> bool {
+        self.transaction.has_changes()
+    }
+
+    /// Makes sure that the log has room for what a command adds, so far as it follows from its arguments.
+    ///
+    /// # Errors
+    /// It has not, or not yet.
+    pub fn reserve(
+        &mut self,
+        spec: &CommandSpec,
+        request: Request<'_>,
+    ) -> Result<(), CommandError> {
+        let bytes = later_bytes(spec, request);
+        let reserved = self.transaction.reserve(bytes);
+        let total = self.transaction.changed_bytes() + bytes;
+        reserved.map_err(|error| CommandError::NoRoom(error, total))
+    }
+
     /// Executes the next command, appending its reply to `out`, be it an error. Those after it may change
     /// `later_bytes`.
     ///
@@ -170,6 +196,9 @@ impl<'u> Unit<'u> {
     ) -> Result<(), usize> {
         debug_assert!(self.covers(command.spec, request));
         let start = out.len();
+        if let Handler::Script(script) = command.spec.handler {
+            return self.run_script(command, script, request, out);
+        }
         self.transaction
             .begin_command(!self.session.no_touch, later_bytes);
         self.is_wide |= self.session.database != self.database;
@@ -213,6 +242,26 @@ impl<'u> Unit<'u> {
             batch.refresh_settings(node);
         }
         finish(node, session, command, request, batch);
+        Ok(())
+    }
+
+    fn run_script(
+        &mut self,
+        command: &'static Command,
+        script: ScriptHandler,
+        request: Request<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), usize> {
+        let start = out.len();
+        match script(self, request, out) {
+            Ok(()) => {}
+            Err(CommandError::NoRoom(NoRoom::Preparing, bytes)) => return Err(bytes),
+            Err(error) => {
+                out.truncate(start);
+                write_error(self.node, self.session.resp, &error, out);
+            }
+        }
+        finish(self.node, self.session, command, request, self.batch);
         Ok(())
     }
 
@@ -264,7 +313,7 @@ impl<'u> Unit<'u> {
             Handler::Control(handler) => handler(&mut control).map(|()| None),
             Handler::Deferred(handler) => handler(&mut control).map(Some),
             // A unit has no units in it.
-            Handler::Data(_) | Handler::Unit(_) | Handler::Container => {
+            Handler::Data(_) | Handler::Unit(_) | Handler::Script(_) | Handler::Container => {
                 Err(CommandError::Arity(spec.name.into()))
             }
         }

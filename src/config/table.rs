@@ -269,6 +269,10 @@ parameters! {
         slowlog_log_slower_than: i64 = "10000", integer(-1, i64::MAX), Live;
         /// Number of commands that the slow log keeps.
         slowlog_max_len: u64 = "128", integer(0, i64::MAX), Live;
+        /// Milliseconds after which a script counts as running for too long: other clients get BUSY, and SCRIPT KILL stops
+        /// it. After twice that time it is stopped.
+        lua_time_limit: u64 = "5000", integer(1, 86_400_000), Live,
+            Alias { name: "busy-reply-threshold", spellings: &[] };
         /// Milliseconds above which an event enters the latency monitor; 0 turns it off.
         latency_monitor_threshold: u64 = "0", integer(0, i64::MAX), Live;
         /// Keep a histogram of the latency of each command (LATENCY HISTOGRAM, INFO latencystats).

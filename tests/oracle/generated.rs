@@ -326,13 +326,15 @@ fn list_command() -> impl Strategy<Value = Command> {
         || select(&["a", "b", "1", ""][..]).prop_map(|element| element.as_bytes().to_vec());
     let options = vec((word(&["RANK", "COUNT", "MAXLEN"]), index()), 0..3)
         .prop_map(|options| options.into_iter().flat_map(|(o, n)| [o, n]).collect());
-    let counted = (vec(key(), 1..3), side(), vec(index(), 0..2)).prop_map(|(keys, side, count)| {
-        let number = keys.len().to_string().into_bytes();
-        let count = count
-            .into_iter()
-            .flat_map(|count| [b"COUNT".to_vec(), count]);
-        join(vec![vec![number], keys, vec![side], count.collect()])
-    });
+    let counted = || {
+        (vec(key(), 1..3), side(), vec(index(), 0..2)).prop_map(|(keys, side, count)| {
+            let number = keys.len().to_string().into_bytes();
+            let count = count
+                .into_iter()
+                .flat_map(|count| [b"COUNT".to_vec(), count]);
+            join(vec![vec![number], keys, vec![side], count.collect()])
+        })
+    };
     prop_oneof![
         6 => (word(&["LPUSH", "RPUSH", "LPUSHX", "RPUSHX"]), key(), vec(element(), 1..5))
             .prop_map(|(c, k, e)| join(vec![vec![c, k], e])),
@@ -346,8 +348,8 @@ fn list_command() -> impl Strategy<Value = Command> {
             .prop_map(|(k, e, o): (_, _, Vec<_>)| join(vec![one("LPOS"), vec![k, e], o])),
         3 => (key(), key(), side(), side()).prop_map(|(a, b, f, t)| vec![b"LMOVE".to_vec(), a, b, f, t]),
         2 => (key(), key()).prop_map(|(a, b)| vec![b"RPOPLPUSH".to_vec(), a, b]),
-        3 => counted.clone().prop_map(|c| join(vec![one("LMPOP"), c])),
-        1 => counted.prop_map(|c| join(vec![words("BLMPOP 0.001"), c])),
+        3 => counted().prop_map(|c| join(vec![one("LMPOP"), c])),
+        1 => counted().prop_map(|c| join(vec![words("BLMPOP 0.001"), c])),
         1 => (word(&["BLPOP", "BRPOP"]), vec(key(), 1..3))
             .prop_map(|(c, k)| join(vec![vec![c], k, one("0.001")])),
     ]

@@ -1,0 +1,19 @@
+//! Scripts: `EVAL`, `EVALSHA`, `SCRIPT`.
+
+mod declaration;
+mod host;
+mod manage;
+mod run;
+mod table;
+
+pub use run::spelled_out;
+pub use table::COMMANDS;
+
+use coterie_protocol::Request;
+
+use super::spec::Positions;
+
+/// Where the keys of a script are: behind their number, the second argument.
+fn keys_of_script(request: Request<'_>) -> Positions {
+    Positions::counted(request, 2)
+}

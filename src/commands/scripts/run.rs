@@ -1,0 +1,172 @@
+//! Executes scripts: `EVAL`, `EVALSHA` and their read-only forms.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use coterie_protocol::text::parse_i64;
+use coterie_protocol::{OwnedRequest, ReplyWriter, Request};
+
+use super::declaration::declaration_of;
+use super::host::{GivenUp, UnitHost};
+use crate::commands::error::CommandError;
+use crate::commands::unit::Unit;
+use crate::node::Node;
+use crate::scripting::{Digest, Interpreter, Run, digest_of};
+use crate::wal::NoRoom;
+
+/// Said of a script that is not known by this name.
+const NO_SCRIPT: CommandError = CommandError::line("NOSCRIPT No matching script. Please use EVAL.");
+
+thread_local! {
+    /// The interpreter of a thread, unless it is in use.
+    static INTERPRETER: RefCell<Option<Interpreter>> = const { RefCell::new(None) };
+}
+
+/// A script with its name.
+struct Script {
+    name: Digest,
+    text: Arc<[u8]>,
+}
+
+/// `EVAL`
+pub fn eval(
+    unit: &mut Unit<'_>,
+    request: Request<'_>,
+    out: &mut Vec<u8>,
+) -> Result<(), CommandError> {
+    execute(unit, request, false, false, out)
+}
+
+/// `EVAL_RO`
+pub fn eval_ro(
+    unit: &mut Unit<'_>,
+    request: Request<'_>,
+    out: &mut Vec<u8>,
+) -> Result<(), CommandError> {
+    execute(unit, request, false, true, out)
+}
+
+/// `EVALSHA`
+pub fn evalsha(
+    unit: &mut Unit<'_>,
+    request: Request<'_>,
+    out: &mut Vec<u8>,
+) -> Result<(), CommandError> {
+    execute(unit, request, true, false, out)
+}
+
+/// `EVALSHA_RO`
+pub fn evalsha_ro(
+    unit: &mut Unit<'_>,
+    request: Request<'_>,
+    out: &mut Vec<u8>,
+) -> Result<(), CommandError> {
+    execute(unit, request, true, true, out)
+}
+
+/// The number of keys that a request says.
+fn count_of_keys(request: Request<'_>) -> Result<usize, CommandError> {
+    let count = parse_i64(request.arg(2)).ok_or(CommandError::NotInteger)?;
+    if count > request.len() as i64 - 3 {
+        return Err(CommandError::line(
+            "ERR Number of keys can't be greater than number of args",
+        ));
+    }
+    usize::try_from(count).map_err(|_| CommandError::line("ERR Number of keys can't be negative"))
+}
+
+fn find(node: &Node, request: Request<'_>, is_by_name: bool) -> Result<Script, CommandError> {
+    if is_by_name {
+        let name = Digest::parse(request.arg(1)).ok_or(NO_SCRIPT)?;
+        let text = node.scripts.get(name).ok_or(NO_SCRIPT)?;
+        return Ok(Script { name, text });
+    }
+    let name = digest_of(request.arg(1));
+    let known = node.scripts.get(name);
+    let text = known.unwrap_or_else(|| request.arg(1).into());
+    Ok(Script { name, text })
+}
+
+/// The same request with the script's text in place of its name: another node may not know it by that.
+pub fn spelled_out(node: &Node, request: Request<'_>) -> Option<OwnedRequest> {
+    let name = request.name();
+    let with_text: &[u8] = if name.eq_ignore_ascii_case(b"evalsha") {
+        b"EVAL"
+    } else if name.eq_ignore_ascii_case(b"evalsha_ro") {
+        b"EVAL_RO"
+    } else {
+        return None;
+    };
+    let text = node.scripts.get(Digest::parse(request.get(1)?)?)?;
+    let mut words: Vec<&[u8]> = vec![with_text, &text[..]];
+    words.extend(request.iter().skip(2));
+    Some(OwnedRequest::new(&words))
+}
+
+fn execute(
+    unit: &mut Unit<'_>,
+    request: Request<'_>,
+    is_by_name: bool,
+    is_read_only: bool,
+    out: &mut Vec<u8>,
+) -> Result<(), CommandError> {
+    let node = unit.node().clone();
+    let count = count_of_keys(request)?;
+    let Script { name, text } = find(&node, request, is_by_name)?;
+    let declared = declaration_of(&text)?;
+    let config = node.config.load_full();
+    let is_out_of_memory = node.is_out_of_memory(&config);
+    let watched = node
+        .scripts
+        .watch(Duration::from_millis(config.lua_time_limit.max(1)));
+    let mut interpreter = match INTERPRETER.take() {
+        Some(interpreter) => interpreter,
+        None => Interpreter::new().map_err(CommandError::err)?,
+    };
+    let (database, resp) = (unit.session().database, unit.session().resp);
+    let mut host = UnitHost::new(unit, declared, is_read_only, is_out_of_memory);
+    let mut reply = ReplyWriter::new(out, resp);
+    let words: Vec<&[u8]> = request.iter().skip(3).collect();
+    let (keys, arguments) = words.split_at(count);
+    let run = Run {
+        text: &text,
+        name,
+        keys,
+        arguments,
+        may_go_on: std::rc::Rc::new(move |began| watched.may_go_on(began)),
+    };
+    let ended = interpreter.run(run, &mut host, &mut reply);
+    let given_up = host.given_up;
+    INTERPRETER.set(Some(interpreter));
+    // `SELECT` in a script is about the rest of the script.
+    unit.session().database = database;
+    match (given_up, ended) {
+        (Some(GivenUp::NoRoom(bytes)), _) => Err(CommandError::NoRoom(NoRoom::Preparing, bytes)),
+        (Some(GivenUp::NotLocked), _) => Err(CommandError::NotLocked),
+        (None, Err(ended)) if ended.is_stopped => Err(CommandError::Bytes(ended.text)),
+        (None, ended) => {
+            node.scripts.add(name, &text, false);
+            if let Err(error) = ended {
+                // What it has changed until then stays, as in Redis.
+                ReplyWriter::new(out, resp).error(error.text);
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Compiles a script, to see whether it is one.
+///
+/// # Errors
+/// It isn't Lua.
+pub fn compile(text: &[u8], name: Digest) -> Result<(), CommandError> {
+    declaration_of(text)?;
+    let mut interpreter = match INTERPRETER.take() {
+        Some(interpreter) => interpreter,
+        None => Interpreter::new().map_err(CommandError::err)?,
+    };
+    let compiled = interpreter.compile(text, name);
+    INTERPRETER.set(Some(interpreter));
+    compiled.map_err(CommandError::Bytes)
+}

@@ -1,0 +1,420 @@
+//! Compiles scripts and runs them for a host.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::time::Instant;
+
+use coterie_protocol::{ReplyWriter, RespVersion};
+use mlua::{Function, Lua, MultiValue, Table, Value};
+use sha1::{Digest as _, Sha1};
+
+use super::error::SCRIPT_SOURCE;
+use super::sandbox::{MayGoOn, Running, Sandbox};
+use super::value;
+
+/// Compiled scripts that an interpreter keeps.
+const COMPILED_MAX: usize = 1_000;
+
+/// How the error of a script ends that wanted more memory than it may have.
+const NO_MEMORY: &[u8] = b"not enough memory";
+
+/// SHA-1 of a script's text in lower-case hexadecimal: its name.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Digest([u8; 40]);
+
+impl Digest {
+    /// Reads one, in either case.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let digits: [u8; 40] = text.try_into().ok()?;
+        let is_digest = digits.iter().all(u8::is_ascii_hexdigit);
+        is_digest.then(|| Digest(digits.map(|digit| digit.to_ascii_lowercase())))
+    }
+
+    /// Its text.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.0))
+    }
+}
+
+/// The name of a text.
+pub fn digest_of(text: &[u8]) -> Digest {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut name = [0; 40];
+    for (pair, byte) in name.chunks_exact_mut(2).zip(Sha1::digest(text)) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
+    }
+    Digest(name)
+}
+
+/// How loud `redis.log` is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogLevel {
+    /// `redis.LOG_DEBUG`
+    Debug,
+    /// `redis.LOG_VERBOSE`
+    Verbose,
+    /// `redis.LOG_NOTICE`
+    Notice,
+    /// `redis.LOG_WARNING`
+    Warning,
+}
+
+/// The server, as a running script sees it.
+pub trait Host {
+    /// Executes a command, appending its reply in this version of the protocol.
+    fn call(&mut self, arguments: &[Vec<u8>], resp: RespVersion, out: &mut Vec<u8>);
+
+    /// Whether the user may execute a command; `None` if there is no such command.
+    fn may_call(&mut self, arguments: &[Vec<u8>]) -> Option<bool>;
+
+    /// `redis.log`
+    fn log(&mut self, level: LogLevel, text: &[u8]);
+}
+
+/// What is run.
+pub struct Run<'r> {
+    /// The script's text.
+    pub text: &'r [u8],
+    /// Its name, which error messages tell.
+    pub name: Digest,
+    /// The table `KEYS`.
+    pub keys: &'r [&'r [u8]],
+    /// The table `ARGV`.
+    pub arguments: &'r [&'r [u8]],
+    /// Asked now and then whether the script may go on, by the time when it began; else the text of the error.
+    pub may_go_on: MayGoOn,
+}
+
+/// How a script ended that did not come to its end.
+pub struct Ended {
+    /// The error reply, without the leading `-`.
+    pub text: Vec<u8>,
+    /// It was stopped, and what it has changed should be taken back.
+    pub is_stopped: bool,
+}
+
+/// An interpreter. Belongs to one thread.
+pub struct Interpreter {
+    sandbox: Sandbox,
+    compiled: HashMap<Digest, Function>,
+}
+
+impl Interpreter {
+    /// A new one.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn new() -> Result<Self, String> {
+        Ok(Interpreter {
+            sandbox: Sandbox::new().map_err(|error| error.to_string())?,
+            compiled: HashMap::new(),
+        })
+    }
+
+    /// Compiles a script.
+    ///
+    /// # Errors
+    /// The error reply: it isn't Lua.
+    pub fn compile(&mut self, text: &[u8], name: Digest) -> Result<(), Vec<u8>> {
+        self.function(text, name).map(drop)
+    }
+
+    fn function(&mut self, text: &[u8], name: Digest) -> Result<Function, Vec<u8>> {
+        if let Some(function) = self.compiled.get(&name) {
+            return Ok(function.clone());
+        }
+        // The first line is not Lua's; its end stays, so that lines keep their numbers.
+        let body = match text {
+            [b'#', b'!', ..] => {
+                let end = text.iter().position(|byte| *byte == b'\n');
+                &text[end.unwrap_or(text.len())..]
+            }
+            _ => text,
+        };
+        let chunk = self.sandbox.lua.load(body);
+        let chunk = chunk
+            .set_name(SCRIPT_SOURCE)
+            .set_mode(mlua::chunk::ChunkMode::Text);
+        let function = chunk.into_function().map_err(|error| -> Vec<u8> {
+            let text = match &error {
+                mlua::Error::SyntaxError { message, .. } => message.clone(),
+                other => other.to_string(),
+            };
+            let text = format!("ERR Error compiling script (new function): {text}");
+            on_one_line(text.into_bytes())
+        })?;
+        if self.compiled.len() >= COMPILED_MAX {
+            self.compiled.clear();
+        }
+        self.compiled.insert(name, function.clone());
+        Ok(function)
+    }
+
+    /// Runs a script and writes what it returns.
+    ///
+    /// # Errors
+    /// It ended with an error. What was called before has happened.
+    pub fn run(
+        &mut self,
+        run: Run<'_>,
+        host: &mut dyn Host,
+        reply: &mut ReplyWriter<'_>,
+    ) -> Result<(), Ended> {
+        let ended = |text, is_stopped| Ended { text, is_stopped };
+        let function = self.function(run.text, run.name);
+        let function = function.map_err(|text| ended(text, false))?;
+        let mark = reply.mark();
+        let running = Running {
+            began: Instant::now(),
+            may_go_on: run.may_go_on.clone(),
+            stopped: None,
+        };
+        self.sandbox.watch.replace(Some(running));
+        let outcome = self.run_function(function, run, host, reply);
+        let running = self.sandbox.watch.take();
+        if let Some(text) = running.and_then(|running| running.stopped) {
+            reply.truncate_to(mark);
+            return Err(ended(text.as_bytes().to_vec(), true));
+        }
+        let outcome = outcome.unwrap_or_else(|error| Err(format!("ERR {error}").into_bytes()));
+        outcome.map_err(|text| {
+            reply.truncate_to(mark);
+            let is_stopped = text.ends_with(NO_MEMORY);
+            ended(on_one_line(text), is_stopped)
+        })
+    }
+
+    fn run_function(
+        &self,
+        function: Function,
+        run: Run<'_>,
+        host: &mut dyn Host,
+        reply: &mut ReplyWriter<'_>,
+    ) -> mlua::Result<Result<(), Vec<u8>>> {
+        let Sandbox {
+            lua,
+            globals,
+            invoke,
+            ..
+        } = &self.sandbox;
+        globals.raw_set("KEYS", list(lua, run.keys)?)?;
+        globals.raw_set("ARGV", list(lua, run.arguments)?)?;
+        let session = RefCell::new(Session {
+            host,
+            resp: RespVersion::Resp2,
+        });
+        let (ok, result): (bool, Value) = lua.scope(|scope| {
+            let session = scope.create_function(|lua, arguments: MultiValue| {
+                session.borrow_mut().invoke(lua, arguments)
+            })?;
+            invoke.replace(Some(session));
+            let outcome = self.sandbox.run.call(function);
+            invoke.replace(None);
+            outcome
+        })?;
+        self.sandbox.clean.call::<()>(())?;
+        if ok {
+            let resp = session.borrow().resp;
+            value::to_reply(&result, resp, 0, reply)?;
+            return Ok(Ok(()));
+        }
+        Ok(Err(error_text(&result, run.name)?))
+    }
+}
+
+/// An error reply is one line.
+fn on_one_line(mut text: Vec<u8>) -> Vec<u8> {
+    for byte in &mut text {
+        if matches!(byte, b'\r' | b'\n') {
+            *byte = b' ';
+        }
+    }
+    text
+}
+
+fn list(lua: &Lua, items: &[&[u8]]) -> mlua::Result<Table> {
+    let table = lua.create_table_with_capacity(items.len(), 0)?;
+    for (number, item) in items.iter().enumerate() {
+        table.raw_set(number + 1, lua.create_string(item)?)?;
+    }
+    Ok(table)
+}
+
+/// The reply for an error that a script ended with.
+fn error_text(error: &Value, name: Digest) -> mlua::Result<Vec<u8>> {
+    let Value::Table(error) = error else {
+        return Ok(format!("ERR Error running script {name}, execution failure").into_bytes());
+    };
+    let mut text = match error.raw_get("err")? {
+        Value::String(text) => text.as_bytes().to_vec(),
+        _ => b"ERR unknown error".to_vec(),
+    };
+    if let (Value::String(source), Value::Integer(line)) =
+        (error.raw_get("source")?, error.raw_get("line")?)
+    {
+        let source = source.to_string_lossy();
+        text.extend(format!(" script: {name}, on {source}:{line}.").bytes());
+    }
+    Ok(text)
+}
+
+/// What scripts ask the server for, while one runs.
+struct Session<'h> {
+    host: &'h mut dyn Host,
+    /// The version of the protocol in which commands answer the script.
+    resp: RespVersion,
+}
+
+/// A result, or the failure to be raised.
+type Answer = Result<Value, String>;
+
+impl Session<'_> {
+    fn invoke(&mut self, lua: &Lua, mut arguments: MultiValue) -> mlua::Result<(bool, Value)> {
+        let name = match arguments.pop_front() {
+            Some(Value::String(name)) => name,
+            _ => return Ok((true, Value::Nil)),
+        };
+        let answer = match &*name.as_bytes() {
+            b"call" => return self.call(lua, &arguments),
+            b"log" => self.log(lua, &arguments)?,
+            b"setresp" => self.set_resp(lua, &arguments)?,
+            b"set_repl" => set_replication(lua, &arguments)?,
+            b"sha1hex" => sha1_hex(lua, &arguments)?,
+            b"acl_check_cmd" => self.check(&arguments),
+            _ => Err("ERR this is only possible while a library is loaded".to_owned()),
+        };
+        Ok(match answer {
+            Ok(value) => (false, value),
+            Err(text) => (true, Value::Table(error_table(lua, &text)?)),
+        })
+    }
+
+    fn call(&mut self, lua: &Lua, arguments: &MultiValue) -> mlua::Result<(bool, Value)> {
+        let texts: Option<Vec<Vec<u8>>> = arguments.iter().map(value::argument).collect();
+        let refused = match texts {
+            None => "ERR Lua redis lib command arguments must be strings or integers",
+            Some(texts) if texts.is_empty() => {
+                "ERR Please specify at least one argument for this redis lib call"
+            }
+            Some(texts) => {
+                let mut out = Vec::new();
+                self.host.call(&texts, self.resp, &mut out);
+                let (result, _) = value::to_lua(lua, &out)?;
+                let failed = out.first() == Some(&b'-');
+                if let (true, Value::Table(error)) = (failed, &result) {
+                    error.raw_set("ignore_error_stats_update", true)?;
+                }
+                return Ok((failed, result));
+            }
+        };
+        Ok((true, Value::Table(error_table(lua, refused)?)))
+    }
+
+    fn log(&mut self, lua: &Lua, arguments: &MultiValue) -> mlua::Result<Answer> {
+        if arguments.len() < 2 {
+            return Ok(Err(
+                "ERR redis.log() requires two arguments or more.".to_owned()
+            ));
+        }
+        let level = match arguments.get(0) {
+            Some(Value::Integer(level)) => *level,
+            Some(Value::Number(level)) => *level as i64,
+            _ => {
+                let text = "ERR First argument must be a number (log level).";
+                return Ok(Err(text.to_owned()));
+            }
+        };
+        let level = match level {
+            0 => LogLevel::Debug,
+            1 => LogLevel::Verbose,
+            2 => LogLevel::Notice,
+            3 => LogLevel::Warning,
+            _ => return Ok(Err("ERR Invalid debug level.".to_owned())),
+        };
+        let mut text = Vec::new();
+        for value in arguments.iter().skip(1) {
+            if let Some(part) = lua.coerce_string(value.clone())? {
+                if !text.is_empty() {
+                    text.push(b' ');
+                }
+                text.extend_from_slice(&part.as_bytes());
+            }
+        }
+        self.host.log(level, &text);
+        Ok(Ok(Value::Nil))
+    }
+
+    fn set_resp(&mut self, lua: &Lua, arguments: &MultiValue) -> mlua::Result<Answer> {
+        if arguments.len() != 1 {
+            let text = "ERR redis.setresp() requires one argument.";
+            return Ok(Err(text.to_owned()));
+        }
+        let version = lua.coerce_integer(arguments.get(0).cloned().unwrap_or(Value::Nil))?;
+        self.resp = match version {
+            Some(2) => RespVersion::Resp2,
+            Some(3) => RespVersion::Resp3,
+            _ => return Ok(Err("ERR RESP version must be 2 or 3.".to_owned())),
+        };
+        Ok(Ok(Value::Nil))
+    }
+
+    fn check(&mut self, arguments: &MultiValue) -> Answer {
+        let texts: Option<Vec<Vec<u8>>> = arguments.iter().map(value::argument).collect();
+        let texts = texts.ok_or_else(|| {
+            "ERR redis.acl_check_cmd() command arguments must be strings or integers".to_owned()
+        })?;
+        if texts.is_empty() {
+            let text =
+                "ERR Please specify at least one argument for this redis.acl_check_cmd() call";
+            return Err(text.to_owned());
+        }
+        match self.host.may_call(&texts) {
+            Some(allowed) => Ok(Value::Boolean(allowed)),
+            None => Err("ERR Invalid command passed to redis.acl_check_cmd()".to_owned()),
+        }
+    }
+}
+
+/// Effects reach the log and replicas in any case: only the flags are checked.
+fn set_replication(lua: &Lua, arguments: &MultiValue) -> mlua::Result<Answer> {
+    if arguments.len() != 1 {
+        let text = "ERR redis.set_repl() requires one argument.";
+        return Ok(Err(text.to_owned()));
+    }
+    let flags = lua.coerce_integer(arguments.get(0).cloned().unwrap_or(Value::Nil))?;
+    Ok(match flags {
+        Some(0..=3) => Ok(Value::Nil),
+        _ => Err(
+            "ERR Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE."
+                .to_owned(),
+        ),
+    })
+}
+
+fn sha1_hex(lua: &Lua, arguments: &MultiValue) -> mlua::Result<Answer> {
+    let text = match arguments.get(0) {
+        Some(value) if arguments.len() == 1 => lua.coerce_string(value.clone())?,
+        _ => None,
+    };
+    Ok(match text {
+        Some(text) => {
+            let name = digest_of(&text.as_bytes());
+            Ok(Value::String(lua.create_string(name.as_bytes())?))
+        }
+        None => Err("ERR wrong number of arguments".to_owned()),
+    })
+}
+
+fn error_table(lua: &Lua, text: &str) -> mlua::Result<Table> {
+    let table = lua.create_table_with_capacity(0, 2)?;
+    table.raw_set("err", text)?;
+    table.raw_set("ignore_error_stats_update", true)?;
+    Ok(table)
+}

@@ -1,0 +1,12 @@
+//! Lua 5.1 scripts as Redis runs them: the interpreter, what scripts find in it, values and replies. Knows nothing of
+//! data: commands are executed by a [`Host`].
+
+mod error;
+mod interpreter;
+mod libraries;
+mod random;
+mod sandbox;
+mod value;
+
+pub use interpreter::{Digest, Ended, Host, Interpreter, LogLevel, Run, digest_of};
+pub use sandbox::REDIS_VERSION;

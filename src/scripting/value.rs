@@ -1,0 +1,230 @@
+//! Replies of commands as Lua values, and results of scripts as replies (<https://redis.io/docs/latest/develop/interact/programmability/lua-api/>).
+
+use coterie_protocol::text::{format_double, parse_f64};
+use coterie_protocol::{ReplyWriter, RespVersion};
+use mlua::{Lua, LuaString, Table, Value};
+
+/// Deeper results are cut off by an error.
+const DEPTH_MAX: usize = 1_000;
+/// A result that would be a larger reply, in bytes, is an error.
+const REPLY_BYTES_MAX: usize = 512 << 20;
+
+/// A reply that this server has written, from its start, as a Lua value; and the rest.
+///
+/// # Errors
+/// No memory for it; or it is no reply, which is an error of this program.
+pub(super) fn to_lua<'r>(lua: &Lua, reply: &'r [u8]) -> mlua::Result<(Value, &'r [u8])> {
+    let malformed = || mlua::Error::RuntimeError("malformed reply".to_owned());
+    let end = reply
+        .windows(2)
+        .position(|pair| pair == b"\r\n")
+        .ok_or_else(malformed)?;
+    let (line, mut rest) = (&reply[1..end], &reply[end + 2..]);
+    let length = || -> mlua::Result<usize> {
+        let text = std::str::from_utf8(line).map_err(|_| malformed())?;
+        text.parse().map_err(|_| malformed())
+    };
+    let value = match reply[0] {
+        b'+' => Value::Table(field(lua, "ok", Value::String(lua.create_string(line)?))?),
+        b'-' => Value::Table(field(lua, "err", Value::String(lua.create_string(line)?))?),
+        b':' => Value::Number(parse_f64(line).ok_or_else(malformed)?),
+        b'$' | b'*' if line == b"-1" => Value::Boolean(false),
+        b'_' => Value::Nil,
+        b'#' => Value::Boolean(line == b"t"),
+        b',' => {
+            let number = parse_f64(line).unwrap_or(f64::NAN);
+            Value::Table(field(lua, "double", Value::Number(number))?)
+        }
+        b'(' => {
+            let digits = Value::String(lua.create_string(line)?);
+            Value::Table(field(lua, "big_number", digits)?)
+        }
+        b'$' | b'=' => {
+            let (text, after) = rest.split_at_checked(length()?).ok_or_else(malformed)?;
+            rest = after.get(2..).ok_or_else(malformed)?;
+            if reply[0] == b'$' {
+                Value::String(lua.create_string(text)?)
+            } else {
+                let (format, text) = (&text[..3], &text[4..]);
+                let verbatim = field(lua, "format", Value::String(lua.create_string(format)?))?;
+                verbatim.raw_set("string", lua.create_string(text)?)?;
+                Value::Table(field(lua, "verbatim_string", Value::Table(verbatim))?)
+            }
+        }
+        b'*' | b'>' => {
+            let length = length()?;
+            let table = lua.create_table_with_capacity(length, 0)?;
+            for index in 1..=length {
+                let (value, after) = to_lua(lua, rest)?;
+                rest = after;
+                table.raw_set(index, value)?;
+            }
+            Value::Table(table)
+        }
+        b'%' | b'~' => {
+            let length = length()?;
+            let table = lua.create_table_with_capacity(0, length)?;
+            for _ in 0..length {
+                let (key, after) = to_lua(lua, rest)?;
+                rest = after;
+                let value = if reply[0] == b'%' {
+                    let (value, after) = to_lua(lua, rest)?;
+                    rest = after;
+                    value
+                } else {
+                    Value::Boolean(true)
+                };
+                table.raw_set(key, value)?;
+            }
+            let name = if reply[0] == b'%' { "map" } else { "set" };
+            Value::Table(field(lua, name, Value::Table(table))?)
+        }
+        _ => return Err(malformed()),
+    };
+    Ok((value, rest))
+}
+
+fn field(lua: &Lua, name: &str, value: Value) -> mlua::Result<Table> {
+    let table = lua.create_table_with_capacity(0, 1)?;
+    table.raw_set(name, value)?;
+    Ok(table)
+}
+
+/// Writes what a script has returned as a reply. `resp` is the version the script has chosen for itself.
+///
+/// # Errors
+/// Of the interpreter. What was written until then is no whole reply.
+pub(super) fn to_reply(
+    value: &Value,
+    resp: RespVersion,
+    depth: usize,
+    reply: &mut ReplyWriter<'_>,
+) -> mlua::Result<()> {
+    match value {
+        Value::String(text) => reply.bulk(&text.as_bytes()),
+        Value::Boolean(flag) if resp == RespVersion::Resp3 => reply.boolean(*flag),
+        Value::Boolean(true) => reply.integer(1),
+        Value::Integer(number) => reply.integer(*number),
+        Value::Number(number) => reply.integer(truncated(*number)),
+        Value::Table(_) if depth >= DEPTH_MAX || reply.len() > REPLY_BYTES_MAX => {
+            reply.error("ERR reached lua stack limit");
+        }
+        Value::Table(table) => table_to_reply(table, resp, depth, reply)?,
+        _ => reply.null(),
+    }
+    Ok(())
+}
+
+/// As C converts a double on x86: out of range is the smallest.
+fn truncated(number: f64) -> i64 {
+    if number >= i64::MAX as f64 || number.is_nan() {
+        return i64::MIN;
+    }
+    number as i64
+}
+
+fn table_to_reply(
+    table: &Table,
+    resp: RespVersion,
+    depth: usize,
+    reply: &mut ReplyWriter<'_>,
+) -> mlua::Result<()> {
+    // Fields are looked up as Lua does it without metamethods: those of a script are none of a reply's business.
+    if let Some(text) = string_field(table, "err")? {
+        reply.error(single_line(&text));
+    } else if let Some(text) = string_field(table, "ok")? {
+        reply.simple(single_line(&text));
+    } else if let Value::Number(_) | Value::Integer(_) = table.raw_get::<Value>("double")? {
+        reply.double(table.raw_get("double")?);
+    } else if let Value::Table(map) = table.raw_get("map")? {
+        let mark = reply.begin_map();
+        let mut length = 0;
+        for (key, value) in pairs(&map)? {
+            to_reply(&key, resp, depth + 1, reply)?;
+            to_reply(&value, resp, depth + 1, reply)?;
+            length += 1;
+        }
+        reply.end_map(mark, length);
+    } else if let Value::Table(set) = table.raw_get("set")? {
+        let mark = reply.begin_set();
+        let mut length = 0;
+        for (key, _) in pairs(&set)? {
+            to_reply(&key, resp, depth + 1, reply)?;
+            length += 1;
+        }
+        reply.end_set(mark, length);
+    } else if let Some(digits) = string_field(table, "big_number")? {
+        reply.big_number(&String::from_utf8_lossy(&single_line(&digits)));
+    } else if let Value::Table(verbatim) = table.raw_get("verbatim_string")?
+        && let (Some(format), Some(text)) = (
+            string_field(&verbatim, "format")?,
+            string_field(&verbatim, "string")?,
+        )
+    {
+        reply.verbatim(
+            &String::from_utf8_lossy(&format.as_bytes()),
+            &text.as_bytes(),
+        );
+    } else {
+        let mark = reply.begin_array();
+        let mut length = 0;
+        loop {
+            let value: Value = table.raw_get(length + 1)?;
+            if value.is_nil() {
+                break;
+            }
+            to_reply(&value, resp, depth + 1, reply)?;
+            length += 1;
+            if reply.len() > REPLY_BYTES_MAX {
+                break;
+            }
+        }
+        reply.end_array(mark, length);
+    }
+    Ok(())
+}
+
+fn pairs(table: &Table) -> mlua::Result<Vec<(Value, Value)>> {
+    let mut pairs = Vec::new();
+    table.for_each(|key: Value, value: Value| {
+        pairs.push((key, value));
+        Ok(())
+    })?;
+    Ok(pairs)
+}
+
+fn string_field(table: &Table, name: &str) -> mlua::Result<Option<LuaString>> {
+    Ok(match table.raw_get(name)? {
+        Value::String(text) => Some(text),
+        _ => None,
+    })
+}
+
+/// A text that stands in one line of a reply.
+fn single_line(text: &LuaString) -> Vec<u8> {
+    let bytes = text.as_bytes();
+    let trimmed = bytes
+        .iter()
+        .rposition(|byte| !matches!(byte, b'\r' | b'\n'));
+    let kept = &bytes[..trimmed.map_or(0, |last| last + 1)];
+    kept.iter()
+        .map(|byte| match byte {
+            b'\r' | b'\n' => b' ',
+            other => *other,
+        })
+        .collect()
+}
+
+/// An argument of a command that a script calls: a string, or a number as text.
+pub(super) fn argument(value: &Value) -> Option<Vec<u8>> {
+    match value {
+        Value::String(text) => Some(text.as_bytes().to_vec()),
+        Value::Integer(number) => Some(itoa::Buffer::new().format(*number).into()),
+        Value::Number(number) => {
+            let mut out = Vec::new();
+            format_double(*number, &mut out);
+            Some(out)
+        }
+        _ => None,
+    }
+}
