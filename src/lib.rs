@@ -18,6 +18,7 @@ pub mod node;
 pub mod outstanding;
 mod pause;
 mod priority;
+pub mod pubsub;
 pub mod rates;
 pub mod replication;
 pub mod report;

@@ -16,6 +16,7 @@ use crate::engine::{Engine, EvictionPolicy, EvictionSettings, Moment};
 use crate::latency::LatencyMonitor;
 use crate::monitor::Monitors;
 use crate::pause::Pause;
+use crate::pubsub::PubSub;
 use crate::replication::Replication;
 use crate::session::Registry;
 use crate::slowlog::SlowLog;
@@ -85,6 +86,8 @@ pub struct Node {
     pub monitors: Monitors,
     /// `CLIENT PAUSE`.
     pub pause: Pause,
+    /// Who listens to which channel.
+    pub pubsub: PubSub,
     /// `SLOWLOG`.
     pub slow_log: SlowLog,
     /// `LATENCY`.
@@ -136,6 +139,7 @@ impl Node {
             clients: Registry::default(),
             monitors: Monitors::default(),
             pause: Pause::default(),
+            pubsub: PubSub::default(),
             slow_log: SlowLog::default(),
             latency: LatencyMonitor::default(),
             ticks: quanta::Clock::new(),

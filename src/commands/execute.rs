@@ -281,10 +281,32 @@ fn is_http(request: Request<'_>) -> bool {
     name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
 }
 
+/// What a client may send that listens to channels, in RESP2.
+const WHILE_LISTENING: [&str; 9] = [
+    "subscribe",
+    "unsubscribe",
+    "psubscribe",
+    "punsubscribe",
+    "ssubscribe",
+    "sunsubscribe",
+    "ping",
+    "quit",
+    "reset",
+];
+
 /// The checks on a command that need nothing but session and settings.
 fn admit(session: &Session, spec: &CommandSpec, config: &Config) -> CommandResult {
     if session.needs_password(config) && !spec.flags.contains(Flags::NO_AUTH) {
         return Err(CommandError::line("NOAUTH Authentication required."));
+    }
+    if session.is_subscriber()
+        && session.resp == RespVersion::Resp2
+        && !WHILE_LISTENING.contains(&spec.name)
+    {
+        return Err(CommandError::err(format_args!(
+            "Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
+            spec.name
+        )));
     }
     let keys = Flags::READONLY | Flags::WRITE | Flags::MAY_REPLICATE;
     if session.monitor && spec.flags.intersects(keys) {

@@ -24,6 +24,7 @@ mod memory;
 mod native;
 mod object;
 mod perform;
+mod pubsub;
 mod record;
 mod redaction;
 mod remote;

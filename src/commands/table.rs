@@ -11,7 +11,7 @@ use super::error::CommandError;
 use super::spec::CommandSpec;
 use super::{
     bitmaps, client, cluster, command, config, connection, coterie, debug, expiry, hashes, info,
-    keys, latency, memory, object, scan, server, slowlog, strings, wait,
+    keys, latency, memory, object, pubsub, scan, server, slowlog, strings, wait,
 };
 
 /// The families.
@@ -31,6 +31,7 @@ static FAMILIES: &[&[CommandSpec]] = &[
     latency::COMMANDS,
     memory::COMMANDS,
     object::COMMANDS,
+    pubsub::COMMANDS,
     scan::COMMANDS,
     server::COMMANDS,
     slowlog::COMMANDS,

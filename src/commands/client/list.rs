@@ -92,13 +92,14 @@ fn write_line(text: &mut String, client: &Client, now_ms: u64, own_arguments: Op
     let argument_bytes = own_arguments.unwrap_or_default();
     // Input is not read while replies are on their way.
     let is_writing = own_arguments.is_none() && sizes.output_bytes > 0;
+    let messages = client.outbox.bytes();
     let large_output = sizes.output_bytes > REPLY_CHUNK_BYTES;
     let names = details.name.len() + details.library_name.len() + details.library_version.len();
     // Writing to a string does not fail.
     let _ = writeln!(
         text,
         "id={id} addr={address} laddr={local} fd={descriptor} name={name} age={age} idle={idle} \
-         flags={flags} db={database} sub=0 psub=0 ssub=0 multi=-1 qbuf={qbuf} qbuf-free={qbuf_free} \
+         flags={flags} db={database} sub={channels} psub={patterns} ssub={shard_channels} multi=-1 qbuf={qbuf} qbuf-free={qbuf_free} \
          argv-mem={argument_bytes} multi-mem=0 rbs={rbs} rbp={rbp} obl={obl} oll=0 omem={omem} \
          tot-mem={total} events={events} cmd={command} user={DEFAULT_USER} redir=-1 resp={resp} \
          lib-name={library} lib-ver={library_version}",
@@ -111,17 +112,21 @@ fn write_line(text: &mut String, client: &Client, now_ms: u64, own_arguments: Op
         idle = seconds_since(client.active_ms.load(Ordering::Relaxed)),
         flags = flags(client, &details),
         database = details.database,
+        channels = details.listens_to[0],
+        patterns = details.listens_to[1],
+        shard_channels = details.listens_to[2],
         qbuf = sizes.query_bytes,
         qbuf_free = sizes.query_capacity.saturating_sub(sizes.query_bytes),
         rbs = sizes.output_capacity,
         rbp = sizes.output_peak,
         obl = sizes.output_bytes,
-        omem = if large_output {
-            sizes.output_capacity
-        } else {
-            0
-        },
-        total = sizes.total() + argument_bytes + names + FIXED_BYTES,
+        omem = messages
+            + if large_output {
+                sizes.output_capacity
+            } else {
+                0
+            },
+        total = client.buffer_bytes() + argument_bytes + names + FIXED_BYTES,
         events = if is_writing { "w" } else { "r" },
         command = details.last_command,
         resp = match details.resp {
@@ -137,6 +142,7 @@ fn write_line(text: &mut String, client: &Client, now_ms: u64, own_arguments: Op
 fn flags(client: &Client, details: &ClientDetails) -> String {
     let letters = [
         ('O', details.monitor),
+        ('P', details.listens_to != [0; 3]),
         ('b', details.blocked),
         ('U', client.is_unix_socket()),
         ('e', details.no_evict),

@@ -37,9 +37,13 @@ impl ClientType {
         }
     }
 
-    /// Every connection sends commands; those that subscribe or replicate will say so.
-    fn of(_client: &Client) -> Self {
-        ClientType::Normal
+    /// Who listens to channels is of a type of its own; nobody replicates this way.
+    fn of(client: &Client) -> Self {
+        if client.is_subscriber() {
+            ClientType::PubSub
+        } else {
+            ClientType::Normal
+        }
     }
 }
 

@@ -1,0 +1,161 @@
+//! Publishing, and listening to what is published.
+
+mod table;
+
+use super::help::wrong_subcommand;
+use super::{CommandResult, Control};
+use crate::pubsub::{Subscriptions, Topic};
+use crate::session::ReplyMode;
+
+pub use table::COMMANDS;
+
+/// Messages of its own that a connection gets before the reply to `PUBLISH`, in bytes; more come after it.
+const OWN_BYTES: usize = 1 << 20;
+
+fn subscriptions<'c>(call: &'c mut Control<'_, '_>) -> &'c mut Subscriptions {
+    let session = &mut *call.session;
+    session.subscriptions.get_or_insert_with(|| {
+        Box::new(Subscriptions::new(
+            call.node.clone(),
+            session.client.clone(),
+        ))
+    })
+}
+
+fn listen(call: &mut Control<'_, '_>, topic: Topic) -> CommandResult {
+    let request = call.request;
+    let subscriptions = subscriptions(call);
+    for name in request.iter().skip(1) {
+        subscriptions.subscribe(topic, name);
+    }
+    Ok(())
+}
+
+fn listen_no_more(call: &mut Control<'_, '_>, topic: Topic) -> CommandResult {
+    let request = call.request;
+    let subscriptions = subscriptions(call);
+    if request.len() == 1 {
+        subscriptions.unsubscribe_all(topic);
+    }
+    for name in request.iter().skip(1) {
+        subscriptions.unsubscribe(topic, name);
+    }
+    Ok(())
+}
+
+fn subscribe(call: &mut Control<'_, '_>) -> CommandResult {
+    listen(call, Topic::Channel)
+}
+
+fn unsubscribe(call: &mut Control<'_, '_>) -> CommandResult {
+    listen_no_more(call, Topic::Channel)
+}
+
+fn psubscribe(call: &mut Control<'_, '_>) -> CommandResult {
+    listen(call, Topic::Pattern)
+}
+
+fn punsubscribe(call: &mut Control<'_, '_>) -> CommandResult {
+    listen_no_more(call, Topic::Pattern)
+}
+
+fn ssubscribe(call: &mut Control<'_, '_>) -> CommandResult {
+    listen(call, Topic::Shard)
+}
+
+fn sunsubscribe(call: &mut Control<'_, '_>) -> CommandResult {
+    listen_no_more(call, Topic::Shard)
+}
+
+fn publish(call: &mut Control<'_, '_>) -> CommandResult {
+    let (channel, message) = (call.request.arg(1), call.request.arg(2));
+    let limit = call.node.config.load().client_output_buffer_limit.pubsub;
+    let receivers = call.node.pubsub.publish(channel, message, &limit);
+    answer(call, receivers);
+    Ok(())
+}
+
+fn spublish(call: &mut Control<'_, '_>) -> CommandResult {
+    let (channel, message) = (call.request.arg(1), call.request.arg(2));
+    let limit = call.node.config.load().client_output_buffer_limit.pubsub;
+    let receivers = call.node.pubsub.publish_to_shard(channel, message, &limit);
+    answer(call, receivers);
+    Ok(())
+}
+
+/// Who publishes and listens itself gets the message before the reply.
+fn answer(call: &mut Control<'_, '_>, receivers: usize) {
+    let outbox = &call.session.client.outbox;
+    if outbox.is_busy() && call.session.reply_mode == ReplyMode::On {
+        let mut messages = Vec::new();
+        outbox.take(&mut messages, OWN_BYTES);
+        call.reply.raw(&messages);
+    }
+    call.reply.integer(receivers as i64);
+}
+
+fn channels(call: &mut Control<'_, '_>) -> CommandResult {
+    names(call, Topic::Channel)
+}
+
+fn shard_channels(call: &mut Control<'_, '_>) -> CommandResult {
+    names(call, Topic::Shard)
+}
+
+fn names(call: &mut Control<'_, '_>, topic: Topic) -> CommandResult {
+    let request = call.request;
+    if request.len() > 3 {
+        return Err(wrong_subcommand("PUBSUB", request.arg(1)));
+    }
+    let names = call.node.pubsub.names(topic, request.get(2));
+    call.reply.array(names.len());
+    for name in names {
+        call.reply.bulk(&name);
+    }
+    Ok(())
+}
+
+fn numsub(call: &mut Control<'_, '_>) -> CommandResult {
+    numbers(call, Topic::Channel)
+}
+
+fn shard_numsub(call: &mut Control<'_, '_>) -> CommandResult {
+    numbers(call, Topic::Shard)
+}
+
+fn numbers(call: &mut Control<'_, '_>, topic: Topic) -> CommandResult {
+    let request = call.request;
+    call.reply.array(2 * (request.len() - 2));
+    for name in request.iter().skip(2) {
+        call.reply.bulk(name);
+        let count = call.node.pubsub.listeners(topic, name);
+        call.reply.integer(count as i64);
+    }
+    Ok(())
+}
+
+fn numpat(call: &mut Control<'_, '_>) -> CommandResult {
+    let count = call.node.pubsub.count(Topic::Pattern);
+    call.reply.integer(count as i64);
+    Ok(())
+}
+
+fn help(call: &mut Control<'_, '_>) -> CommandResult {
+    super::help::help(
+        call.reply,
+        "PUBSUB",
+        &[
+            "CHANNELS [<pattern>]",
+            "    List the channels that anyone listens to, or those of them that match.",
+            "NUMPAT",
+            "    Count the patterns that anyone listens to.",
+            "NUMSUB [<channel> ...]",
+            "    Count the clients that listen to each channel by its name.",
+            "SHARDCHANNELS [<pattern>]",
+            "    List the shard channels that anyone listens to, or those of them that match.",
+            "SHARDNUMSUB [<shardchannel> ...]",
+            "    Count the clients that listen to each shard channel.",
+        ],
+    );
+    Ok(())
+}
