@@ -134,8 +134,9 @@ pub async fn close_idle(node: Arc<Node>) {
     }
 }
 
-/// Disconnects clients that have had too many unread messages for too long, although no more come.
-pub async fn close_slow(node: Arc<Node>) {
+/// Disconnects clients that have had too many unread messages for too long, although no more come. Tells other nodes what
+/// this one's clients listen to, if they could not be told at once.
+pub async fn tend_listeners(node: Arc<Node>) {
     let mut ticks = interval(Duration::from_secs(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -143,6 +144,9 @@ pub async fn close_slow(node: Arc<Node>) {
         let limit = node.config.load().client_output_buffer_limit.pubsub;
         for client in node.clients.all() {
             client.check_outbox(&limit);
+        }
+        if node.remote.is_behind() {
+            node.refresh_watch();
         }
     }
 }

@@ -16,13 +16,14 @@ use crate::engine::{Engine, EvictionPolicy, EvictionSettings, Moment};
 use crate::latency::LatencyMonitor;
 use crate::monitor::Monitors;
 use crate::pause::Pause;
-use crate::pubsub::PubSub;
+use crate::pubsub::{PubSub, Remote};
 use crate::replication::Replication;
 use crate::session::Registry;
 use crate::slowlog::SlowLog;
 use crate::statistics::Statistics;
 use crate::store::AccessClock;
 use crate::store::access::LfuSettings;
+use crate::tracking::Tracking;
 
 /// How far the node is with stopping.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -88,6 +89,10 @@ pub struct Node {
     pub pause: Pause,
     /// Who listens to which channel.
     pub pubsub: PubSub,
+    /// What clients of other nodes listen to.
+    pub remote: Remote,
+    /// What clients may have in caches of their own.
+    pub tracking: Tracking,
     /// `SLOWLOG`.
     pub slow_log: SlowLog,
     /// `LATENCY`.
@@ -114,6 +119,8 @@ pub struct Node {
     pub shutdowns: Shutdowns,
     /// Held while settings are read and changed, so that no change is lost.
     config_change: Mutex<()>,
+    /// Held while it is found out what is wanted of transactions.
+    pub(crate) watching: Mutex<()>,
     /// Held while the configuration file is written.
     config_rewrite: Mutex<()>,
     /// Memory that is not data, in bytes; kept up while `maxmemory` is set.
@@ -131,7 +138,7 @@ impl Node {
         let run_id: String = (0..40)
             .map(|_| char::from(b"0123456789abcdef"[rand::random_range(0..16)]))
             .collect();
-        Arc::new(Node {
+        let node = Arc::new(Node {
             replication: OnceLock::new(),
             engine: engine.into(),
             config: ArcSwap::from_pointee(config),
@@ -140,6 +147,9 @@ impl Node {
             monitors: Monitors::default(),
             pause: Pause::default(),
             pubsub: PubSub::default(),
+            remote: Remote::default(),
+            tracking: Tracking::default(),
+            watching: Mutex::new(()),
             slow_log: SlowLog::default(),
             latency: LatencyMonitor::default(),
             ticks: quanta::Clock::new(),
@@ -159,7 +169,9 @@ impl Node {
             log_control: OnceLock::new(),
             phase: watch::Sender::new(Phase::Running),
             clock,
-        })
+        });
+        crate::notify::attach(&node);
+        node
     }
 
     /// The clock it reads.
@@ -191,6 +203,7 @@ impl Node {
             now_ms,
             access: AccessClock::new(now_ms, lfu),
             touch: true,
+            client: 0,
         }
     }
 
@@ -241,6 +254,7 @@ impl Node {
         }
         self.note_overhead(crate::memory::allocated_bytes());
         self.config.store(Arc::new(config));
+        self.refresh_watch();
     }
 
     /// Notes what of the allocator's bytes is not data.

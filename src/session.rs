@@ -15,6 +15,7 @@ use crate::monitor::Monitor;
 use crate::outstanding::Outstanding;
 use crate::pubsub::{Outbox, Subscriptions, TooSlow, Topic};
 use crate::topology::Quorum;
+use crate::tracking::{Mode, Tracked};
 use crate::wal::LogOffset;
 
 /// Whether replies are sent (`CLIENT REPLY`).
@@ -53,6 +54,8 @@ pub struct Session {
     pub monitoring: Option<Monitor>,
     /// What it listens to, once it did.
     pub subscriptions: Option<Box<Subscriptions>>,
+    /// How it tracks keys (`CLIENT TRACKING`), if it does.
+    pub tracking: Option<Box<Tracked>>,
     /// To be closed after the replies so far are sent.
     pub close_after_reply: bool,
     /// What the replies so far wait for.
@@ -153,6 +156,7 @@ impl Session {
             monitor: false,
             monitoring: None,
             subscriptions: None,
+            tracking: None,
             close_after_reply: false,
             outstanding: Outstanding::default(),
             forwarded: false,
@@ -176,6 +180,7 @@ impl Session {
         self.monitor = false;
         self.monitoring = None;
         self.subscriptions = None;
+        self.tracking = None;
         self.no_touch = false;
         self.consistency = Consistency::default();
         if self.reply_mode == ReplyMode::Off {
@@ -205,6 +210,11 @@ impl Session {
     /// Whether the reply of the command that just ended is withheld. `CLIENT REPLY SKIP` moves on by one command.
     #[inline]
     pub fn end_command(&mut self) -> bool {
+        if let Some(tracked) = &mut self.tracking
+            && !self.last_command.starts_with("client")
+        {
+            tracked.end_caching();
+        }
         match self.reply_mode {
             ReplyMode::On => false,
             ReplyMode::Off => true,
@@ -261,6 +271,8 @@ pub struct Client {
     pub buffers: Buffers,
     /// Messages for it that no request of its asked for.
     pub outbox: Outbox,
+    /// How it tracks keys, if it does.
+    pub tracking: Mutex<Option<Mode>>,
     /// What changes with its commands.
     pub details: Mutex<ClientDetails>,
     killed: AtomicBool,
@@ -379,6 +391,7 @@ impl Client {
             active_ms: AtomicU64::new(now_ms),
             buffers: Buffers::default(),
             outbox: Outbox::default(),
+            tracking: Mutex::new(None),
             details: Mutex::new(ClientDetails {
                 name: Vec::new(),
                 library_name: Vec::new(),

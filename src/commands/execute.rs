@@ -135,6 +135,12 @@ pub fn execute(
         Ok(Routed::Later(outcome)) => return outcome,
         Err(error) => return reject(node, session, Some(command), &error, out),
     };
+    if let Some(tracked) = &session.tracking
+        && spec.flags.contains(Flags::READONLY)
+        && !matches!(spec.handler, Handler::Data(_))
+    {
+        tracked.remember(spec.keys.of(request));
+    }
     let began = batch.ticks;
     let result = run(node, session, spec, request, out, batch, here.as_ref());
     match result {
@@ -182,6 +188,11 @@ fn execute_elsewhere(
     batch: &mut Batch,
     way: Way,
 ) -> Outcome {
+    if let Some(tracked) = &session.tracking
+        && command.spec.flags.contains(Flags::READONLY)
+    {
+        tracked.remember(command.spec.keys.of(request));
+    }
     match way {
         Way::Forward(partition, peer) => {
             let spec = command.spec;
@@ -437,7 +448,11 @@ fn run_data<'x>(
     let database = session.database;
     let mut moment = batch.moment;
     moment.touch = !session.no_touch;
+    moment.client = session.client.id;
     let mut transaction = node.engine.begin(scope, moment, &mut session.payload);
+    if spec.flags.contains(Flags::READONLY) {
+        transaction.count_lookups();
+    }
     let handled = (data.handler)(&mut Call {
         request,
         transaction: &mut transaction,
@@ -473,8 +488,14 @@ fn run_data<'x>(
         }
         None => {}
     }
+    if let Some(tracked) = &session.tracking
+        && spec.flags.contains(Flags::READONLY)
+    {
+        transaction.tell_now();
+        tracked.remember(spec.keys.of(request));
+    }
     handled?;
-    if spec.flags.contains(Flags::READONLY) || transaction.counts_lookups() {
+    if transaction.counts_lookups() {
         let (hits, misses) = transaction.lookups();
         batch.tally.hits += hits;
         batch.tally.misses += misses;

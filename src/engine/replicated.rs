@@ -147,6 +147,7 @@ impl Engine {
             self.append_received(header, origin, origin_end, effects)
         };
         self.unlock(guards);
+        self.tell_merged(database, effects);
         Ok(Received {
             offset,
             // A state says what was known, and claims nothing.
@@ -178,6 +179,7 @@ impl Engine {
             offset = self.append_received(header, Actor::default(), LogOffset::ZERO, state);
         }
         self.unlock(guards);
+        self.tell_merged(database, state);
         Ok((offset, outcome.new))
     }
 
@@ -284,6 +286,7 @@ impl Engine {
         };
         let end = self.log.append(header, &payload);
         self.unlock(guards);
+        self.tell_merged(database, effects);
         Ok(Some(end))
     }
 

@@ -5,6 +5,7 @@
 //! order. It is encoded once for each version of the protocol.
 
 mod outbox;
+mod remote;
 mod subscriptions;
 
 use std::collections::{BTreeMap, HashMap};
@@ -21,6 +22,7 @@ use crate::glob::{self, Case};
 use crate::session::Client;
 
 pub use outbox::{Outbox, TooSlow};
+pub use remote::Remote;
 pub use subscriptions::Subscriptions;
 
 /// Locks that channels of one kind are spread over.

@@ -43,6 +43,7 @@ impl Subscriptions {
         self.confirm(topic, topic.subscribed(), Some(name));
         if is_new {
             self.node.pubsub.add(topic, name, &self.client);
+            self.node.refresh_watch();
         }
     }
 
@@ -50,6 +51,7 @@ impl Subscriptions {
     pub fn unsubscribe(&mut self, topic: Topic, name: &[u8]) {
         if self.names[topic as usize].remove(name) {
             self.node.pubsub.remove(topic, name, self.client.id);
+            self.node.refresh_watch();
         }
         self.confirm(topic, topic.unsubscribed(), Some(name));
     }
@@ -93,5 +95,6 @@ impl Drop for Subscriptions {
                 self.node.pubsub.remove(topic, name, self.client.id);
             }
         }
+        self.node.refresh_watch();
     }
 }

@@ -52,6 +52,12 @@ pub(super) fn stats(node: &Node) -> Vec<Field> {
         // There is no fork to time.
         Field::new("latest_fork_usec", Value::count(0)),
         Field::new("total_forks", Value::count(0)),
+        Field::new("tracking_total_keys", Value::count(node.tracking.keys())),
+        Field::new("tracking_total_items", Value::count(node.tracking.items())),
+        Field::new(
+            "tracking_total_prefixes",
+            Value::count(node.tracking.prefixes()),
+        ),
         count("total_error_replies", &statistics.error_replies),
         count("protocol_errors", &statistics.protocol_errors),
     ]

@@ -49,5 +49,6 @@ pub(super) fn clients(node: &Node) -> Vec<Field> {
             Value::count(buffers.max_output_bytes),
         ),
         Field::new("blocked_clients", Value::count(buffers.blocked)),
+        Field::new("tracking_clients", Value::count(node.tracking.clients())),
     ]
 }

@@ -1,6 +1,7 @@
 //! Partitions, keys and values in memory. No I/O, no async, no knowledge of commands.
 
 pub mod access;
+mod departed;
 mod digest;
 mod entry;
 mod hash;
@@ -23,6 +24,7 @@ use coterie_protocol::{Actor, DatabaseId, PartitionId, Partitions, Slot, Stamp};
 use parking_lot::{Mutex, MutexGuard};
 
 pub use access::AccessClock;
+pub use departed::Departed;
 pub use digest::BUCKETS;
 pub use entry::{Entry, Kind, Parts};
 pub use hash::HashValue;
@@ -50,6 +52,7 @@ pub struct Store {
     allocated: AtomicI64,
     /// The node's actor plus one; 0 when it is not part of a cluster.
     actor: AtomicU32,
+    departed: Departed,
 }
 
 /// A lock that shares no cache line with its neighbours.
@@ -60,6 +63,7 @@ struct Padded(Mutex<Partition>);
 pub struct PartitionGuard<'a> {
     partition: MutexGuard<'a, Partition>,
     allocated: &'a AtomicI64,
+    departed: &'a Departed,
     before: usize,
 }
 
@@ -77,6 +81,7 @@ impl Store {
             databases,
             allocated: AtomicI64::new(0),
             actor: AtomicU32::new(0),
+            departed: Departed::default(),
         }
     }
 
@@ -104,11 +109,13 @@ impl Store {
     /// Locks a partition. Who locks several does so in ascending order.
     #[inline]
     pub fn lock(&self, id: PartitionId) -> PartitionGuard<'_> {
-        let partition = self.partitions[usize::from(id.0)].0.lock();
+        let mut partition = self.partitions[usize::from(id.0)].0.lock();
+        partition.notes_departed = self.departed.is_wanted();
         let before = partition.allocated_bytes();
         PartitionGuard {
             partition,
             allocated: &self.allocated,
+            departed: &self.departed,
             before,
         }
     }
@@ -150,6 +157,11 @@ impl Store {
         self.layout.iter()
     }
 
+    /// Keys that expired, until that is told.
+    pub fn departed(&self) -> &Departed {
+        &self.departed
+    }
+
     /// Memory of all keys, values and tables, in bytes.
     pub fn allocated_bytes(&self) -> usize {
         self.allocated.load(Ordering::Relaxed).max(0) as usize
@@ -172,6 +184,10 @@ impl std::ops::DerefMut for PartitionGuard<'_> {
 
 impl Drop for PartitionGuard<'_> {
     fn drop(&mut self) {
+        if !self.partition.departed.is_empty() {
+            let keys = std::mem::take(&mut self.partition.departed);
+            self.departed.add(self.partition.id(), keys);
+        }
         let after = self.partition.allocated_bytes();
         if after != self.before {
             self.allocated

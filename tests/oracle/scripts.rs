@@ -40,6 +40,9 @@ scripts! {
     connection,
     auth,
     server,
+    pubsub,
+    events,
+    tracking,
 }
 
 #[test]

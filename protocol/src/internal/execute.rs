@@ -64,13 +64,13 @@ fn byte_level(byte: u8) -> Option<Quorum> {
     }
 }
 
-fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     debug_assert!(u32::try_from(bytes.len()).is_ok());
     out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
     out.extend_from_slice(bytes);
 }
 
-fn take_bytes<'a>(fields: &mut Fields<'a>) -> Option<&'a [u8]> {
+pub(super) fn take_bytes<'a>(fields: &mut Fields<'a>) -> Option<&'a [u8]> {
     let length = fields.array().map(u32::from_le_bytes)?;
     fields.bytes(length as usize)
 }

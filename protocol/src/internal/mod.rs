@@ -39,6 +39,7 @@ pub mod datagram;
 pub mod execute;
 pub mod frame;
 pub mod handshake;
+pub mod pubsub;
 pub mod refusal;
 mod secret;
 
@@ -80,11 +81,13 @@ pub enum Service {
     Sync = 10,
     /// The native client.
     Client = 11,
+    /// Messages for clients that listen.
+    PubSub = 12,
 }
 
 impl Service {
     /// Every service.
-    pub const ALL: [Service; 11] = [
+    pub const ALL: [Service; 12] = [
         Service::Raft,
         Service::Topology,
         Service::Membership,
@@ -96,6 +99,7 @@ impl Service {
         Service::State,
         Service::Sync,
         Service::Client,
+        Service::PubSub,
     ];
 
     /// The service with this number.

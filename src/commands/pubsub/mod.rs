@@ -3,6 +3,7 @@
 mod table;
 
 use super::help::wrong_subcommand;
+use super::routing::Router;
 use super::{CommandResult, Control};
 use crate::pubsub::{Subscriptions, Topic};
 use crate::session::ReplyMode;
@@ -43,6 +44,25 @@ fn listen_no_more(call: &mut Control<'_, '_>, topic: Topic) -> CommandResult {
     Ok(())
 }
 
+/// In a cluster that clients find their way in by themselves, shard channels are used at their replicas.
+fn check_slots(call: &Control<'_, '_>) -> CommandResult {
+    let Some(replication) = call.node.others() else {
+        return Ok(());
+    };
+    let channels = match call.request.len() {
+        // `SPUBLISH`, whose last argument is the message.
+        3 if call.request.name().eq_ignore_ascii_case(b"spublish") => 1,
+        count => count - 1,
+    };
+    let router = Router {
+        node: call.node,
+        replication,
+        routes: &replication.routes(),
+        session: call.session,
+    };
+    router.check_channels(call.request.iter().skip(1).take(channels))
+}
+
 fn subscribe(call: &mut Control<'_, '_>) -> CommandResult {
     listen(call, Topic::Channel)
 }
@@ -60,6 +80,7 @@ fn punsubscribe(call: &mut Control<'_, '_>) -> CommandResult {
 }
 
 fn ssubscribe(call: &mut Control<'_, '_>) -> CommandResult {
+    check_slots(call)?;
     listen(call, Topic::Shard)
 }
 
@@ -69,16 +90,15 @@ fn sunsubscribe(call: &mut Control<'_, '_>) -> CommandResult {
 
 fn publish(call: &mut Control<'_, '_>) -> CommandResult {
     let (channel, message) = (call.request.arg(1), call.request.arg(2));
-    let limit = call.node.config.load().client_output_buffer_limit.pubsub;
-    let receivers = call.node.pubsub.publish(channel, message, &limit);
+    let receivers = call.node.publish(false, channel, message);
     answer(call, receivers);
     Ok(())
 }
 
 fn spublish(call: &mut Control<'_, '_>) -> CommandResult {
     let (channel, message) = (call.request.arg(1), call.request.arg(2));
-    let limit = call.node.config.load().client_output_buffer_limit.pubsub;
-    let receivers = call.node.pubsub.publish_to_shard(channel, message, &limit);
+    check_slots(call)?;
+    let receivers = call.node.publish(true, channel, message);
     answer(call, receivers);
     Ok(())
 }

@@ -97,6 +97,7 @@ fn read(control: &mut Control<'_, '_>) -> Result<(Options, Vec<u8>, Vec<u8>), Co
         moment,
         &mut control.session.payload,
     );
+    transaction.count_lookups();
     let database = control.session.database;
     let mut length = |key| {
         let entry = string_of(transaction.get(database, key))
