@@ -218,7 +218,6 @@ fn tell(
     if let Some(None) = other {
         mode.is_broken = true;
     }
-    let own_version = client.outbox.version();
     let receiver = match &other {
         Some(Some(other)) => other,
         Some(None) | None => client,
@@ -250,8 +249,7 @@ fn tell(
             message.array(keys.len());
             keys.iter().for_each(|key| message.bulk(key));
         }
-        // As in Redis, in the version of the client that tracks.
-        None => ReplyWriter::new(&mut bytes, own_version).null(),
+        None => message.null(),
     }
     receiver.deliver(&bytes.into(), limit);
 }
