@@ -269,7 +269,8 @@ pub async fn retain_log(node: Arc<Node>, replication: Arc<Replication>) {
         holds.retain(|id, _| members.contains_key(id));
         for peer in replication.peers.all().iter().skip(1) {
             if members.contains_key(&peer.id) {
-                let from = peer.acknowledged().max(least);
+                let needed = replication.needed_from(peer).await;
+                let from = needed.unwrap_or(peer.acknowledged()).max(least);
                 let hold = holds.entry(peer.id).or_insert_with(|| log.hold(from));
                 hold.set(from);
             }

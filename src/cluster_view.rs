@@ -61,6 +61,8 @@ pub enum Safety {
 pub enum Proposal {
     /// Another policy for a database.
     SetPolicy(DatabaseId, Policy),
+    /// Another policy for all databases that have none of their own.
+    SetDefaultPolicy(Policy),
     /// Moves the partitions of a node elsewhere.
     Drain(NodeId),
     /// Removes a node: one that is drained, or is gone for good.
@@ -95,8 +97,6 @@ pub struct ClusterView {
     pub own: NodeId,
     /// The topology in force.
     pub topology: Arc<Topology>,
-    /// The policy of databases that have none in the topology.
-    pub default_policy: Policy,
     /// What it knows of the other members.
     pub peers: BTreeMap<NodeId, Peer>,
     /// Who leads the consensus on the topology, if that is known.
@@ -162,12 +162,12 @@ impl ClusterView {
             members: BTreeMap::from([(own, member)]),
             placements: vec![alone; partitions],
             policies: BTreeMap::new(),
+            default_policy: configured_policy(&config),
             last_actor: Actor::default(),
         };
         ClusterView {
             own,
             topology: Arc::new(topology),
-            default_policy: configured_policy(&config),
             peers: BTreeMap::new(),
             leader: Some(own),
             has_quorum: true,
@@ -195,8 +195,7 @@ impl ClusterView {
 
     /// The policy of a database.
     pub fn policy(&self, database: DatabaseId) -> Policy {
-        let own = self.topology.policies.get(&database);
-        own.copied().unwrap_or(self.default_policy)
+        self.topology.policy(database)
     }
 
     /// The members that hold a partition, in the order to ask them: the topology's, but those that live first. While a
@@ -243,13 +242,15 @@ pub fn own_id(log: u128) -> NodeId {
     id
 }
 
-/// The policy that the settings describe.
+/// The policy that the settings describe: that of the databases of a cluster which this node founds.
 pub fn configured_policy(config: &Config) -> Policy {
     Policy {
         replicas: config.replicas,
         write_quorum: config.write_quorum,
         read_quorum: config.read_quorum,
-        ..Policy::default()
+        hinted_handoff: config.hinted_handoff,
+        sloppy_quorum: config.sloppy_quorum,
+        durability: None,
     }
 }
 

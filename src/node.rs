@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
+use coterie_protocol::DatabaseId;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -11,7 +12,7 @@ use crate::clock::Clock;
 use crate::cluster_view::Cluster;
 use crate::commands::table;
 use crate::config::logging::LogControl;
-use crate::config::{Config, RewriteError};
+use crate::config::{Config, Durability, RewriteError};
 use crate::engine::{Engine, EvictionPolicy, EvictionSettings, Moment};
 use crate::latency::LatencyMonitor;
 use crate::monitor::Monitors;
@@ -243,18 +244,34 @@ impl Node {
 
     /// Puts new settings in force.
     fn set_config(&self, config: Config) {
-        self.engine
-            .log()
-            .set_durability(crate::running::log_durability(config.durability));
         if let Some(control) = self.log_control.get() {
             control.set_level(config.loglevel);
         }
-        if let Some(replication) = self.replication.get() {
-            replication.configure(&config);
+        match self.replication.get() {
+            Some(replication) => replication.configure(&config),
+            None => (self.engine.log())
+                .set_durability(crate::running::log_durability(config.durability)),
         }
         self.note_overhead(crate::memory::allocated_bytes());
         self.config.store(Arc::new(config));
         self.refresh_watch();
+    }
+
+    /// Whether writes of a database are acknowledged only when they are on the disk.
+    #[inline]
+    pub fn is_synced(&self, config: &Config, database: DatabaseId) -> bool {
+        match self.replication.get() {
+            Some(replication) => replication.is_synced(database),
+            None => config.durability == Durability::Always,
+        }
+    }
+
+    /// Whether those of any database are.
+    pub fn has_synced(&self, config: &Config) -> bool {
+        match self.replication.get() {
+            Some(replication) => replication.has_synced(),
+            None => config.durability == Durability::Always,
+        }
     }
 
     /// Notes what of the allocator's bytes is not data.

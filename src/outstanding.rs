@@ -11,10 +11,9 @@ use bytes::Bytes;
 use coterie_protocol::{OwnedRequest, PartitionId};
 use smallvec::SmallVec;
 
-use crate::replication::{Barrier, EpochGuard, Peer, ReadKey};
+use crate::replication::{Barrier, EpochGuard, Local, Peer, ReadKey};
 use crate::topology::BoxFuture;
 use crate::transport::CallError;
-use crate::wal::LogOffset;
 
 /// See the module. Positions are in the connection's output.
 #[derive(Default)]
@@ -95,11 +94,12 @@ impl Outstanding {
     }
 
     /// Where the own log must be, if that is all there is to wait for.
-    pub fn only_local(&self) -> Option<LogOffset> {
+    pub fn only_local(&self) -> Option<Local> {
         let others = !self.barrier.conditions().is_empty()
             || !self.reads.is_empty()
             || !self.forwards.is_empty();
-        self.barrier.local().filter(|_| !others)
+        let local = self.barrier.local();
+        (!others && !local.is_empty()).then_some(local)
     }
 
     /// Whether there is anything that later commands may have to wait for.

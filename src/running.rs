@@ -128,6 +128,7 @@ fn engine_options(config: &Config) -> Result<EngineOptions, NodeError> {
         directory: config.dir.clone(),
         databases: config.databases,
         partitions: Partitions::new(config.partitions).ok_or(NodeError::Partitions)?,
+        seed: cluster::known_seed(config)?,
         threads,
         log,
     })

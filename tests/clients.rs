@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 
 use redis::{AsyncCommands, Commands};
 
-use common::{Options, Program, Server, encode_command};
+use common::{Cluster, Link, Options, Program, Reply, Server, Setup, encode_command};
 
 fn scripts() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
@@ -232,6 +232,51 @@ fn redis_cli_in_cluster_mode() {
     let check = cli(&["--cluster", "check", &address]);
     assert!(check.contains("[OK] All 16384 slots covered."), "{check}");
     assert!(check.contains("1 keys in 1 masters"), "{check}");
+}
+
+#[test]
+fn redis_cli_and_redis_benchmark_on_three_nodes() {
+    let mut setup = Setup::new(3, Link::Loopback).flag("cluster-enabled", "yes");
+    setup = setup.flag("redirect", "moved").flag("replicas", "2");
+    setup.replicas = 2;
+    let cluster = Cluster::start(setup);
+    let port = |node: usize| cluster.address(node).port().to_string();
+    let call = |node: usize, words: &[&str]| {
+        let mut command = Command::new("redis-cli");
+        command.args(["-c", "-p", &port(node)]).args(words);
+        let output = run(&mut command, "redis-cli (package redis-tools) is needed");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    // Whichever node is asked, some of these are of others.
+    for n in 0..9 {
+        let (key, value) = (format!("key:{n}"), format!("value {n}"));
+        assert_eq!(call(n % 3, &["SET", &key, &value]), "OK\n");
+        assert_eq!(call((n + 1) % 3, &["GET", &key]), value + "\n");
+    }
+    let address = cluster.address(1).to_string();
+    let check = call(1, &["--cluster", "check", &address]);
+    assert!(check.contains("[OK] All 16384 slots covered."), "{check}");
+    for pipeline in ["1", "8"] {
+        let mut command = Command::new("redis-benchmark");
+        command.args(["--cluster", "-p", &port(2), "-q", "-n", "2000", "-c", "12"]);
+        command.args(["-P", pipeline, "-r", "1000", "-t", "set,get,incr,mset,hset"]);
+        let output = run(
+            &mut command,
+            "redis-benchmark (package redis-tools) is needed",
+        );
+        let text =
+            String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        for name in ["SET: ", "GET: ", "INCR: ", "MSET (", "HSET: "] {
+            assert!(text.contains(name), "{name}{text}");
+        }
+        assert!(!text.to_lowercase().contains("error"), "{text}");
+    }
+    // Its keys are all there: it has incremented and set what its pattern says, at whatever node.
+    let mut client = cluster.client(0);
+    let Reply::Integer(keys) = client.run("DBSIZE") else {
+        panic!("no number of keys");
+    };
+    assert!(keys > 9 + 1000, "{keys}");
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! The client and its databases: commands grouped by node, sent, and sent again where that is safe.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use coterie_protocol::api::{Batch, CallError, Commands, Level};
 use coterie_protocol::internal::client::{add_request, begin_execute, read_executed};
 use coterie_protocol::internal::execute::ExecuteHead;
-use coterie_protocol::{DatabaseId, Frame, frame};
+use coterie_protocol::{DatabaseId, Frame, Slot, frame};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -141,20 +141,15 @@ impl Run {
 
     /// Sends commands, to all nodes at once.
     async fn send(&self, waiting: &[usize]) -> Vec<(usize, Sent)> {
-        let mut groups: Vec<(Arc<Connection>, Vec<usize>)> = Vec::new();
+        let slots = waiting
+            .iter()
+            .map(|&index| (index, self.commands[index].slot));
+        let (groups, stranded) = deal(slots, |slot| self.pool.pick(slot));
         let mut sent = Vec::with_capacity(waiting.len());
-        for &index in waiting {
-            let Some(connection) = self.pool.pick(self.commands[index].slot) else {
-                sent.push((index, Sent::Lost(Lost::NotSent, self.pool.error())));
-                continue;
-            };
-            match groups
-                .iter_mut()
-                .find(|(other, _)| Arc::ptr_eq(other, &connection))
-            {
-                Some((_, group)) => group.push(index),
-                None => groups.push((connection, vec![index])),
-            }
+        if !stranded.is_empty() {
+            let why = self.pool.error();
+            let lost = |index| (index, Sent::Lost(Lost::NotSent, why.clone()));
+            sent.extend(stranded.into_iter().map(lost));
         }
         if groups.len() <= 1 {
             for (connection, indexes) in groups {
@@ -213,6 +208,39 @@ impl Run {
         again.reverse();
         again
     }
+}
+
+/// Connections, and the numbers of the commands that go there.
+type Groups<C> = Vec<(Arc<C>, Vec<usize>)>;
+
+/// Deals commands out to connections, in their order; the second are those for which there is none. Connections come and
+/// go meanwhile: all commands of a slot go where the first of them does, and once there is no connection nothing more is
+/// sent, so that no command overtakes an earlier one.
+fn deal<C>(
+    commands: impl Iterator<Item = (usize, Option<Slot>)>,
+    pick: impl Fn(Option<Slot>) -> Option<Arc<C>>,
+) -> (Groups<C>, Vec<usize>) {
+    let mut groups = Groups::<C>::new();
+    let mut places = HashMap::new();
+    let mut stranded = Vec::new();
+    for (index, slot) in commands {
+        let known = places.get(&slot).copied();
+        let place = known.or_else(|| {
+            let connection = pick(slot).filter(|_| stranded.is_empty())?;
+            let is_it = |(other, _): &(Arc<C>, _)| Arc::ptr_eq(other, &connection);
+            let place = groups.iter().position(is_it).unwrap_or(groups.len());
+            if place == groups.len() {
+                groups.push((connection, Vec::new()));
+            }
+            places.insert(slot, place);
+            Some(place)
+        });
+        match place {
+            Some(place) => groups[place].1.push(index),
+            None => stranded.push(index),
+        }
+    }
+    (groups, stranded)
 }
 
 enum Verdict {
@@ -387,6 +415,37 @@ mod tests {
             Verdict::Done(result) => (false, result.err()),
             Verdict::Again(error) => (true, Some(error)),
         }
+    }
+
+    #[test]
+    fn commands_of_a_slot_stay_together_whatever_comes_and_goes() {
+        let (here, there) = (Arc::new('h'), Arc::new('t'));
+        let (a, b) = (Some(Slot::of(b"a")), Some(Slot::of(b"b")));
+        let commands = [(0, a), (1, b), (2, a), (3, None), (4, b), (5, a)];
+        let run = |answers: &[Option<&Arc<char>>]| {
+            let next = std::cell::Cell::new(0);
+            deal(commands.into_iter(), |_| {
+                let answer = answers[next.replace(next.get() + 1)];
+                answer.cloned()
+            })
+        };
+        let (groups, stranded) = run(&[Some(&here), Some(&there), Some(&here)]);
+        assert_eq!(
+            groups,
+            [
+                (here.clone(), vec![0, 2, 3, 5]),
+                (there.clone(), vec![1, 4])
+            ]
+        );
+        assert!(stranded.is_empty());
+        // One comes when the first commands have found none.
+        let (groups, stranded) = run(&[&[None][..], &[Some(&here); 5]].concat());
+        assert!(groups.is_empty(), "{groups:?}");
+        assert_eq!(stranded, [0, 1, 2, 3, 4, 5]);
+        // One goes: what is in the same slot as something that is sent is sent there.
+        let (groups, stranded) = run(&[&[Some(&here)][..], &[None; 5]].concat());
+        assert_eq!(groups, [(here, vec![0, 2, 5])]);
+        assert_eq!(stranded, [1, 3, 4]);
     }
 
     #[test]

@@ -28,8 +28,7 @@ struct Shared {
     view: watch::Sender<View>,
     /// The topology may be old.
     stale: Notify,
-    /// Where a search for just any node begins: differs from client to client, and stays, so that the cursor of a scan
-    /// goes back to the node it came from.
+    /// Where a search for just any node begins: differs from client to client.
     start: usize,
 }
 

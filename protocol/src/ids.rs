@@ -73,6 +73,19 @@ impl FromStr for NodeId {
 )]
 pub struct ClusterId(pub u128);
 
+impl ClusterId {
+    /// A new cluster's, with this [`seed`](Self::seed): different for each that is founded.
+    pub fn new(unique: u64, seed: u64) -> ClusterId {
+        ClusterId(u128::from(unique) << 64 | u128::from(seed))
+    }
+
+    /// What all nodes of the cluster seed the hashes of keys with, so that the cursor of a `SCAN` means the same to all of
+    /// them.
+    pub fn seed(self) -> u64 {
+        self.0 as u64
+    }
+}
+
 impl fmt::Display for ClusterId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}", self.0)

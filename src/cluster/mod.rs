@@ -20,7 +20,7 @@ use crate::replication::Replication;
 use crate::topology::TopologyHandle;
 use crate::transport::Transport;
 
-pub use start::{ClusterError, start};
+pub use start::{ClusterError, known_seed, start};
 
 /// See the module.
 pub struct Cluster {

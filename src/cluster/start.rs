@@ -20,8 +20,8 @@ use crate::membership::Membership;
 use crate::node::Node;
 use crate::replication::{self, Replication};
 use crate::topology::{
-    self, Change, Description, JOIN_VERSION, JoinError, JoinRequest, Joined, Options, Timing,
-    TopologyHandle,
+    self, Change, Description, JOIN_VERSION, JoinError, JoinRequest, Joined, Options, Policy,
+    Timing, TopologyHandle,
 };
 use crate::transport::{self, CallError, Secret, Service, Transport};
 
@@ -80,11 +80,23 @@ pub enum ClusterError {
     Thread(#[from] std::io::Error),
 }
 
+/// Where the topology is kept.
+fn topology_directory(config: &Config) -> PathBuf {
+    config.dir.join("topology")
+}
+
+/// What the cluster that the data directory belongs to seeds the hashes of keys with; `None` if it belongs to none.
+pub fn known_seed(config: &Config) -> Result<Option<u64>, ClusterError> {
+    let cluster = TopologyHandle::cluster_of(&topology_directory(config));
+    let cluster = cluster.map_err(topology::StartError::from)?;
+    Ok(cluster.map(ClusterId::seed))
+}
+
 /// Makes the node part of its cluster. `None` if it is one that nobody can join: without a port for other nodes, or with
 /// one that is taken, when it was not told to join.
 pub fn start(node: &Arc<Node>) -> Result<Option<Arc<Cluster>>, ClusterError> {
     let config = node.config.load_full();
-    let directory = config.dir.join("topology");
+    let directory = topology_directory(&config);
     let is_member = TopologyHandle::exists(&directory);
     let must = is_member || !config.join.is_empty() || config.cluster_port != 0;
     let client_port = config.port;
@@ -266,8 +278,8 @@ impl Begin {
             node.engine.clone(),
             self.transport.clone(),
             current,
-            cluster_view::configured_policy(&self.config),
         );
+        self.compare_policy(&topology.current());
         replication.configure(&self.config);
         let _ = self.cluster.replication.set(replication.clone());
         let _ = self.cluster.topology.set(topology.clone());
@@ -300,6 +312,23 @@ impl Begin {
         Ok(())
     }
 
+    /// Says so if this node's settings would have databases replicated in another way than the cluster does.
+    fn compare_policy(&self, topology: &topology::Topology) {
+        let configured = cluster_view::configured_policy(&self.config);
+        let agreed = Policy {
+            durability: None,
+            ..topology.default_policy
+        };
+        if configured != agreed {
+            tracing::warn!(
+                ?configured,
+                ?agreed,
+                "the settings replicas, write-quorum, read-quorum, hinted-handoff and sloppy-quorum of this node are not \
+                 in force: the cluster has agreed on others (COTERIE.POLICY SET DEFAULT changes them)"
+            );
+        }
+    }
+
     async fn topology(&self) -> Result<TopologyHandle, ClusterError> {
         let calls = Arc::new(Calls(self.transport.clone()));
         let cluster = Arc::downgrade(&self.cluster);
@@ -324,13 +353,20 @@ impl Begin {
         if self.config.join.is_empty() {
             let partitions = self.cluster.node.engine.store().layout().count();
             let description = self.description.clone();
-            return Ok(TopologyHandle::create(options, calls, partitions, description).await?);
+            let seed = self.cluster.node.engine.store().seed();
+            let id = ClusterId::new(rand::random(), seed);
+            let policy = cluster_view::configured_policy(&self.config);
+            let founded =
+                TopologyHandle::create(options, calls, id, partitions, description, policy);
+            return Ok(founded.await?);
         }
         if self.cluster.node.engine.store().has_keys() {
             return Err(ClusterError::Occupied(self.config.dir.clone()));
         }
         let joined = self.join().await?;
-        self.transport.set_cluster(joined.topology.cluster);
+        let id = joined.topology.cluster;
+        self.transport.set_cluster(id);
+        self.cluster.node.engine.store().reseed(id.seed());
         Ok(TopologyHandle::join(options, calls, joined).await?)
     }
 

@@ -7,15 +7,12 @@ use coterie_protocol::NodeId;
 use tokio::time::Instant;
 
 use super::Cluster;
-use crate::cluster_view::{
-    self, Answer, ClusterView, Liveness, Proposal, ProposalError, Safety, configured_policy,
-};
-use crate::config::Durability;
+use crate::cluster_view::{self, Answer, ClusterView, Liveness, Proposal, ProposalError, Safety};
 use crate::membership;
 use crate::replication::peers::OWN;
 use crate::replication::{Barrier, Quorum};
 use crate::topology::{Change, ProposeError, Topology};
-use crate::wal::LogOffset;
+use crate::wal::{Durability, LogOffset};
 
 /// A wait without a time-out ends after this: a century.
 const FOREVER: std::time::Duration = std::time::Duration::from_secs(100 * 365 * 86_400);
@@ -41,7 +38,6 @@ impl cluster_view::Cluster for Cluster {
         ClusterView {
             own: self.own,
             peers,
-            default_policy: configured_policy(&self.node.config.load()),
             leader: status.as_ref().and_then(|status| status.leader),
             has_quorum: status.is_none_or(|status| status.has_quorum),
             messages_sent: counters.as_ref().map_or(0, |c| c.datagrams_sent),
@@ -64,6 +60,7 @@ impl cluster_view::Cluster for Cluster {
             };
             let change = match proposal {
                 Proposal::SetPolicy(database, policy) => Change::SetPolicy { database, policy },
+                Proposal::SetDefaultPolicy(policy) => Change::SetDefaultPolicy { policy },
                 Proposal::Drain(node) => Change::Drain { node },
                 Proposal::Remove(node) => Change::RemoveMember { node },
                 Proposal::Replace { old, new } => Change::Replace { old, new },
@@ -93,7 +90,7 @@ impl cluster_view::Cluster for Cluster {
         // Replicas acknowledge as durable as this node's own settings say; whether theirs are on disk is known with
         // `always` only.
         let knows =
-            safety == Safety::Stored || self.node.config.load().durability == Durability::Always;
+            safety == Safety::Stored || self.node.engine.log().durability() == Durability::Always;
         Box::pin(async move {
             let Some(replication) = replication else {
                 return 0;
@@ -109,12 +106,15 @@ impl cluster_view::Cluster for Cluster {
             let members = peers.iter().fold(0, |set, peer| set | peer.bit()) & !OWN;
             let mut barrier = Barrier::default();
             let need = u8::try_from(replicas).unwrap_or(u8::MAX);
-            barrier.add(Quorum { members, need }, offset);
+            let mut quorum = Quorum::strict(members, need);
+            // Of whichever database it is.
+            quorum.terms.unhinted = true;
+            barrier.add(quorum, offset);
             let _ = replication.waiters.wait(&barrier, deadline).await;
             peers
                 .iter()
                 .skip(1)
-                .filter(|peer| peer.acknowledged() >= offset)
+                .filter(|peer| peer.has(offset, true))
                 .count()
         })
     }

@@ -39,9 +39,7 @@ pub async fn conclude(
     origin: &Origin,
     out: &mut Vec<u8>,
 ) {
-    if let Some(local) = outstanding.barrier.local() {
-        node.engine.log().wait_until_acknowledged(local).await;
-    }
+    outstanding.barrier.local().reached(node.engine.log()).await;
     let Some(replication) = node.replication.get() else {
         return;
     };

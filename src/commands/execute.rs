@@ -15,7 +15,7 @@ use super::routing::{Levels, Way, is_plain};
 use super::spanning;
 use super::spec::{CommandSpec, Flags, Handler, Locks};
 use super::table::{self, Command};
-use crate::config::{Config, Durability};
+use crate::config::Config;
 use crate::effect::Effect;
 use crate::engine::{Moment, Scope};
 use crate::node::Node;
@@ -461,6 +461,13 @@ fn run_data<'x>(
         node,
     });
     let barrier = &mut session.outstanding.barrier;
+    // Who changes several databases does so as safely as any of them wants it.
+    let is_wide = spec.locks == Locks::All || !transaction.changes_only(database);
+    let synced = if is_wide {
+        node.has_synced(&batch.config)
+    } else {
+        node.is_synced(&batch.config, database)
+    };
     match data.here {
         Some((partition, levels)) => {
             if let Some(quorum) = levels.read {
@@ -477,14 +484,14 @@ fn run_data<'x>(
             // An answer that nothing was to be done tells of what other writes did: they have to be safe first.
             if !transaction.has_changes() {
                 for quorum in &levels.write {
-                    barrier.add(*quorum, node.engine.log().appended());
+                    barrier.add(quorum.synced(synced), node.engine.log().appended());
                 }
             }
         }
         // What was read may be another connection's write that is not on the disk yet. An answer that tells of it, an
         // error too, would be wrong after a power loss, so it waits for the same sync.
-        None if batch.config.durability == Durability::Always && !transaction.has_changes() => {
-            barrier.add_local(node.engine.log().appended());
+        None if synced && !transaction.has_changes() => {
+            barrier.add_local(node.engine.log().appended(), true);
         }
         None => {}
     }
@@ -507,10 +514,10 @@ fn run_data<'x>(
         match data.here {
             Some((_, levels)) => {
                 for quorum in &levels.write {
-                    barrier.add(*quorum, offset);
+                    barrier.add(quorum.synced(synced), offset);
                 }
             }
-            None => barrier.add_local(offset),
+            None => barrier.add_local(offset, synced),
         }
     }
     Ok(())
@@ -550,6 +557,7 @@ mod tests {
 
     use super::*;
     use crate::clock::Clock;
+    use crate::config::Durability;
     use crate::engine::{Engine, EngineOptions};
     use crate::session::Client;
     use crate::wal;
@@ -575,6 +583,7 @@ mod tests {
             directory: directory.path().to_owned(),
             databases: 1,
             partitions: Partitions::default(),
+            seed: None,
             threads: 1,
             log,
         };
@@ -587,7 +596,7 @@ mod tests {
         let (mut writer, mut reader) = (session(1), session(2));
         assert_eq!(run(&node, &mut writer, &["SET", "k", "v"]), b"+OK\r\n");
         assert_eq!(run(&node, &mut reader, &["GET", "k"]), b"$1\r\nv\r\n");
-        let waits_for = |session: &Session| session.outstanding.barrier.local();
+        let waits_for = |session: &Session| session.outstanding.barrier.local().synced;
         assert!(waits_for(&writer).is_some() && waits_for(&reader) >= waits_for(&writer));
         let mut loser = session(3);
         assert_eq!(run(&node, &mut loser, &["SETNX", "k", "w"]), b":0\r\n");

@@ -19,7 +19,7 @@ const NO_REPLICAS: CommandError =
 const NO_REPLICAS_TO_READ: CommandError =
     CommandError::line("NOREPLICAS Not enough good replicas to read.");
 /// Nothing was done, and the client may try again.
-const MOVING: CommandError =
+pub const MOVING: CommandError =
     CommandError::line("TRYAGAIN The partition is moving to other replicas");
 const CROSS_SLOT: CommandError =
     CommandError::line("CROSSSLOT Keys in request don't hash to the same slot");
@@ -134,7 +134,10 @@ impl Router<'_> {
     }
 
     fn policy(&self) -> Policy {
-        self.routes.policy(self.session.database)
+        let mut policy = self.routes.policy(self.session.database);
+        // The server's, where it says nothing.
+        policy.durability = Some(self.replication.durability_of(&policy));
+        policy
     }
 
     fn route_read(&self, partition: PartitionId) -> Result<Way, CommandError> {
@@ -150,8 +153,7 @@ impl Router<'_> {
                 .map(|peer| Way::Forward(partition, peer))
                 .ok_or(NO_REPLICAS_TO_READ);
         }
-        let level = consistency.read.unwrap_or(policy.read_quorum);
-        let quorum = route.read_quorum(&policy, level);
+        let quorum = route.read_quorum(&policy, consistency.read);
         if quorum.need <= 1 {
             return Ok(Way::Here(partition, Levels::default()));
         }
@@ -205,17 +207,14 @@ impl Router<'_> {
 
     /// Whether reads ask other replicas; then read-modify-writes do too, when this node may have missed something.
     fn reads_a_quorum(&self, route: &Route, policy: &Policy) -> bool {
-        let level = self.session.consistency.read.unwrap_or(policy.read_quorum);
-        route.read_quorum(policy, level).need > 1
+        route
+            .read_quorum(policy, self.session.consistency.read)
+            .need
+            > 1
     }
 
     fn write_quorums(&self, route: &Route, policy: &Policy) -> WriteQuorums {
-        let level = self
-            .session
-            .consistency
-            .write
-            .unwrap_or(policy.write_quorum);
-        route.write_quorums(policy, level)
+        route.write_quorums(policy, self.session.consistency.write)
     }
 
     /// The quorums of a write that concerns a whole partition, which this node coordinates.
@@ -231,9 +230,9 @@ impl Router<'_> {
 
     /// The quorum that must agree with what this node knows of a partition's keys, before it changes them.
     pub fn refresh_quorum(&self, partition: PartitionId, database: DatabaseId) -> Quorum {
-        let policy = self.routes.policy(database);
-        let route = self.routes.route(partition);
-        route.read_quorum(&policy, crate::topology::Quorum::Majority)
+        let mut policy = self.routes.policy(database);
+        policy.read_quorum = crate::topology::Quorum::Majority;
+        self.routes.route(partition).read_quorum(&policy, None)
     }
 
     fn moved(&self, slot: Slot, peer: &Peer) -> CommandError {

@@ -19,9 +19,10 @@ use crate::effect::Effect;
 use crate::engine::Scope;
 use crate::node::Node;
 use crate::outstanding::Outstanding;
+use crate::replication::routes::{Route, Routes};
 use crate::replication::{Peer, Replication, wire};
-use crate::session::{Origin, Session};
-use crate::topology::BoxFuture;
+use crate::session::{Consistency, Origin, Session};
+use crate::topology::{BoxFuture, Policy};
 use crate::transport::{CallError, Service};
 
 /// A part that failed because a node is gone is tried again elsewhere, so many times.
@@ -192,7 +193,7 @@ pub async fn everywhere(node: &Arc<Node>, origin: &Origin, request: OwnedRequest
     let mut left: Vec<PartitionId> = node.engine.store().ids().collect();
     let mut replies = Vec::new();
     for _ in 0..TRIES {
-        let Some(shares) = share_out(replication, origin, &left) else {
+        let Some(shares) = share_out(node, replication, origin, &left) else {
             break;
         };
         let mut tasks = JoinSet::new();
@@ -217,28 +218,111 @@ pub async fn everywhere(node: &Arc<Node>, origin: &Origin, request: OwnedRequest
         }
         tokio::time::sleep(RETRY_AFTER).await;
     }
-    let mut out = Vec::new();
-    ReplyWriter::new(&mut out, origin.resp).error(NOT_ANSWERED);
-    vec![out]
+    vec![not_answered(origin)]
 }
 
-/// Deals partitions out to this node, as far as it holds them, and the first live replicas of others. `None` if one
-/// has no live replica.
+/// Executes a request that is about one whole partition on a node that answers for it.
+pub async fn where_it_is(
+    node: Arc<Node>,
+    origin: Origin,
+    partition: PartitionId,
+    request: OwnedRequest,
+) -> Vec<u8> {
+    for _ in 0..TRIES {
+        let peer = WholePartitions::new(&node, &origin).and_then(|whole| whole.peer(partition));
+        if let Some(peer) = peer
+            && let Some(reply) = execute_on(&node, &origin, &request, &peer, None).await
+            && !reply.starts_with(b"-TRYAGAIN")
+        {
+            return reply;
+        }
+        tokio::time::sleep(RETRY_AFTER).await;
+    }
+    not_answered(&origin)
+}
+
+fn not_answered(origin: &Origin) -> Vec<u8> {
+    let mut out = Vec::new();
+    ReplyWriter::new(&mut out, origin.resp).error(NOT_ANSWERED);
+    out
+}
+
+/// Who answers for partitions as a whole, where no quorum is asked for each key.
+pub struct WholePartitions {
+    node: Arc<Node>,
+    routes: Arc<Routes>,
+    policy: Policy,
+    /// Whether what this node has is good enough though it may have missed writes.
+    takes_any: bool,
+}
+
+impl WholePartitions {
+    /// For a client's requests. `None` if this node is alone: then it does.
+    pub fn new(node: &Arc<Node>, origin: &Origin) -> Option<Self> {
+        let replication = node.replication.get()?;
+        if !replication.is_clustered() {
+            return None;
+        }
+        let routes = replication.routes();
+        let policy = routes.policy(origin.database);
+        let Consistency {
+            read, local_reads, ..
+        } = origin.consistency;
+        let level = read.unwrap_or(policy.read_quorum);
+        let replicas = usize::from(policy.replicas);
+        Some(WholePartitions {
+            node: node.clone(),
+            routes,
+            policy,
+            takes_any: origin.forwarded || local_reads && read.is_none() || level.of(replicas) <= 1,
+        })
+    }
+
+    /// Whether this node does.
+    pub fn is_here(&self, partition: PartitionId) -> bool {
+        let route = self.routes.route(partition);
+        route.is_local(&self.policy)
+            && (self.takes_any || !self.is_behind(partition) || self.other(route).is_none())
+    }
+
+    fn is_behind(&self, partition: PartitionId) -> bool {
+        let replication = self.node.replication.get();
+        replication.is_some_and(|replication| replication.is_behind(partition))
+    }
+
+    fn other(&self, route: &Route) -> Option<Arc<Peer>> {
+        let mut readers = route.readers(&self.policy).iter();
+        readers
+            .find(|peer| peer.index != 0 && peer.is_live())
+            .cloned()
+    }
+
+    /// The node that does; `None` if none is there that could.
+    fn peer(&self, partition: PartitionId) -> Option<Arc<Peer>> {
+        let route = self.routes.route(partition);
+        if self.is_here(partition) {
+            let replication = self.node.replication.get()?;
+            return Some(replication.peers.own());
+        }
+        let other = self.other(route);
+        other.or_else(|| route.first_live(&self.policy).cloned())
+    }
+}
+
+/// Deals partitions out to the nodes that answer for them. `None` if one has no live replica.
 fn share_out(
+    node: &Arc<Node>,
     replication: &Replication,
     origin: &Origin,
     partitions: &[PartitionId],
 ) -> Option<Vec<(Arc<Peer>, Vec<PartitionId>)>> {
-    let routes = replication.routes();
-    let policy = routes.policy(origin.database);
+    let whole = WholePartitions::new(node, origin);
     let own = replication.peers.own();
     let mut shares: BTreeMap<usize, (Arc<Peer>, Vec<PartitionId>)> = BTreeMap::new();
     for &partition in partitions {
-        let route = routes.route(partition);
-        let peer = if route.is_local(&policy) {
-            own.clone()
-        } else {
-            route.first_live(&policy)?.clone()
+        let peer = match &whole {
+            Some(whole) => whole.peer(partition)?,
+            None => own.clone(),
         };
         let share = shares
             .entry(peer.index)
@@ -255,21 +339,32 @@ async fn execute_share(
     peer: Arc<Peer>,
     partitions: Vec<PartitionId>,
 ) -> (Vec<PartitionId>, Option<Vec<u8>>) {
+    let reply = execute_on(&node, &origin, &request, &peer, Some(&partitions)).await;
+    (partitions, reply)
+}
+
+/// Executes a request here, or on another node that holds what it is about; `None` if that does not answer.
+async fn execute_on(
+    node: &Arc<Node>,
+    origin: &Origin,
+    request: &OwnedRequest,
+    peer: &Peer,
+    partitions: Option<&[PartitionId]>,
+) -> Option<Vec<u8>> {
     let mut session = origin.session();
     if peer.index == 0 {
-        session.partitions = Some(partitions.clone().into());
+        session.partitions = partitions.map(Into::into);
         session.forwarded = true;
-        let reply = Box::pin(perform(&node, &mut session, &request)).await;
-        return (partitions, Some(reply));
+        return Some(Box::pin(perform(node, &mut session, request)).await);
     }
     let epoch = node
         .replication
         .get()
         .map_or(Epoch::default(), |replication| replication.routes().epoch);
-    let bits = to_bits(&partitions);
+    let bits = partitions.map(to_bits).unwrap_or_default();
     let timeout = Duration::from_millis(node.config.load().write_timeout_ms.into());
     let answer = forward(
-        &peer,
+        peer,
         &session,
         epoch,
         node.now_ms(),
@@ -277,8 +372,7 @@ async fn execute_share(
         request.request(),
     );
     let reply = tokio::time::timeout(timeout, answer).await;
-    let reply = reply.ok().and_then(Result::ok).map(|reply| reply.to_vec());
-    (partitions, reply)
+    reply.ok().and_then(Result::ok).map(|reply| reply.to_vec())
 }
 
 /// A set of partitions as bits.
@@ -361,7 +455,8 @@ async fn flush(
         }
         if let Some(offset) = transaction.commit() {
             for quorum in quorums {
-                outstanding.barrier.add(quorum, offset);
+                let synced = everything && node.has_synced(&node.config.load());
+                outstanding.barrier.add(quorum.synced(synced), offset);
             }
         }
     }

@@ -201,12 +201,17 @@ parameters! {
         /// where to go, as Redis Cluster does (moved).
         redirect: Redirect = "proxy", Kind::Keyword(Redirect::WORDS), Live;
         /// Replicas of each key, in databases that COTERIE.POLICY set nothing else for; fewer while there are fewer nodes.
-        /// A cluster takes this and the next two from its first node.
+        /// A cluster takes this and the next four from the first start of its first node; COTERIE.POLICY SET DEFAULT
+        /// changes them later.
         replicas: u8 = "3", integer(1, 16), AtStart;
         /// Replicas that hold a write before it is acknowledged.
         write_quorum: Quorum = "majority", Kind::Quorum, AtStart;
         /// Replicas that agree before a read is answered.
         read_quorum: Quorum = "majority", Kind::Quorum, AtStart;
+        /// Keep for replicas that are away what they miss; otherwise it is found by comparing data when they are back.
+        hinted_handoff: bool = "yes", Kind::Bool, AtStart;
+        /// Go on with as few replicas as are there: write-quorum and read-quorum count no more than these.
+        sloppy_quorum: bool = "no", Kind::Bool, AtStart;
         /// Milliseconds until a request that not enough replicas answer ends with the error NOQUORUM.
         write_timeout_ms: u32 = "2000", integer(1, 3_600_000), Live;
         /// Log kept for replicas that are away, in bytes; one that missed more is brought up to date by comparing all data.

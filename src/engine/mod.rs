@@ -63,6 +63,9 @@ pub struct EngineOptions {
     pub databases: u32,
     /// How slots map to partitions; fixed when a directory is created.
     pub partitions: Partitions,
+    /// Seed of the keys' hashes; `None` for one of the directory's own. It decides the order of `SCAN`, so it must stay
+    /// once there are keys, and be the same on all nodes of a cluster.
+    pub seed: Option<u64>,
     /// Threads that load and replay.
     pub threads: usize,
     /// The log's own options.

@@ -108,7 +108,8 @@ pub(super) fn open(mut options: EngineOptions) -> Result<(Engine, RecoverySummar
     // The log is locked from here on: only now is it certain that nobody else uses the directory.
     let (log, recovery) = Log::open(options.log, start)?;
     let checkpoint = Checkpoint::open_latest(&options.directory)?;
-    let store = Store::new(options.partitions, options.databases, log.id() as u64);
+    let seed = options.seed.unwrap_or(log.id() as u64);
+    let store = Store::new(options.partitions, options.databases, seed);
     if let Some(checkpoint) = &checkpoint {
         check_layout(options.partitions, checkpoint.metadata())?;
     } else if recovery.record_count() == 0 {

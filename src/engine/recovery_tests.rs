@@ -359,6 +359,7 @@ fn options(directory: &Path) -> EngineOptions {
         directory: directory.to_owned(),
         databases: DATABASES.into(),
         partitions: Partitions::new(PARTITIONS).expect("a power of two"),
+        seed: None,
         threads: 2,
         log,
     }

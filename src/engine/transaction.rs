@@ -47,6 +47,8 @@ pub struct Transaction<'a> {
     /// Database of the record, and of the last effect in it.
     record_database: DatabaseId,
     last_database: DatabaseId,
+    /// Whether the record is about several databases.
+    mixed: bool,
     /// What the log has confirmed room for, in bytes.
     room: usize,
     /// `None` for a transaction over one key, which has nothing to take back.
@@ -104,6 +106,7 @@ impl<'a> Transaction<'a> {
             payload,
             record_database: DatabaseId(0),
             last_database: DatabaseId(0),
+            mixed: false,
             room: 0,
             undo,
             lookups: (0, 0),
@@ -566,6 +569,7 @@ impl<'a> Transaction<'a> {
             self.record_database = database;
         } else if database != self.last_database {
             encode_database(database, self.payload);
+            self.mixed = true;
         }
         self.last_database = database;
         effect.encode(self.payload);
@@ -577,6 +581,11 @@ impl<'a> Transaction<'a> {
     /// Whether anything was changed so far.
     pub fn has_changes(&self) -> bool {
         !self.payload.is_empty()
+    }
+
+    /// Whether everything changed so far is in this database.
+    pub fn changes_only(&self, database: DatabaseId) -> bool {
+        !self.mixed && (self.record_database == database || !self.has_changes())
     }
 
     /// Visits every locked partition (`FLUSHALL`, eviction).

@@ -22,6 +22,47 @@ pub struct Quorum {
     pub members: NodeSet,
     /// How many.
     pub need: u8,
+    /// Who counts.
+    pub terms: Terms,
+}
+
+/// What a database's policy says of who counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Terms {
+    /// No more than are connected have to: for the others the coordinator's log keeps what they miss.
+    pub sloppy: bool,
+    /// What a node missed while it was away it is not sent, so acknowledgements that pass over it do not tell of it.
+    pub unhinted: bool,
+    /// It has to be on the disk of each. What this node sends with that wish, others acknowledge only then.
+    pub synced: bool,
+}
+
+impl Quorum {
+    /// Out of these nodes, this many of them; strictly.
+    pub fn strict(members: NodeSet, need: u8) -> Self {
+        Quorum {
+            members,
+            need,
+            terms: Terms::default(),
+        }
+    }
+
+    /// The same, also on their disks if `synced`.
+    #[inline]
+    pub fn synced(mut self, synced: bool) -> Self {
+        self.terms.synced |= synced;
+        self
+    }
+
+    /// How many have to, as things are.
+    pub fn needed(&self, peers: &Peers) -> u8 {
+        if self.terms.sloppy {
+            self.need
+                .min(peers.connected(self.members).count_ones() as u8)
+        } else {
+            self.need
+        }
+    }
 }
 
 /// A quorum that must hold this node's log up to an offset.
@@ -33,11 +74,45 @@ pub struct Condition {
     pub offset: LogOffset,
 }
 
+/// What of the own log has to be safe.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Local {
+    /// As safe as the log is set to make it.
+    pub stored: Option<LogOffset>,
+    /// On the disk.
+    pub synced: Option<LogOffset>,
+}
+
+impl Local {
+    /// Whether that is nothing.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.stored.is_none() && self.synced.is_none()
+    }
+
+    /// Whether it is safe already.
+    pub fn is_reached(&self, log: &Log) -> bool {
+        self.stored
+            .is_none_or(|offset| log.acknowledged_when(offset))
+            && self.synced.is_none_or(|offset| log.durable() >= offset)
+    }
+
+    /// Waits until it is.
+    pub async fn reached(self, log: &Log) {
+        if let Some(offset) = self.stored {
+            log.wait_until_acknowledged(offset).await;
+        }
+        if let Some(offset) = self.synced {
+            log.wait_until_synced(offset).await;
+        }
+    }
+}
+
 /// What the replies of one connection wait for.
 #[derive(Clone, Default, Debug)]
 pub struct Barrier {
-    /// The own log, as durable as it is set to be.
-    local: Option<LogOffset>,
+    /// The own log.
+    local: Local,
     /// Replicas.
     conditions: SmallVec<[Condition; 2]>,
 }
@@ -46,11 +121,11 @@ impl Barrier {
     /// Whether there is nothing to wait for.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.local.is_none() && self.conditions.is_empty()
+        self.local.is_empty() && self.conditions.is_empty()
     }
 
     /// Where the own log must be.
-    pub fn local(&self) -> Option<LogOffset> {
+    pub fn local(&self) -> Local {
         self.local
     }
 
@@ -59,10 +134,15 @@ impl Barrier {
         &self.conditions
     }
 
-    /// Waits also for the own log.
+    /// Waits also for the own log, and if `synced`, for the disk.
     #[inline]
-    pub fn add_local(&mut self, offset: LogOffset) {
-        self.local = self.local.max(Some(offset));
+    pub fn add_local(&mut self, offset: LogOffset, synced: bool) {
+        let mark = if synced {
+            &mut self.local.synced
+        } else {
+            &mut self.local.stored
+        };
+        *mark = (*mark).max(Some(offset));
     }
 
     /// Waits also for a quorum.
@@ -110,7 +190,8 @@ impl Waiters {
 
     /// Whether enough nodes have what a condition asks for.
     pub fn is_met(&self, condition: &Condition) -> bool {
-        if condition.quorum.need == 0 {
+        let need = condition.quorum.needed(&self.peers);
+        if need == 0 {
             return true;
         }
         let mut have = 0;
@@ -118,13 +199,15 @@ impl Waiters {
             if peer.bit() & condition.quorum.members == 0 {
                 continue;
             }
-            let has = if peer.bit() == OWN {
-                self.log.acknowledged_when(condition.offset)
+            let has = if peer.bit() != OWN {
+                peer.has(condition.offset, condition.quorum.terms.unhinted)
+            } else if condition.quorum.terms.synced {
+                self.log.durable() >= condition.offset
             } else {
-                peer.acknowledged() >= condition.offset
+                self.log.acknowledged_when(condition.offset)
             };
             have += u8::from(has);
-            if have >= condition.quorum.need {
+            if have >= need {
                 return true;
             }
         }
@@ -143,6 +226,9 @@ impl Waiters {
         let conditions = barrier.conditions();
         if self.are_met(conditions) {
             return Ok(());
+        }
+        if conditions.iter().any(|it| it.quorum.terms.synced) {
+            self.log.request_sync();
         }
         let entry = Entry {
             waiters: self,
@@ -217,5 +303,110 @@ struct Entry<'a> {
 impl Drop for Entry<'_> {
     fn drop(&mut self) {
         self.waiters.leave(self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use coterie_protocol::{DatabaseId, NodeId, PartitionId, Version};
+
+    use super::*;
+    use crate::wal::{self, Durability, RecordHeader};
+
+    /// Three nodes, of which the others are not connected; a record, and what has to hold it.
+    struct Scene {
+        waiters: Waiters,
+        log: Arc<Log>,
+        end: LogOffset,
+        _directory: tempfile::TempDir,
+    }
+
+    fn scene() -> Scene {
+        let directory = tempfile::tempdir().unwrap();
+        let mut options = wal::Options::new(directory.path());
+        options.segment_bytes = wal::MIN_SEGMENT_BYTES;
+        options.durability = Durability::Os;
+        let (log, _) = Log::open(options, LogOffset::ZERO).unwrap();
+        let log = Arc::new(log);
+        let peers = Arc::new(Peers::new(NodeId([0; 20])));
+        for number in 1..3 {
+            peers.get_or_add(NodeId([number; 20])).unwrap();
+        }
+        let header = RecordHeader {
+            version: Version::from_bits(1),
+            partition: PartitionId(0),
+            database: DatabaseId(0),
+            kind: 1,
+        };
+        let end = log.append(header, b"payload");
+        Scene {
+            waiters: Waiters::new(log.clone(), peers),
+            log,
+            end,
+            _directory: directory,
+        }
+    }
+
+    impl Scene {
+        fn is_met(&self, need: u8, terms: Terms) -> bool {
+            let quorum = Quorum {
+                terms,
+                ..Quorum::strict(0b111, need)
+            };
+            self.waiters.is_met(&Condition {
+                quorum,
+                offset: self.end,
+            })
+        }
+    }
+
+    #[test]
+    fn only_a_sloppy_quorum_goes_without_those_that_are_away() {
+        let scene = scene();
+        let sloppy = Terms {
+            sloppy: true,
+            ..Terms::default()
+        };
+        assert!(scene.is_met(1, Terms::default()) && !scene.is_met(2, Terms::default()));
+        assert!(scene.is_met(2, sloppy) && scene.is_met(3, sloppy));
+        // What is acknowledged counts, sloppy or not, unless it was left out.
+        let peer = scene.waiters.peers.all()[1].clone();
+        peer.acknowledge(scene.end);
+        assert!(scene.is_met(2, Terms::default()) && !scene.is_met(3, Terms::default()));
+        let unhinted = Terms {
+            unhinted: true,
+            ..Terms::default()
+        };
+        assert!(scene.is_met(2, unhinted));
+        peer.skip(scene.end);
+        assert!(!scene.is_met(2, unhinted) && scene.is_met(2, Terms::default()));
+    }
+
+    #[tokio::test]
+    async fn a_synced_quorum_waits_for_the_disk() {
+        let scene = scene();
+        let synced = Terms {
+            synced: true,
+            ..Terms::default()
+        };
+        // Nothing syncs this log by itself.
+        assert!(scene.is_met(1, Terms::default()) && !scene.is_met(1, synced));
+        let mut barrier = Barrier::default();
+        barrier.add(Quorum::strict(0b111, 1).synced(true), scene.end);
+        let mut progress = scene.log.progress_watch();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let waited = scene.waiters.wait(&barrier, deadline);
+        let moved = async {
+            while progress.changed().await.is_ok() {
+                scene.waiters.marks_moved();
+            }
+        };
+        tokio::select! {
+            reached = waited => reached.unwrap(),
+            () = moved => panic!("the log ended"),
+        }
+        assert!(scene.log.durable() >= scene.end && scene.is_met(1, synced));
     }
 }

@@ -38,12 +38,17 @@ impl Epochs {
         }
     }
 
+    /// Whether no request of an epoch before this one is under way.
+    pub fn is_drained(&self, epoch: Epoch) -> bool {
+        let first = self.in_flight.lock().keys().next().copied();
+        first.is_none_or(|first| first >= epoch)
+    }
+
     /// Waits until no request of an epoch before this one is under way.
     pub async fn drained(&self, epoch: Epoch) {
         let mut oldest = self.oldest.subscribe();
         loop {
-            let first = self.in_flight.lock().keys().next().copied();
-            if first.is_none_or(|first| first >= epoch) {
+            if self.is_drained(epoch) {
                 return;
             }
             // The sender lives as long as `self`.

@@ -6,6 +6,7 @@
 //! | `barrier` | what replies wait for |
 //! | `routes` | where each partition's requests go |
 //! | `epochs` | which epochs still have requests under way |
+//! | `hints` | what a replica that was away is not sent |
 //! | `stream`, `receive` | the log of a coordinator, sent and taken in |
 //! | `repeat` | writes that met something newer |
 //! | `read` | digest reads |
@@ -14,6 +15,7 @@
 
 pub mod barrier;
 mod epochs;
+mod hints;
 pub mod peers;
 mod read;
 mod receive;
@@ -25,15 +27,15 @@ pub mod wire;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use coterie_protocol::{Actor, Epoch, NodeId, PartitionId};
+use coterie_protocol::{Actor, DatabaseId, Epoch, NodeId, PartitionId};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
-pub use barrier::{Barrier, Quorum, TimedOut, Waiters};
+pub use barrier::{Barrier, Local, Quorum, Terms, TimedOut, Waiters};
 pub use epochs::{EpochGuard, Epochs};
 pub use peers::{Peer, Peers};
 pub use read::ReadKey;
@@ -44,7 +46,7 @@ use crate::config::Config;
 use crate::engine::Engine;
 use crate::topology::{Member, Policy, Topology};
 use crate::transport::{CallId, Inbound, Service, Transport};
-use crate::wal::LogOffset;
+use crate::wal::{Durability, LogOffset};
 use receive::Receivers;
 
 /// What the quorum path of a node consists of.
@@ -80,8 +82,10 @@ pub struct Replication {
     /// Told when a peer knows more of this node's log than there is: its end was lost, and with it the right to give
     /// out versions under the same actor.
     pub log_lost: Notify,
-    /// Of databases that the topology has no policy for.
-    default_policy: Policy,
+    /// Of databases whose policy says nothing of it; a [`Durability`].
+    durability: AtomicU8,
+    /// Whether any policy does.
+    has_durabilities: AtomicBool,
 }
 
 impl Replication {
@@ -91,12 +95,11 @@ impl Replication {
         engine: Arc<Engine>,
         transport: Arc<Transport>,
         topology: Arc<Topology>,
-        default_policy: Policy,
     ) -> Arc<Replication> {
         let peers = Arc::new(Peers::new(own));
         let epoch = topology.epoch;
         let partitions = topology.placements.len();
-        let routes = Routes::new(topology, default_policy, &peers, None)
+        let routes = Routes::new(topology, &peers, None)
             .unwrap_or_else(|| unreachable!("a topology of fewer nodes than a set has bits"));
         Arc::new(Replication {
             waiters: Waiters::new(engine.log().clone(), peers.clone()),
@@ -117,7 +120,8 @@ impl Replication {
             streams: Mutex::default(),
             repeated: Mutex::default(),
             log_lost: Notify::new(),
-            default_policy,
+            durability: AtomicU8::new(Durability::default() as u8),
+            has_durabilities: AtomicBool::new(false),
         })
     }
 
@@ -127,6 +131,49 @@ impl Replication {
             .store(config.sync_rate, Ordering::Relaxed);
         let interval_ms = u64::from(config.anti_entropy_interval) * 1000;
         self.round_interval_ms.store(interval_ms, Ordering::Relaxed);
+        let durability = crate::running::log_durability(config.durability);
+        self.durability.store(durability as u8, Ordering::Release);
+        self.adjust_log();
+    }
+
+    /// Has the log sync as often as all databases together need it.
+    fn adjust_log(&self) {
+        let routes = self.routes.load();
+        let mut own = routes.durabilities().peekable();
+        let has_any = own.peek().is_some();
+        self.has_durabilities.store(has_any, Ordering::Release);
+        let wanted = Durability::of_all(own.chain([self.durability()]));
+        if self.engine.log().durability() != wanted {
+            self.engine.log().set_durability(wanted);
+        }
+    }
+
+    /// The durability of databases whose policy says nothing of it.
+    fn durability(&self) -> Durability {
+        Durability::from_u8(self.durability.load(Ordering::Acquire))
+    }
+
+    /// How safe a write is when it is acknowledged.
+    pub fn durability_of(&self, policy: &Policy) -> Durability {
+        policy.durability.unwrap_or_else(|| self.durability())
+    }
+
+    /// Whether writes of a database are acknowledged only when they are on the disk.
+    #[inline]
+    pub fn is_synced(&self, database: DatabaseId) -> bool {
+        let durability = if self.has_durabilities.load(Ordering::Acquire) {
+            self.durability_of(&self.routes.load().policy(database))
+        } else {
+            self.durability()
+        };
+        durability == Durability::Always
+    }
+
+    /// Whether those of any database are.
+    pub fn has_synced(&self) -> bool {
+        let routes = self.routes.load();
+        let mut all = routes.durabilities().chain([self.durability()]);
+        all.any(|one| one == Durability::Always)
     }
 
     /// Where requests go now.
@@ -214,12 +261,7 @@ impl Replication {
         if topology.epoch < before.epoch {
             return;
         }
-        let Some(routes) = Routes::new(
-            topology.clone(),
-            self.default_policy,
-            &self.peers,
-            Some(&before),
-        ) else {
+        let Some(routes) = Routes::new(topology.clone(), &self.peers, Some(&before)) else {
             tracing::error!(
                 "too many nodes have come and gone since the start: restart this one to go on"
             );
@@ -231,6 +273,7 @@ impl Replication {
             self.engine.set_leading(partition, leads);
         }
         self.routes.store(Arc::new(routes));
+        self.adjust_log();
         self.epoch.send_replace(epoch);
         // A node that lost its data comes back as another, at the same address: the old one is not to be dialled.
         let is_succeeded = |member: &Member| {
@@ -275,6 +318,9 @@ impl Replication {
             return;
         };
         peer.set_link(self.transport.link(id));
+        if up {
+            peer.set_back_at(self.engine.log().appended());
+        }
         peer.notify();
         if !up {
             self.set_behind_with(&peer);
@@ -292,7 +338,9 @@ impl Replication {
         body: Bytes,
     ) {
         match (service, call) {
-            (Service::Records, call) => self.receivers.received(self, from, call, body),
+            (Service::Records, Some(call)) => self.receivers.asked(self, from, call, body),
+            (Service::Records, None) => self.receivers.received(self, from, false, body),
+            (Service::DurableRecords, None) => self.receivers.received(self, from, true, body),
             (Service::Digests, Some(call)) => {
                 let answer = self.answer_digests(&body).unwrap_or_else(|error| {
                     tracing::debug!(peer = %from.node(), %error, "comparison refused");

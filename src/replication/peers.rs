@@ -1,7 +1,7 @@
 //! The nodes this one exchanges data with, and how far each has followed this node's log.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -35,8 +35,16 @@ pub struct Peer {
     /// Records it has seen, but for which a later one has to be acknowledged first.
     hold: Mutex<Hold>,
     link: ArcSwapOption<Link>,
-    /// Whether it may have missed records that are no longer in this node's log.
-    gap: AtomicBool,
+    /// How often it may have missed records that it will not be sent…
+    gaps: AtomicU64,
+    /// … and up to which of these times it has been compared with since.
+    closed_gaps: AtomicU64,
+    /// Where the log was when its link came up last.
+    back_at: AtomicU64,
+    /// Records of databases without hints that end here or before may never have been sent to it.
+    skipped: AtomicU64,
+    /// Having the log up to the first, it needs nothing before the second.
+    passed: Mutex<(LogOffset, LogOffset)>,
     /// It refuses records of epochs before this one.
     fence: AtomicU64,
     /// What this process has sent it ends here; it may have all of that, whatever it has acknowledged.
@@ -63,7 +71,11 @@ impl Peer {
             acknowledged: AtomicU64::new(0),
             hold: Mutex::default(),
             link: ArcSwapOption::empty(),
-            gap: AtomicBool::new(false),
+            gaps: AtomicU64::new(0),
+            closed_gaps: AtomicU64::new(0),
+            back_at: AtomicU64::new(0),
+            skipped: AtomicU64::new(0),
+            passed: Mutex::new((LogOffset::ZERO, LogOffset::ZERO)),
             fence: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             changed: Notify::new(),
@@ -192,14 +204,67 @@ impl Peer {
         }
     }
 
-    /// Whether records it has not got are gone from this node's log.
-    pub fn has_gap(&self) -> bool {
-        self.gap.load(Ordering::Acquire)
+    /// Whether it has acknowledged a record that ends there, of a database with hints or without.
+    pub fn has(&self, offset: LogOffset, unhinted: bool) -> bool {
+        // In this order: what is skipped is told before it is acknowledged.
+        self.acknowledged() >= offset && (!unhinted || offset > self.skipped())
     }
 
-    /// See [`Peer::has_gap`].
-    pub fn set_gap(&self, gap: bool) {
-        self.gap.store(gap, Ordering::Release);
+    /// Where the log was when its link came up last.
+    pub fn back_at(&self) -> LogOffset {
+        LogOffset::from_u64(self.back_at.load(Ordering::Acquire))
+    }
+
+    /// Its link came up, and the log is here.
+    pub fn set_back_at(&self, offset: LogOffset) {
+        self.back_at.store(offset.to_u64(), Ordering::Release);
+    }
+
+    /// Its acknowledgements tell of no record of a database without hints that ends here or before.
+    pub fn skipped(&self) -> LogOffset {
+        LogOffset::from_u64(self.skipped.load(Ordering::Acquire))
+    }
+
+    /// It is not sent a record that ends there, of a database without hints.
+    pub fn skip(&self, end: LogOffset) {
+        self.skipped.fetch_max(end.to_u64(), Ordering::AcqRel);
+        self.gaps.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Where to go on when it has the log up to `position`: between the two there is nothing that it will be sent.
+    pub fn after_passed(&self, position: LogOffset) -> LogOffset {
+        let (from, to) = *self.passed.lock();
+        // It may have lost what it had at the time.
+        if position >= from {
+            position.max(to)
+        } else {
+            position
+        }
+    }
+
+    /// Having the log up to `from`, it will not be sent anything before `to`.
+    pub fn pass(&self, from: LogOffset, to: LogOffset) {
+        *self.passed.lock() = (from, to);
+    }
+
+    /// Whether it may lack records that it will not be sent, and has not been compared with since.
+    pub fn has_gap(&self) -> bool {
+        self.gaps() > self.closed_gaps.load(Ordering::Acquire)
+    }
+
+    /// It may lack something from now on.
+    pub fn open_gap(&self) {
+        self.gaps.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How often something has been left out for it.
+    pub fn gaps(&self) -> u64 {
+        self.gaps.load(Ordering::Acquire)
+    }
+
+    /// It has been compared with, which began when this was [`Peer::gaps`].
+    pub fn close_gaps(&self, gaps: u64) {
+        self.closed_gaps.fetch_max(gaps, Ordering::AcqRel);
     }
 }
 
@@ -300,6 +365,37 @@ mod tests {
         assert_eq!(bits, NodeSet::MAX);
         assert!(peers.get_or_add(NodeId([255; 20])).is_none());
         assert_eq!(peers.connected(NodeSet::MAX), OWN);
+    }
+
+    #[test]
+    fn what_was_left_out_is_not_acknowledged() {
+        let peer = Peer::new(NodeId([1; 20]), 1);
+        assert!(peer.acknowledge(at(10)));
+        peer.skip(at(20));
+        peer.pass(at(10), at(25));
+        assert!(peer.has_gap());
+        assert!(peer.acknowledge(at(30)));
+        for (offset, hinted, unhinted) in [(20, true, false), (21, true, true), (31, false, false)]
+        {
+            assert_eq!(peer.has(at(offset), false), hinted, "{offset}");
+            assert_eq!(peer.has(at(offset), true), unhinted, "{offset}");
+        }
+        assert_eq!(peer.after_passed(at(10)), at(25));
+        assert_eq!(peer.after_passed(at(40)), at(40));
+        // It lost the end of its log.
+        assert_eq!(peer.after_passed(at(5)), at(5));
+    }
+
+    #[test]
+    fn a_gap_is_closed_by_a_comparison_that_began_after_it() {
+        let peer = Peer::new(NodeId([1; 20]), 1);
+        peer.open_gap();
+        let gaps = peer.gaps();
+        peer.skip(at(20));
+        peer.close_gaps(gaps);
+        assert!(peer.has_gap());
+        peer.close_gaps(peer.gaps());
+        assert!(!peer.has_gap());
     }
 
     proptest! {

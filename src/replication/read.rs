@@ -113,8 +113,10 @@ impl Replication {
         body: Vec<u8>,
         deadline: Instant,
     ) -> Result<Vec<Bytes>, TimedOut> {
-        let own = u8::from(quorum.members & OWN != 0);
-        let need = usize::from(quorum.need.saturating_sub(own));
+        let need = self.others_needed(&quorum);
+        if need == 0 {
+            return Ok(Vec::new());
+        }
         let mut candidates: Vec<Arc<Peer>> = self
             .peers
             .all()
@@ -131,12 +133,18 @@ impl Replication {
         {
             return Ok(vec![answer]);
         }
-        self.ask_many(need, candidates, body, deadline).await
+        self.ask_many(&quorum, candidates, body, deadline).await
+    }
+
+    /// How many replicas besides this node have to answer, as things are.
+    fn others_needed(&self, quorum: &Quorum) -> usize {
+        let own = u8::from(quorum.members & OWN != 0);
+        quorum.needed(&self.peers).saturating_sub(own).into()
     }
 
     async fn ask_many(
         &self,
-        need: usize,
+        quorum: &Quorum,
         candidates: Vec<Arc<Peer>>,
         body: Vec<u8>,
         deadline: Instant,
@@ -158,17 +166,18 @@ impl Replication {
                 });
             }
         };
-        ask_next(need);
+        ask_next(self.others_needed(quorum));
         let mut have = Vec::new();
         let mut failed = 0;
-        while have.len() < need {
+        // Fewer are needed when one dies meanwhile, where the policy says so.
+        while have.len() < self.others_needed(quorum) {
             tokio::select! {
                 answer = answers.recv() => match answer {
                     Some(Ok(answer)) if is_answer(&answer) => have.push(answer),
                     _ => {
                         failed += 1;
                         ask_next(1);
-                        if failed + need > all {
+                        if failed + self.others_needed(quorum) > all {
                             // Not enough are left.
                             return Err(TimedOut);
                         }

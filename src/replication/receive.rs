@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::Replication;
+use super::barrier::Local;
 use super::wire::{self, ReceivedRecords, Superseded};
 use crate::effect::Effect;
 use crate::transport::{CallId, Inbound, Service};
@@ -16,6 +17,8 @@ use crate::wal::{LogOffset, NoRoom};
 
 /// Batches of a peer that wait to be merged. Its window bounds their bytes; this, their number.
 const QUEUED_BATCHES_MAX: usize = 4096;
+/// Batches that wait for one sync at most.
+const TAKEN_AT_ONCE: usize = 256;
 
 /// Tasks that merge, one for each sender.
 #[derive(Default)]
@@ -26,22 +29,47 @@ pub struct Receivers {
 enum Message {
     /// "How far have you followed that log?"
     Position(Arc<Inbound>, CallId, Bytes),
-    Records(Arc<Inbound>, Bytes),
+    Records {
+        from: Arc<Inbound>,
+        /// Whether they are acknowledged only when they are on the disk.
+        synced: bool,
+        body: Bytes,
+    },
 }
 
 impl Receivers {
-    /// A frame of a log stream. Handles frames of one sender in order, without blocking the caller.
+    /// A peer asks for its position. Answers after the batches that came before.
+    pub fn asked(
+        &self,
+        replication: &Arc<Replication>,
+        from: &Arc<Inbound>,
+        call: CallId,
+        body: Bytes,
+    ) {
+        self.pass(
+            replication,
+            from,
+            Message::Position(from.clone(), call, body),
+        );
+    }
+
+    /// A batch of a log stream. Handles those of one sender in order, without blocking the caller.
     pub fn received(
         &self,
         replication: &Arc<Replication>,
         from: &Arc<Inbound>,
-        call: Option<CallId>,
+        synced: bool,
         body: Bytes,
     ) {
-        let message = match call {
-            Some(call) => Message::Position(from.clone(), call, body),
-            None => Message::Records(from.clone(), body),
+        let records = Message::Records {
+            from: from.clone(),
+            synced,
+            body,
         };
+        self.pass(replication, from, records);
+    }
+
+    fn pass(&self, replication: &Arc<Replication>, from: &Arc<Inbound>, message: Message) {
         let mut senders = self.senders.lock();
         let sender = senders.entry(from.node()).or_insert_with(|| {
             let (sender, receiver) = mpsc::channel(QUEUED_BATCHES_MAX);
@@ -60,11 +88,33 @@ async fn run(replication: Arc<Replication>, mut messages: mpsc::Receiver<Message
     let mut refused = false;
     // Batches of a connection before may still arrive after that question: there could be a gap before them.
     let mut current: Option<Arc<Inbound>> = None;
-    while let Some(message) = messages.recv().await {
+    // Batches that came together share a sync.
+    let mut taken: Vec<Taken> = Vec::new();
+    loop {
+        let message = if taken.is_empty() {
+            messages.recv().await
+        } else {
+            let next = messages.try_recv().ok();
+            if next.is_none() || taken.len() >= TAKEN_AT_ONCE {
+                acknowledge(&replication, &mut taken).await;
+            }
+            match next {
+                None => continue,
+                next => next,
+            }
+        };
         match message {
-            Message::Position(from, call, body) => {
+            None => return,
+            Some(Message::Position(from, call, body)) => {
+                acknowledge(&replication, &mut taken).await;
                 refused = false;
                 current = Some(from.clone());
+                if replication.routes().has_unhinted()
+                    && let Some(peer) = replication.peers.find(from.node())
+                {
+                    // It may have left out what it wrote before.
+                    replication.set_behind_with(&peer);
+                }
                 let Ok(actor) = wire::Reader::new(&body).u16() else {
                     from.close();
                     continue;
@@ -72,14 +122,25 @@ async fn run(replication: Arc<Replication>, mut messages: mpsc::Receiver<Message
                 let offset = replication.engine.received(Actor(actor));
                 from.reply(call, &offset.to_u64().to_le_bytes());
             }
-            Message::Records(from, body)
+            Some(Message::Records { from, synced, body })
                 if !refused && current.as_ref().is_some_and(|at| Arc::ptr_eq(at, &from)) =>
             {
-                match take_in(&replication, &body).await {
-                    Ok(acknowledgement) => {
-                        from.push(Service::Acknowledge, &acknowledgement);
+                if replication.engine.log().room(body.len()).is_err() {
+                    // Room may take as long as the disk is full.
+                    acknowledge(&replication, &mut taken).await;
+                }
+                match take_in(&replication, &from, synced, &body).await {
+                    Ok(batch) => {
+                        taken.push(batch);
+                        if taken
+                            .iter()
+                            .all(|batch| batch.local.is_reached(replication.engine.log()))
+                        {
+                            acknowledge(&replication, &mut taken).await;
+                        }
                     }
                     Err(Refused::Fenced(epoch)) => {
+                        acknowledge(&replication, &mut taken).await;
                         refused = true;
                         from.push(Service::Records, &epoch.0.to_le_bytes());
                     }
@@ -90,8 +151,34 @@ async fn run(replication: Arc<Replication>, mut messages: mpsc::Receiver<Message
                     }
                 }
             }
-            Message::Records(..) => {}
+            Some(Message::Records { .. }) => {}
         }
+    }
+}
+
+/// A batch that is merged, and not acknowledged yet.
+struct Taken {
+    from: Arc<Inbound>,
+    actor: Actor,
+    end: LogOffset,
+    superseded: Vec<Superseded>,
+    /// What of the log has to be safe first.
+    local: Local,
+}
+
+/// Acknowledges batches, in their order, once their records are as safe as they have to be. A later batch may be safe
+/// sooner, but an acknowledgement is one of all before it.
+async fn acknowledge(replication: &Replication, taken: &mut Vec<Taken>) {
+    let mut all = Local::default();
+    for batch in taken.iter() {
+        all.stored = all.stored.max(batch.local.stored);
+        all.synced = all.synced.max(batch.local.synced);
+    }
+    all.reached(replication.engine.log()).await;
+    for batch in taken.drain(..) {
+        replication.engine.note_received(batch.actor, batch.end);
+        let acknowledgement = wire::acknowledgement(batch.end, &batch.superseded);
+        batch.from.push(Service::Acknowledge, &acknowledgement);
     }
 }
 
@@ -108,14 +195,20 @@ impl From<wire::Malformed> for Refused {
     }
 }
 
-/// Merges and logs a batch. Returns the acknowledgement, once it may be given.
-async fn take_in(replication: &Replication, body: &[u8]) -> Result<Vec<u8>, Refused> {
+/// Merges and logs a batch.
+async fn take_in(
+    replication: &Replication,
+    from: &Arc<Inbound>,
+    synced: bool,
+    body: &[u8],
+) -> Result<Taken, Refused> {
     let batch = ReceivedRecords::new(body)?;
     let (actor, end, epoch) = (batch.actor, batch.end, batch.epoch);
     let engine = &replication.engine;
     let routes = replication.routes();
     let mut superseded = Vec::new();
-    let mut logged = LogOffset::ZERO;
+    let mut local = Local::default();
+    let own = replication.durability();
     for record in batch {
         let record = record?;
         if record.partition.index() >= routes.topology.placements.len() {
@@ -135,7 +228,13 @@ async fn take_in(replication: &Replication, body: &[u8]) -> Result<Vec<u8>, Refu
                 record.effects,
             )
             .map_err(|_| Refused::Malformed)?;
-        logged = logged.max(received.offset);
+        let synced = synced || routes.wants_sync(own, record.database, record.effects);
+        let mark = if synced {
+            &mut local.synced
+        } else {
+            &mut local.stored
+        };
+        *mark = (*mark).max(Some(received.offset));
         if let Some(by) = received.superseded {
             superseded.push(Superseded {
                 start: record.start,
@@ -144,11 +243,13 @@ async fn take_in(replication: &Replication, body: &[u8]) -> Result<Vec<u8>, Refu
             });
         }
     }
-    if logged > LogOffset::ZERO {
-        engine.log().wait_until_acknowledged(logged).await;
-    }
-    engine.note_received(actor, end);
-    Ok(wire::acknowledgement(end, &superseded))
+    Ok(Taken {
+        from: from.clone(),
+        actor,
+        end,
+        superseded,
+        local,
+    })
 }
 
 /// Waits until the log can take a record of a peer. It waits as long as the disk is full: the peer's window fills.

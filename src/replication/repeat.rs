@@ -12,8 +12,9 @@ use coterie_protocol::Version;
 use tokio::time::Instant;
 
 use super::Replication;
-use super::barrier::{Condition, Quorum};
+use super::barrier::{Condition, Quorum, Terms};
 use super::peers::Peer;
+use super::routes;
 use super::wire::{self, DigestItem, Superseded};
 use crate::effect::Effects;
 use crate::engine;
@@ -90,15 +91,18 @@ impl Replication {
     async fn is_held_without(&self, peer: &Peer, record: &Own, end: LogOffset) -> bool {
         let give_up = Instant::now() + ANSWERED_WITHIN;
         loop {
-            let holders = self.routes().route(record.partition).all_holders();
+            let routes = self.routes();
+            let holders = routes.route(record.partition).all_holders();
             let others = holders & !peer.bit();
             let need = holders.count_ones() / 2 + 1;
-            let quorum = Quorum {
-                members: others,
-                need: need as u8,
-            };
             let condition = Condition {
-                quorum,
+                quorum: Quorum {
+                    terms: Terms {
+                        sloppy: false,
+                        ..routes::terms(&routes.policy(record.database), None)
+                    },
+                    ..Quorum::strict(others, need as u8)
+                },
                 offset: end,
             };
             if self.waiters.is_met(&condition) {

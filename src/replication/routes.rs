@@ -5,9 +5,11 @@ use std::sync::Arc;
 use coterie_protocol::{DatabaseId, Epoch, NodeId, PartitionId};
 use smallvec::SmallVec;
 
-use super::barrier::Quorum;
+use super::barrier::{Quorum, Terms};
 use super::peers::{NodeSet, OWN, Peer, Peers};
+use crate::effect::Effects;
 use crate::topology::{self, Policy, Step, Topology};
+use crate::wal::Durability;
 
 /// Replicas in their order: the preferred coordinator first.
 pub type Replicas = SmallVec<[Arc<Peer>; 3]>;
@@ -21,10 +23,11 @@ pub struct Routes {
     pub epoch: Epoch,
     /// The topology it was made from.
     pub topology: Arc<Topology>,
-    default_policy: Policy,
     partitions: Box<[Route]>,
     /// From how many replicas of each key on this node has every key.
     all_here_from: Option<u8>,
+    /// Whether there are [`Routes::durabilities`].
+    has_durabilities: bool,
 }
 
 /// Where one partition's requests go.
@@ -39,12 +42,7 @@ pub struct Route {
 
 impl Routes {
     /// The routes of a topology. `None` if there have been more nodes than this process can tell apart.
-    pub fn new(
-        topology: Arc<Topology>,
-        default_policy: Policy,
-        peers: &Peers,
-        before: Option<&Routes>,
-    ) -> Option<Routes> {
+    pub fn new(topology: Arc<Topology>, peers: &Peers, before: Option<&Routes>) -> Option<Routes> {
         let epoch = topology.epoch;
         let find = |ids: &[NodeId]| -> Option<Replicas> {
             ids.iter().map(|id| peers.get_or_add(*id)).collect()
@@ -72,13 +70,16 @@ impl Routes {
         let place = |route: &Route| route.full.iter().position(|peer| peer.index == 0);
         let places: Option<Vec<usize>> = partitions.iter().map(place).collect();
         let last = places.and_then(|places| places.into_iter().max());
-        Some(Routes {
+        let mut routes = Routes {
             all_here_from: last.and_then(|last| u8::try_from(last + 1).ok()),
             epoch,
             topology,
-            default_policy,
             partitions: partitions.into(),
-        })
+            has_durabilities: false,
+        };
+        let has_durabilities = routes.durabilities().next().is_some();
+        routes.has_durabilities = has_durabilities;
+        Some(routes)
     }
 
     /// Where a partition's requests go.
@@ -103,10 +104,42 @@ impl Routes {
             && level.of(usize::from(policy.replicas)) <= 1
     }
 
+    /// Whether there may be a database for which nothing is kept for replicas that are away.
+    pub fn has_unhinted(&self) -> bool {
+        let mut policies = self.topology.policies.values();
+        !self.topology.default_policy.hinted_handoff
+            || policies.any(|policy| !policy.hinted_handoff)
+    }
+
+    /// The durabilities that databases have of their own.
+    pub fn durabilities(&self) -> impl Iterator<Item = Durability> {
+        let policies = self.topology.policies.values();
+        let all = policies.chain([&self.topology.default_policy]);
+        all.filter_map(|policy| policy.durability)
+    }
+
+    /// Whether any of these effects is of a database that is only acknowledged when it is on the disk. `otherwise` is
+    /// the durability of databases that have none of their own.
+    pub fn wants_sync(&self, otherwise: Durability, database: DatabaseId, effects: &[u8]) -> bool {
+        if !self.has_durabilities {
+            return otherwise == Durability::Always;
+        }
+        let mut databases = Effects::new(database, effects).flatten();
+        databases.any(|(database, _)| {
+            let own = self.policy(database).durability;
+            own.unwrap_or(otherwise) == Durability::Always
+        })
+    }
+
+    /// Whether nothing of these effects is kept for replicas that are away.
+    pub fn is_without_hints(&self, database: DatabaseId, effects: &[u8]) -> bool {
+        let mut databases = Effects::new(database, effects).flatten();
+        databases.all(|(database, _)| !self.policy(database).hinted_handoff)
+    }
+
     /// How a database is replicated.
     pub fn policy(&self, database: DatabaseId) -> Policy {
-        let own = self.topology.policies.get(&database);
-        own.copied().unwrap_or(self.default_policy)
+        self.topology.policy(database)
     }
 }
 
@@ -114,10 +147,21 @@ fn bits(replicas: &[Arc<Peer>]) -> NodeSet {
     replicas.iter().fold(0, |set, peer| set | peer.bit())
 }
 
-fn quorum(replicas: &[Arc<Peer>], level: topology::Quorum) -> Quorum {
+fn quorum(replicas: &[Arc<Peer>], level: topology::Quorum, terms: Terms) -> Quorum {
     Quorum {
         members: bits(replicas),
         need: level.of(replicas.len()) as u8,
+        terms,
+    }
+}
+
+/// Who counts of a database's replicas. A level that a connection has chosen is what it says, also of a database with
+/// sloppy quorums.
+pub(super) fn terms(policy: &Policy, chosen: Option<topology::Quorum>) -> Terms {
+    Terms {
+        sloppy: policy.sloppy_quorum && chosen.is_none(),
+        unhinted: !policy.hinted_handoff,
+        synced: policy.durability == Some(Durability::Always),
     }
 }
 
@@ -147,13 +191,15 @@ impl Route {
         self.other.is_none()
     }
 
-    /// Who must hold a write.
-    pub fn write_quorums(&self, policy: &Policy, level: topology::Quorum) -> WriteQuorums {
+    /// Who must hold a write: at the level that a connection has chosen, or the database's own.
+    pub fn write_quorums(&self, policy: &Policy, chosen: Option<topology::Quorum>) -> WriteQuorums {
+        let level = chosen.unwrap_or(policy.write_quorum);
+        let terms = terms(policy, chosen);
         let count = usize::from(policy.replicas).max(1);
         let mut quorums = WriteQuorums::new();
-        quorums.push(quorum(self.readers(policy), level));
+        quorums.push(quorum(self.readers(policy), level, terms));
         if let Some(other) = &self.other {
-            let second = quorum(&other[..other.len().min(count)], level);
+            let second = quorum(&other[..other.len().min(count)], level, terms);
             if second != quorums[0] {
                 quorums.push(second);
             }
@@ -161,9 +207,10 @@ impl Route {
         quorums
     }
 
-    /// Who must agree on a read.
-    pub fn read_quorum(&self, policy: &Policy, level: topology::Quorum) -> Quorum {
-        quorum(self.readers(policy), level)
+    /// Who must agree on a read: at the level that a connection has chosen, or the database's own.
+    pub fn read_quorum(&self, policy: &Policy, chosen: Option<topology::Quorum>) -> Quorum {
+        let level = chosen.unwrap_or(policy.read_quorum);
+        quorum(self.readers(policy), level, terms(policy, chosen))
     }
 
     /// The first replica that is live: it coordinates read-modify-writes. If none was heard from for a moment, one that
@@ -177,5 +224,5 @@ impl Route {
 
 /// Whether enough of a quorum's nodes are connected. One that is only slow makes nobody fail.
 pub fn is_available(quorum: &Quorum, peers: &Peers) -> bool {
-    peers.connected(quorum.members).count_ones() >= u32::from(quorum.need)
+    peers.connected(quorum.members).count_ones() >= u32::from(quorum.needed(peers))
 }

@@ -12,6 +12,7 @@ use coterie_protocol::{Actor, Epoch};
 use smallvec::SmallVec;
 
 use super::Replication;
+use super::hints::Skip;
 use super::peers::Peer;
 use super::wire::{self, Reader, SentRecord};
 use crate::engine;
@@ -94,6 +95,7 @@ struct Stream<'a> {
     peer: &'a Arc<Peer>,
     link: Arc<Link>,
     actor: Actor,
+    skip: Option<Skip>,
     /// Ends and sizes of batches that are not acknowledged.
     in_flight: VecDeque<(LogOffset, usize)>,
     in_flight_bytes: usize,
@@ -109,6 +111,8 @@ impl<'a> Stream<'a> {
             peer.changed().await;
             return Err(Ended::Link);
         };
+        // Before the question: with it the peer learns that it may have missed something.
+        let skip = replication.skip_for(peer);
         let answer = link.call(Service::Records, &actor.0.to_le_bytes()).await?;
         let position = Reader::new(&answer).offset()?;
         let log = replication.engine.log();
@@ -116,7 +120,7 @@ impl<'a> Stream<'a> {
         if position > told {
             // It has records that this node lost with the end of its log. New ones at the same places would pass for
             // those, so nothing is sent before this node has another actor.
-            peer.set_gap(true);
+            peer.open_gap();
             replication.log_lost.notify_one();
             tokio::time::sleep(LOST_LOG_PAUSE).await;
             return Err(Ended::Lost);
@@ -133,10 +137,12 @@ impl<'a> Stream<'a> {
             peer,
             link,
             actor,
+            skip,
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
         };
-        stream.follow(position).await
+        // What it does not need may be gone.
+        stream.follow(peer.after_passed(position)).await
     }
 
     async fn follow(&mut self, position: LogOffset) -> Result<std::convert::Infallible, Ended> {
@@ -146,7 +152,7 @@ impl<'a> Stream<'a> {
             Err(error) => {
                 // What is gone from the log is left to anti-entropy, as is what the peer has of a log that this node
                 // lost the end of.
-                self.peer.set_gap(true);
+                self.peer.open_gap();
                 tracing::warn!(peer = %self.peer.id, %error, "it can't follow the log from where it is: comparing all data");
                 log.tail(log.oldest())?
             }
@@ -206,7 +212,10 @@ impl<'a> Stream<'a> {
             let is_concerned = record.kind == engine::COORDINATED
                 && record.partition.index() < routes.topology.placements.len()
                 && routes.route(record.partition).all_holders() & bit != 0;
-            if is_concerned
+            let is_skipped = is_concerned && self.skip.as_ref().is_some_and(|it| it.covers(record));
+            if is_skipped {
+                self.peer.skip(record.end());
+            } else if is_concerned
                 && let Some((actor, effects)) = engine::effects_of(record.kind, record.payload)
             {
                 // Records of this node under an earlier actor are its own all the same.
@@ -215,6 +224,8 @@ impl<'a> Stream<'a> {
                 }
                 if let Some(batch) = batches.last_mut() {
                     batch.add(record, effects);
+                    // Those without a say in it are as safe there as that node is set to make them.
+                    batch.synced |= routes.wants_sync(Durability::Os, record.database, effects);
                     bytes += record.payload.len();
                 }
             }
@@ -233,7 +244,12 @@ impl<'a> Stream<'a> {
         wire::end_records(batch.end, &mut batch.body);
         self.peer.sending(batch.end);
         loop {
-            match self.link.send(Service::Records, &batch.body) {
+            let service = if batch.synced {
+                Service::DurableRecords
+            } else {
+                Service::Records
+            };
+            match self.link.send(service, &batch.body) {
                 Ok(()) => break,
                 Err(SendError::Busy) => self.link.writable().await,
                 Err(_) => return Err(Ended::Link),
@@ -249,6 +265,8 @@ impl<'a> Stream<'a> {
 struct Outgoing {
     actor: Actor,
     end: LogOffset,
+    /// Whether it has to be on the disk there before it is acknowledged.
+    synced: bool,
     body: Vec<u8>,
 }
 
@@ -259,6 +277,7 @@ impl Outgoing {
         Outgoing {
             actor,
             end: LogOffset::ZERO,
+            synced: false,
             body,
         }
     }

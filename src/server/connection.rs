@@ -258,9 +258,9 @@ impl<S: Stream> Connection<S> {
 
     /// Sends all replies, once what they tell is safe.
     async fn flush(&mut self) -> Result<(), End> {
-        if let Some(offset) = self.session.outstanding.only_local() {
+        if let Some(local) = self.session.outstanding.only_local() {
             // Taken down only when it is reached: a connection that is killed while it waits flushes once more.
-            self.node.engine.log().wait_until_acknowledged(offset).await;
+            local.reached(self.node.engine.log()).await;
             self.session.outstanding = Outstanding::default();
         } else if !self.session.outstanding.is_empty() {
             let outstanding = std::mem::take(&mut self.session.outstanding);

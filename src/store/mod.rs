@@ -47,7 +47,6 @@ pub enum Merged {
 pub struct Store {
     partitions: Box<[Padded]>,
     layout: Partitions,
-    seed: u64,
     databases: u32,
     allocated: AtomicI64,
     /// The node's actor plus one; 0 when it is not part of a cluster.
@@ -68,8 +67,7 @@ pub struct PartitionGuard<'a> {
 }
 
 impl Store {
-    /// An empty store. The seed of its hashes decides the order of `SCAN`, so it must stay for the life of a
-    /// data directory.
+    /// An empty store. The seed of its hashes decides the order of `SCAN`, so it must stay while there are keys.
     pub fn new(layout: Partitions, databases: u32, seed: u64) -> Self {
         let partitions = (0..layout.count())
             .map(|id| Padded(Mutex::new(Partition::new(PartitionId(id), seed))))
@@ -77,7 +75,6 @@ impl Store {
         Store {
             partitions,
             layout,
-            seed,
             databases,
             allocated: AtomicI64::new(0),
             actor: AtomicU32::new(0),
@@ -97,7 +94,13 @@ impl Store {
 
     /// Seed of the key hashes.
     pub fn seed(&self) -> u64 {
-        self.seed
+        self.lock(PartitionId(0)).seed()
+    }
+
+    /// Gives the hashes another seed, which only an empty store may be given.
+    pub fn reseed(&self, seed: u64) {
+        debug_assert!(!self.has_keys());
+        self.ids().for_each(|id| self.lock(id).reseed(seed));
     }
 
     /// The partition of a key.

@@ -63,6 +63,20 @@ impl Partition {
         }
     }
 
+    /// What its hashes are seeded with.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Empties it of whatever it knows, to use another seed.
+    pub fn reseed(&mut self, seed: u64) {
+        let clock = std::mem::take(&mut self.clock);
+        *self = Partition {
+            clock,
+            ..Partition::new(self.id, seed)
+        };
+    }
+
     /// Its number.
     pub fn id(&self) -> PartitionId {
         self.id

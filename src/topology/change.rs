@@ -54,6 +54,8 @@ pub enum Change {
         node: NodeId,
         /// What it says of itself.
         description: Description,
+        /// How databases are replicated that have no policy of their own.
+        policy: Policy,
     },
     /// A node joins. Nothing, if it is a member already and says the same.
     AddMember {
@@ -102,6 +104,11 @@ pub enum Change {
     SetPolicy {
         /// The database.
         database: DatabaseId,
+        /// How.
+        policy: Policy,
+    },
+    /// Databases without a policy of their own are replicated in another way.
+    SetDefaultPolicy {
         /// How.
         policy: Policy,
     },
@@ -213,7 +220,11 @@ impl Topology {
                 partitions,
                 node,
                 description,
-            } => next.found(*cluster, *partitions, *node, description)?,
+                policy,
+            } => {
+                next.found(*cluster, *partitions, *node, description)?;
+                next.default_policy = *policy;
+            }
             Change::AddMember { node, description } => next.add(*node, description)?,
             Change::UpdateMember { node, description } => next.update(*node, description)?,
             Change::RenewActor { node, from } => next.renew_actor(*node, *from)?,
@@ -221,7 +232,14 @@ impl Topology {
             Change::Resume { node } => next.member_mut(*node)?.state = MemberState::Normal,
             Change::Replace { old, new } => next.replace(*old, *new)?,
             Change::RemoveMember { node } => next.remove(*node)?,
-            Change::SetPolicy { database, policy } => next.set_policy(*database, *policy)?,
+            Change::SetPolicy { database, policy } => {
+                next.check_policy(*policy, self.policy(*database))?;
+                next.policies.insert(*database, *policy);
+            }
+            Change::SetDefaultPolicy { policy } => {
+                next.check_policy(*policy, self.default_policy)?;
+                next.default_policy = *policy;
+            }
             Change::Plan { moves } => {
                 moves
                     .iter()
@@ -338,7 +356,8 @@ impl Topology {
         Ok(())
     }
 
-    fn set_policy(&mut self, database: DatabaseId, policy: Policy) -> Result<(), Refusal> {
+    /// Whether a policy can be in force, after this one.
+    fn check_policy(&self, policy: Policy, before: Policy) -> Result<(), Refusal> {
         let possible = |quorum| match quorum {
             Quorum::Count(count) => (1..=policy.replicas).contains(&count),
             Quorum::Majority | Quorum::All => true,
@@ -350,10 +369,9 @@ impl Topology {
             return Err(Refusal::InvalidPolicy);
         }
         let moving = self.placements.iter().any(|p| p.under_way().is_some());
-        if moving && policy.replicas != self.policy(database).replicas {
+        if moving && policy.replicas != before.replicas {
             return Err(Refusal::Moving);
         }
-        self.policies.insert(database, policy);
         Ok(())
     }
 

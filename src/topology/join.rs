@@ -7,7 +7,7 @@ use super::change::Description;
 use super::state::Topology;
 
 /// The version of the messages here and of the topology's state.
-pub const JOIN_VERSION: u16 = 1;
+pub const JOIN_VERSION: u16 = 2;
 
 /// What a node says that wants to join.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -81,7 +81,7 @@ impl Placement {
 impl Topology {
     /// The numbers of replicas that databases have.
     pub fn replica_counts(&self) -> BTreeSet<usize> {
-        let default = super::Policy::default().replicas;
+        let default = self.default_policy.replicas;
         let of_policies = self.policies.values().map(|policy| policy.replicas);
         of_policies
             .chain([default])

@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use coterie_protocol::{Actor, ClusterId, DatabaseId, Epoch, NodeId, PartitionId, Quorum};
 use serde::{Deserialize, Serialize};
 
+use crate::wal::Durability;
+
 /// See the module.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Topology {
@@ -17,8 +19,10 @@ pub struct Topology {
     pub members: BTreeMap<NodeId, Member>,
     /// By partition number. Its length is the number of partitions, which never changes.
     pub placements: Vec<Placement>,
-    /// By database; those that are missing have [`Policy::default`].
+    /// By database; those that are missing have the default policy.
     pub policies: BTreeMap<DatabaseId, Policy>,
+    /// The policy of all other databases: at first that of the settings of the node that founded the cluster.
+    pub default_policy: Policy,
     /// The last actor that was given out.
     pub last_actor: Actor,
 }
@@ -97,6 +101,8 @@ pub struct Policy {
     pub hinted_handoff: bool,
     /// Whether a write that is kept for an absent replica counts as acknowledged.
     pub sloppy_quorum: bool,
+    /// How safe a write is when it is acknowledged, here and by replicas; `None` for what each server is set to.
+    pub durability: Option<Durability>,
 }
 
 impl Default for Policy {
@@ -107,6 +113,7 @@ impl Default for Policy {
             read_quorum: Quorum::Majority,
             hinted_handoff: true,
             sloppy_quorum: false,
+            durability: None,
         }
     }
 }
@@ -120,6 +127,7 @@ impl Topology {
             members: BTreeMap::new(),
             placements: Vec::new(),
             policies: BTreeMap::new(),
+            default_policy: Policy::default(),
             last_actor: Actor::default(),
         }
     }
@@ -131,7 +139,8 @@ impl Topology {
 
     /// The policy of a database.
     pub fn policy(&self, database: DatabaseId) -> Policy {
-        self.policies.get(&database).copied().unwrap_or_default()
+        let own = self.policies.get(&database);
+        own.copied().unwrap_or(self.default_policy)
     }
 
     /// Who holds a partition.

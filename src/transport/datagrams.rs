@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use super::Shared;
 use super::error::DatagramError;
 use super::handshake::Peer;
+use super::refusals::Refused;
 use super::traffic::Counts;
 
 /// What is known of the peers from their handshakes.
@@ -108,20 +109,31 @@ impl Datagrams {
     /// Verifies a datagram; the sender, if it is to be handed on.
     fn accept(&self, shared: &Shared, bytes: &[u8], from: SocketAddr) -> Option<NodeId> {
         let counts = &shared.counts;
-        let dropped = |counter| {
+        let dropped = |counter, why| {
             Counts::one(counter);
+            if shared.is_news(Refused::Datagram(why)) {
+                tracing::warn!(address = %from, "refused a datagram: {why}");
+            }
             None
         };
         if !shared.options.permits(from) {
-            return dropped(&counts.datagrams_forged);
+            let why = "without a cluster secret a node listens to loopback only";
+            return dropped(&counts.datagrams_forged, why);
         }
         let header = match datagram::open(bytes, &shared.options.key()) {
             Ok(header) => header,
-            Err(datagram::DatagramError::Malformed) => return dropped(&counts.datagrams_malformed),
-            Err(datagram::DatagramError::Forged) => return dropped(&counts.datagrams_forged),
+            Err(datagram::DatagramError::Malformed) => {
+                let why = "garbage: it is none of this protocol";
+                return dropped(&counts.datagrams_malformed, why);
+            }
+            Err(datagram::DatagramError::Forged) => {
+                let why = "forged: it is not signed with the cluster secret";
+                return dropped(&counts.datagrams_forged, why);
+            }
         };
         if !shared.options.versions.contains(&header.version) {
-            return dropped(&counts.datagrams_malformed);
+            let why = "it is of another version of the internal protocol";
+            return dropped(&counts.datagrams_malformed, why);
         }
         let mut peers = self.peers.lock();
         let Some(peer) = peers.get_mut(&header.sender).filter(|peer| {
@@ -130,10 +142,14 @@ impl Datagrams {
                 && header.receiver_life == shared.life
                 && header.sender_life == peer.life
         }) else {
-            return dropped(&counts.datagrams_foreign);
+            // Some are on their way whenever a node starts again.
+            Counts::one(&counts.datagrams_foreign);
+            tracing::debug!(address = %from, sender = %header.sender, "a datagram of a stranger or an earlier life");
+            return None;
         };
         if !peer.received.accept(header.sequence) {
-            return dropped(&counts.datagrams_replayed);
+            let why = "replayed: it, or one sent long after it, was here already";
+            return dropped(&counts.datagrams_replayed, why);
         }
         Some(header.sender)
     }

@@ -38,7 +38,7 @@ pub use inbound::Inbound;
 use inbound::Registry;
 pub use link::{Link, LinkStatus};
 pub use options::Options;
-use refusals::Refusals;
+use refusals::{Refusals, Refused};
 pub use traffic::Counters;
 use traffic::{Counts, Traffic};
 
@@ -114,20 +114,18 @@ impl Shared {
     /// This node refuses a peer.
     fn refusing(&self, address: SocketAddr, refusal: &Refusal) {
         Counts::one(&self.counts.refused);
-        if self
-            .refusals
-            .is_news(address, refusal.reason, self.started.elapsed())
-        {
+        if self.is_news(Refused::Connection(address.ip(), refusal.reason)) {
             tracing::warn!(%address, reason = ?refusal.reason, "refused a node: {refusal}");
         }
     }
 
+    fn is_news(&self, refused: Refused) -> bool {
+        self.refusals.is_news(refused, self.started.elapsed())
+    }
+
     /// A peer refuses this node.
     fn refused(&self, address: SocketAddr, refusal: &Refusal) {
-        if self
-            .refusals
-            .is_news(address, refusal.reason, self.started.elapsed())
-        {
+        if self.is_news(Refused::Connection(address.ip(), refusal.reason)) {
             tracing::warn!(%address, reason = ?refusal.reason, "a node refuses this one: {refusal}");
         }
         self.handler.refused(address, refusal);

@@ -212,8 +212,9 @@ impl Opening<'_> {
         for (number, path) in &listing.segments {
             if end.unused.iter().all(|(unused, _)| unused != number) {
                 let file = self.files.open_for_reading(path);
-                let size = file.and_then(|file| file.size());
-                let size = size.map_err(OpenError::io("reading the size of", path))?;
+                // What the run before left in the page cache counts as durable from here on.
+                let size = file.and_then(|file| file.sync().and_then(|()| file.size()));
+                let size = size.map_err(OpenError::io("syncing", path))?;
                 segments.insert(*number, u32::try_from(size).unwrap_or(u32::MAX));
             }
         }

@@ -9,7 +9,7 @@ use super::files::{Files, SystemFiles};
 
 /// When a write may be acknowledged, and how far back a power loss may reach. `kill -9` loses
 /// nothing acknowledged in any of them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub enum Durability {
     /// After the sync: a power loss loses nothing acknowledged.
     Always,
@@ -21,11 +21,43 @@ pub enum Durability {
 }
 
 impl Durability {
+    /// All there are.
+    pub const ALL: [Self; 3] = [Self::Always, Self::Everysec, Self::Os];
+
+    /// Its word in settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Always => "always",
+            Self::Everysec => "everysec",
+            Self::Os => "os",
+        }
+    }
+
     pub(crate) fn from_u8(value: u8) -> Self {
         match value {
             0 => Self::Always,
             1 => Self::Everysec,
             _ => Self::Os,
+        }
+    }
+
+    /// What a log is opened with whose records are of different durability: the least that all of them need. Those of
+    /// `Always` ask for their syncs ([`Log::wait_until_synced`](super::Log::wait_until_synced)) where others are not.
+    pub fn of_all(all: impl IntoIterator<Item = Self>) -> Self {
+        let (mut always, mut everysec, mut os) = (false, false, false);
+        for one in all {
+            match one {
+                Self::Always => always = true,
+                Self::Everysec => everysec = true,
+                Self::Os => os = true,
+            }
+        }
+        if always && !everysec && !os {
+            Self::Always
+        } else if everysec || !os {
+            Self::Everysec
+        } else {
+            Self::Os
         }
     }
 }
@@ -91,5 +123,24 @@ impl fmt::Debug for Options {
             .field("pending_bytes", &self.pending_bytes)
             .field("recycled_segments", &self.recycled_segments)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Durability::{Always, Everysec, Os};
+    use super::*;
+
+    #[test]
+    fn a_log_of_several_durabilities_does_what_the_least_of_them_needs() {
+        for (all, expected) in [
+            (&[Always][..], Always),
+            (&[Always, Always], Always),
+            (&[Always, Os], Os),
+            (&[Os, Everysec], Everysec),
+            (&[Always, Everysec, Os], Everysec),
+        ] {
+            assert_eq!(Durability::of_all(all.iter().copied()), expected, "{all:?}");
+        }
     }
 }

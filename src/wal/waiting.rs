@@ -25,4 +25,16 @@ impl Log {
         let mut progress = self.progress_watch();
         let _ = progress.wait_for(|_| self.acknowledged_when(offset)).await;
     }
+
+    /// Waits until a record that ends here survives a power loss, at any durability. Who waits at the same time shares
+    /// a sync.
+    pub async fn wait_until_synced(&self, offset: LogOffset) {
+        if self.durable() >= offset {
+            return;
+        }
+        let mut durable = self.durable_watch();
+        self.request_sync();
+        // The log keeps the sender.
+        let _ = durable.wait_for(|durable| *durable >= offset).await;
+    }
 }

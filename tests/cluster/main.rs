@@ -9,4 +9,6 @@ mod intruders;
 mod listeners;
 mod model;
 mod network;
+mod policies;
+mod walks;
 mod workload;

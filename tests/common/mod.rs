@@ -7,6 +7,7 @@
 
 mod cluster;
 mod connection;
+mod internal;
 mod network;
 mod quoting;
 mod reply;
@@ -16,6 +17,7 @@ mod wait;
 
 pub use cluster::{Cluster, Door, Link, Setup};
 pub use connection::{Connection, Protocol};
+pub use internal::Dialler;
 pub use network::{Datagram, Host, Network, Path};
 pub use quoting::{encode_command, escape, glob_match, split_line};
 pub use reply::Reply;

@@ -81,13 +81,15 @@ pub enum Service {
     Sync = 10,
     /// The native client.
     Client = 11,
+    /// As `Records`, with the same body; acknowledged only when everything in it is on the disk.
+    DurableRecords = 12,
     /// Messages for clients that listen.
-    PubSub = 12,
+    PubSub = 13,
 }
 
 impl Service {
     /// Every service.
-    pub const ALL: [Service; 12] = [
+    pub const ALL: [Service; 13] = [
         Service::Raft,
         Service::Topology,
         Service::Membership,
@@ -99,6 +101,7 @@ impl Service {
         Service::State,
         Service::Sync,
         Service::Client,
+        Service::DurableRecords,
         Service::PubSub,
     ];
 

@@ -252,7 +252,7 @@ fn the_state_tells_whether_slots_can_be_written() {
     assert_eq!(state(&five)[0], "fail");
     assert_eq!(state(&five)[1], "8192");
     // One replica that is enough may be any.
-    five.default_policy.write_quorum = crate::topology::Quorum::Count(1);
+    topology(&mut five).default_policy.write_quorum = crate::topology::Quorum::Count(1);
     assert_eq!(state(&five), ["ok", "16384", "0", "0"]);
 }
 

@@ -7,20 +7,19 @@ use super::consistency::quorum;
 use crate::cluster_view::{ClusterView, Proposal};
 use crate::commands::{CommandError, CommandResult, Control, Deferred};
 use crate::topology::Policy;
+use crate::wal::Durability;
 
 /// Most replicas a key can have.
 const REPLICAS_MAX: u64 = 16;
 
 const HELP: &[&str] = &[
-    "GET <database>",
+    "GET <database>|DEFAULT",
     "    Tell how a database is replicated.",
-    "SET <database> <name> <value> [<name> <value> ...]",
-    "    Change that, for the whole cluster: replicas (a number), write_quorum and read_quorum",
-    "    (one, majority, all or a number), hinted_handoff and sloppy_quorum (yes or no).",
+    "SET <database>|DEFAULT <name> <value> [<name> <value> ...]",
+    "    Change that, for the whole cluster, or for all databases of which nothing else is said: replicas (a number), write_quorum and read_quorum",
+    "    (one, majority, all or a number), hinted_handoff and sloppy_quorum (yes or no), durability",
+    "    (always, everysec, os, or default for what each server is set to).",
 ];
-
-/// What can be said of a database, and not be done yet.
-const NOT_YET: &str = "ERR sloppy_quorum yes and hinted_handoff no are not supported yet";
 
 pub fn help(call: &mut Control<'_, '_>) -> CommandResult {
     super::super::help::help(call.reply, "COTERIE.POLICY", HELP);
@@ -28,8 +27,7 @@ pub fn help(call: &mut Control<'_, '_>) -> CommandResult {
 }
 
 pub fn get(call: &mut Control<'_, '_>) -> CommandResult {
-    let database = database(call)?;
-    let policy = ClusterView::of(call.node).policy(database);
+    let policy = of(call, database(call)?);
     call.reply.map(FIELDS);
     write_fields(&policy, call.reply);
     Ok(())
@@ -38,12 +36,20 @@ pub fn get(call: &mut Control<'_, '_>) -> CommandResult {
 pub fn set(call: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
     let database = database(call)?;
     let words: Vec<&[u8]> = call.request.iter().skip(3).collect();
-    let policy = ClusterView::of(call.node).policy(database);
-    let policy = changed(policy, &words)?;
-    if policy.sloppy_quorum || !policy.hinted_handoff {
-        return Err(CommandError::line(NOT_YET));
-    }
-    super::propose(call, Proposal::SetPolicy(database, policy))
+    let policy = changed(of(call, database), &words)?;
+    let proposal = match database {
+        Some(database) => Proposal::SetPolicy(database, policy),
+        None => Proposal::SetDefaultPolicy(policy),
+    };
+    super::propose(call, proposal)
+}
+
+/// The policy of a database, or the default one.
+fn of(call: &Control<'_, '_>, database: Option<DatabaseId>) -> Policy {
+    let topology = ClusterView::of(call.node).topology;
+    database.map_or(topology.default_policy, |database| {
+        topology.policy(database)
+    })
 }
 
 /// A policy after the changes that these words tell.
@@ -59,6 +65,7 @@ pub(super) fn changed(mut policy: Policy, words: &[&[u8]]) -> Result<Policy, Com
             "read_quorum" => policy.read_quorum = quorum(value)?,
             "hinted_handoff" => policy.hinted_handoff = switch(value)?,
             "sloppy_quorum" => policy.sloppy_quorum = switch(value)?,
+            "durability" => policy.durability = durability(value)?,
             _ => return Err(CommandError::Syntax),
         }
     }
@@ -76,6 +83,17 @@ fn replicas(value: &[u8]) -> Result<u8, CommandError> {
         })
 }
 
+fn durability(value: &[u8]) -> Result<Option<Durability>, CommandError> {
+    let word = value.to_ascii_lowercase();
+    let named = |durability: &Durability| durability.name().as_bytes() == word;
+    match Durability::ALL.iter().find(|durability| named(durability)) {
+        None if word != b"default" => Err(CommandError::line(
+            "ERR durability is one of always, everysec, os, default",
+        )),
+        found => Ok(found.copied()),
+    }
+}
+
 fn switch(value: &[u8]) -> Result<bool, CommandError> {
     match value.to_ascii_lowercase().as_slice() {
         b"yes" => Ok(true),
@@ -84,17 +102,21 @@ fn switch(value: &[u8]) -> Result<bool, CommandError> {
     }
 }
 
-fn database(call: &Control<'_, '_>) -> Result<DatabaseId, CommandError> {
+/// The database that a command is about; `None` for all of which nothing else is said.
+fn database(call: &Control<'_, '_>) -> Result<Option<DatabaseId>, CommandError> {
+    if call.request.arg(2).eq_ignore_ascii_case(b"default") {
+        return Ok(None);
+    }
     let number = parse_i64(call.request.arg(2)).ok_or(CommandError::NotInteger)?;
     u16::try_from(number)
         .ok()
         .filter(|number| u32::from(*number) < call.node.engine.store().databases())
-        .map(DatabaseId)
+        .map(|number| Some(DatabaseId(number)))
         .ok_or(CommandError::DatabaseOutOfRange)
 }
 
 /// How many pairs [`write_fields`] writes.
-pub(super) const FIELDS: usize = 5;
+pub(super) const FIELDS: usize = 6;
 
 /// Writes what a policy says, as names and values.
 pub(super) fn write_fields(policy: &Policy, reply: &mut ReplyWriter<'_>) {
@@ -108,4 +130,7 @@ pub(super) fn write_fields(policy: &Policy, reply: &mut ReplyWriter<'_>) {
     reply.bulk(super::yes_or_no(policy.hinted_handoff).as_bytes());
     reply.bulk(b"sloppy_quorum");
     reply.bulk(super::yes_or_no(policy.sloppy_quorum).as_bytes());
+    reply.bulk(b"durability");
+    let durability = policy.durability.map_or("default", Durability::name);
+    reply.bulk(durability.as_bytes());
 }

@@ -15,7 +15,7 @@ use crate::engine::{Engine, EngineOptions};
 use crate::node::Node;
 use crate::session::{Client, Consistency, Session};
 use crate::topology::{Move, Policy, Quorum, Step};
-use crate::wal;
+use crate::wal::{self, Durability};
 
 /// A node and a session on it.
 struct Server {
@@ -33,6 +33,7 @@ impl Server {
             directory: directory.path().to_owned(),
             databases: 16,
             partitions: Partitions::new(4).unwrap(),
+            seed: None,
             threads: 1,
             log,
         };
@@ -122,6 +123,10 @@ fn changes_are_proposed() {
         server.text("COTERIE.POLICY SET 3 replicas 1 hinted_handoff yes"),
         ":6\r\n"
     );
+    assert_eq!(
+        server.text("COTERIE.POLICY SET default replicas 1"),
+        ":6\r\n"
+    );
     for wrong in [
         "COTERIE.NODE DRAIN 0404",
         "COTERIE.NODE DRAIN 03",
@@ -132,8 +137,7 @@ fn changes_are_proposed() {
         "COTERIE.POLICY SET 0 write_quorum none",
         "COTERIE.POLICY SET 0 replicas",
         "COTERIE.POLICY SET 0 sloppy_quorum 1",
-        "COTERIE.POLICY SET 0 sloppy_quorum yes",
-        "COTERIE.POLICY SET 0 hinted_handoff no",
+        "COTERIE.POLICY SET 0 durability sometimes",
     ] {
         assert!(server.text(wrong).starts_with("-ERR "), "{wrong}");
     }
@@ -149,6 +153,7 @@ fn changes_are_proposed() {
             new: id(3),
         },
         Proposal::SetPolicy(DatabaseId(3), policy),
+        Proposal::SetDefaultPolicy(policy),
     ];
     assert_eq!(*proposals.lock(), expected);
     let mut alone = Server::new(Config::default());
@@ -229,8 +234,9 @@ fn consistency_is_the_connections_own() {
 #[test]
 fn a_policy_changes_in_what_is_named() {
     let words = |text: &'static str| -> Vec<&[u8]> { text.split(' ').map(str::as_bytes).collect() };
-    let all =
-        words("replicas 5 write-quorum 2 READ_QUORUM one hinted_handoff no sloppy_quorum yes");
+    let all = words(
+        "replicas 5 write-quorum 2 READ_QUORUM one hinted_handoff no sloppy_quorum yes durability always",
+    );
     let changed = policy::changed(Policy::default(), &all).unwrap();
     assert_eq!(
         changed,
@@ -240,15 +246,18 @@ fn a_policy_changes_in_what_is_named() {
             read_quorum: Quorum::Count(1),
             hinted_handoff: false,
             sloppy_quorum: true,
+            durability: Some(Durability::Always),
         }
     );
+    let server_decides = policy::changed(changed, &words("durability default")).unwrap();
+    assert_eq!(server_decides.durability, None);
     assert!(policy::changed(changed, &words("nosuch 1")).is_err());
     let mut config = Config::default();
     config.replicas = 2;
     let mut server = Server::new(config);
     let shown = server.text("COTERIE.POLICY GET 9");
     assert!(
-        shown.starts_with("%5\r\n$8\r\nreplicas\r\n:2\r\n"),
+        shown.starts_with("%6\r\n$8\r\nreplicas\r\n:2\r\n"),
         "{shown}"
     );
     assert!(
@@ -282,7 +291,7 @@ fn programs_are_told_the_whole_topology() {
         text.contains("$10\r\npartitions\r\n*8\r\n*3\r\n:0\r\n:1\r\n:2\r\n"),
         "{text}"
     );
-    assert!(text.contains("$8\r\npolicies\r\n*2\r\n%5\r\n"), "{text}");
+    assert!(text.contains("$8\r\npolicies\r\n*2\r\n%6\r\n"), "{text}");
     assert!(
         server
             .text("COTERIE.NODE LIST")

@@ -72,7 +72,7 @@ fn write_indices(indices: &BTreeMap<NodeId, i64>, ids: &[NodeId], reply: &mut Re
 fn write_policies(view: &ClusterView, reply: &mut ReplyWriter<'_>) {
     reply.array(1 + view.topology.policies.len());
     reply.map(policy::FIELDS);
-    policy::write_fields(&view.default_policy, reply);
+    policy::write_fields(&view.topology.default_policy, reply);
     for (database, own) in &view.topology.policies {
         reply.map(1 + policy::FIELDS);
         reply.bulk(b"database");

@@ -1,17 +1,14 @@
 //! `HSCAN`: the fields of a hash, a few with each call.
 
-use coterie_protocol::text::parse_i64;
-use coterie_protocol::{ReplyWriter, Request};
+use coterie_protocol::ReplyWriter;
 
 use super::hash_of;
-use crate::commands::scan::parse_cursor;
+use crate::commands::scan::{ScanOptions, parse_cursor};
 use crate::commands::value::is_compact;
-use crate::commands::{Call, CommandError, CommandResult};
+use crate::commands::{Call, CommandResult};
 use crate::glob::{self, Case};
 use crate::store::POSITION_BITS;
 
-/// Fields visited without `COUNT`.
-const DEFAULT_COUNT: usize = 10;
 /// A cursor that no call ever gave is somewhere.
 const CURSOR_MASK: u64 = (1 << POSITION_BITS) - 1;
 
@@ -26,12 +23,15 @@ pub fn hscan(call: &mut Call<'_, '_>) -> CommandResult {
         call.reply.array(0);
         return Ok(());
     };
-    let (count, pattern) = parse_options(call.request)?;
+    let options = ScanOptions::parse(call.request, 3, false)?;
     let mut elements = Vec::new();
     let mut writer = ReplyWriter::new(&mut elements, call.reply.version());
     let mut found = 0;
     let mut visit = |field: &[u8], value: &[u8]| {
-        if pattern.is_none_or(|pattern| glob::matches(pattern, field, Case::Sensitive)) {
+        if options
+            .pattern
+            .is_none_or(|pattern| glob::matches(pattern, field, Case::Sensitive))
+        {
             writer.bulk(field);
             writer.bulk(value);
             found += 2;
@@ -42,32 +42,11 @@ pub fn hscan(call: &mut Call<'_, '_>) -> CommandResult {
         hash.iter().for_each(|(field, value)| visit(field, value));
         None
     } else {
-        hash.scan(cursor & CURSOR_MASK, count, visit)
+        hash.scan(cursor & CURSOR_MASK, options.count, visit)
     };
     call.reply.array(2);
     call.reply.bulk_display(next.unwrap_or(0));
     call.reply.array(found);
     call.reply.raw(&elements);
     Ok(())
-}
-
-/// `COUNT` and `MATCH`; no pattern where every field matches.
-fn parse_options(request: Request<'_>) -> Result<(usize, Option<&[u8]>), CommandError> {
-    let (mut count, mut pattern) = (DEFAULT_COUNT, None);
-    let mut words = request.iter().skip(3);
-    while let Some(word) = words.next() {
-        let value = words.next().ok_or(CommandError::Syntax)?;
-        if word.eq_ignore_ascii_case(b"count") {
-            let number = parse_i64(value).ok_or(CommandError::NotInteger)?;
-            if number < 1 {
-                return Err(CommandError::Syntax);
-            }
-            count = usize::try_from(number).unwrap_or(usize::MAX);
-        } else if word.eq_ignore_ascii_case(b"match") {
-            pattern = (value != b"*").then_some(value);
-        } else {
-            return Err(CommandError::Syntax);
-        }
-    }
-    Ok((count, pattern))
 }

@@ -3,6 +3,7 @@
 //! They lock one partition at a time, for a slice of its keys, and let others run in between. What is there
 //! during the whole walk is seen, exactly once.
 
+mod options;
 mod table;
 mod walk;
 
@@ -11,6 +12,8 @@ use std::sync::Arc;
 use coterie_protocol::text::parse_i64;
 use coterie_protocol::{DatabaseId, OwnedRequest, PartitionId, ReplyWriter, RespVersion};
 
+use super::routing::MOVING;
+use super::spanning::WholePartitions;
 use super::value::kind_name;
 use super::{CommandError, Control, Deferred, spanning};
 use crate::glob::{self, Case};
@@ -18,13 +21,12 @@ use crate::node::Node;
 use crate::store::Entry;
 use walk::{Cursor, Turn, Walk};
 
+pub use options::ScanOptions;
 pub use table::COMMANDS;
 pub use walk::parse_cursor;
 
 /// Keys visited under one lock.
 const SLICE: usize = 256;
-/// Keys that a `SCAN` without `COUNT` visits.
-const DEFAULT_COUNT: usize = 10;
 /// A `SCAN` looks at this many partitions and slices for each key it was asked for, as Redis does with
 /// buckets…
 const STEPS_PER_KEY: usize = 10;
@@ -86,12 +88,30 @@ fn keys(control: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
 
 fn scan(control: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
     let cursor = Cursor::parse(control.request.arg(1))?;
-    let (count, filter) = parse_scan_options(control)?;
-    let mut walk = Walk::new(control, cursor);
-    let local = match scanned_here(control, &walk)? {
-        Scanned::Here(local) => local,
-        Scanned::Elsewhere(reply) => return Ok(reply),
+    let options = ScanOptions::parse(control.request, 2, true)?;
+    let filter = Filter {
+        pattern: options.pattern.map(<[u8]>::to_vec),
+        kind: options.kind.map(<[u8]>::to_vec),
     };
+    let count = options.count;
+    let mut walk = Walk::new(control, cursor);
+    // A cursor is in one partition: who answers for that goes on with it, up to a partition for which others do.
+    let whole = WholePartitions::new(control.node, &control.session.origin());
+    let elsewhere = move |walk: &Walk| {
+        let partition = walk.partition()?;
+        let is_elsewhere = whole.as_ref().is_some_and(|it| !it.is_here(partition));
+        is_elsewhere.then_some(partition)
+    };
+    if let Some(partition) = elsewhere(&walk) {
+        if control.session.forwarded {
+            return Err(MOVING);
+        }
+        let (node, origin) = (control.node.clone(), control.session.origin());
+        let request = OwnedRequest::from(control.request);
+        return Ok(Box::pin(spanning::where_it_is(
+            node, origin, partition, request,
+        )));
+    }
     let resp = control.session.resp;
     Ok(Box::pin(async move {
         let mut elements = Vec::new();
@@ -107,11 +127,7 @@ fn scan(control: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
                 }
             });
             left = left.saturating_sub(visited);
-            let is_elsewhere = |local: &Vec<bool>| {
-                let at = walk.partition();
-                at.is_some_and(|partition| !local[partition.index()])
-            };
-            if left == 0 || walk.is_over() || local.as_ref().is_some_and(is_elsewhere) {
+            if left == 0 || walk.is_over() || elsewhere(&walk).is_some() {
                 break;
             }
             turn.end_if_long().await;
@@ -124,29 +140,6 @@ fn scan(control: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
         reply.raw(&elements);
         out
     }))
-}
-
-/// `COUNT`, and what `MATCH` and `TYPE` say.
-fn parse_scan_options(control: &Control<'_, '_>) -> Result<(usize, Filter), CommandError> {
-    let (mut count, mut filter) = (DEFAULT_COUNT, Filter::new(b"*"));
-    let mut words = control.request.iter().skip(2);
-    while let Some(word) = words.next() {
-        let value = words.next().ok_or(CommandError::Syntax)?;
-        if word.eq_ignore_ascii_case(b"count") {
-            let number = parse_i64(value).ok_or(CommandError::NotInteger)?;
-            if number < 1 {
-                return Err(CommandError::Syntax);
-            }
-            count = usize::try_from(number).unwrap_or(usize::MAX);
-        } else if word.eq_ignore_ascii_case(b"match") {
-            filter.pattern = Filter::new(value).pattern;
-        } else if word.eq_ignore_ascii_case(b"type") {
-            filter.kind = Some(value.to_vec());
-        } else {
-            return Err(CommandError::Syntax);
-        }
-    }
-    Ok((count, filter))
 }
 
 fn randomkey(control: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
@@ -311,58 +304,4 @@ fn any_of(mut replies: Vec<Vec<u8>>) -> Vec<u8> {
     }
     let chosen = rand::random_range(0..replies.len());
     replies.swap_remove(chosen)
-}
-
-/// Where a `SCAN` goes on.
-enum Scanned {
-    /// Here, as far as partitions are here: those with `true`. `None` for all.
-    Here(Option<Vec<bool>>),
-    /// On another node.
-    Elsewhere(Deferred),
-}
-
-/// A cursor is in one partition: a replica of that goes on with it, until it comes to a partition it does not hold.
-fn scanned_here(control: &Control<'_, '_>, walk: &Walk) -> Result<Scanned, CommandError> {
-    let replication = control.node.replication.get();
-    let Some(replication) = replication.filter(|replication| replication.is_clustered()) else {
-        return Ok(Scanned::Here(None));
-    };
-    let routes = replication.routes();
-    let policy = routes.policy(control.session.database);
-    let local: Vec<bool> = routes
-        .partitions()
-        .map(|(_, route)| route.is_local(&policy))
-        .collect();
-    let Some(partition) = walk.partition().filter(|at| !local[at.index()]) else {
-        return Ok(Scanned::Here(Some(local)));
-    };
-    let unavailable = CommandError::line("NOREPLICAS Not enough good replicas to read.");
-    if control.session.forwarded {
-        return Err(CommandError::line(
-            "TRYAGAIN The partition is moving to other replicas",
-        ));
-    }
-    let peer = routes.route(partition).first_live(&policy).cloned();
-    let peer = peer.ok_or(unavailable)?;
-    let epoch = routes.epoch;
-    let answer = spanning::forward(
-        &peer,
-        control.session,
-        epoch,
-        control.now_ms,
-        &[],
-        control.request,
-    );
-    let resp = control.session.resp;
-    Ok(Scanned::Elsewhere(Box::pin(async move {
-        match answer.await {
-            Ok(reply) => reply.to_vec(),
-            Err(error) => {
-                let mut out = Vec::new();
-                let line = format!("NOREPLICAS The replica did not answer: {error}");
-                ReplyWriter::new(&mut out, resp).error(line);
-                out
-            }
-        }
-    })))
 }

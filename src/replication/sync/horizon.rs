@@ -40,17 +40,14 @@ impl Replication {
             None => self.holders(partition),
         };
         // A peer that missed part of the log has been compared with before it counts.
-        if whom.is_none() && peers.iter().any(|peer| peer.has_gap()) {
+        let has_gap = || whom.is_none() && peers.iter().any(|peer| peer.has_gap());
+        if has_gap() {
             return false;
         }
         let members = peers.iter().fold(OWN, |set, peer| set | peer.bit());
         let mut everyone = Barrier::default();
-        let quorum = Quorum {
-            members,
-            need: members.count_ones() as u8,
-        };
-        everyone.add(quorum, offset);
-        self.waiters.wait(&everyone, deadline).await.is_ok()
+        everyone.add(Quorum::strict(members, members.count_ones() as u8), offset);
+        self.waiters.wait(&everyone, deadline).await.is_ok() && !has_gap()
     }
 
     /// Moves the stable horizon of a partition to the present, if every replica is there and all agree.

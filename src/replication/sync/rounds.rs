@@ -40,10 +40,16 @@ pub async fn run(replication: Arc<Replication>, clock: Clock) {
 /// How often it is looked at who has fallen silent.
 const SILENCE_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Notes when a peer falls silent: from then on it may write while this node can't hear of it.
+/// Notes when a peer falls silent: from then on it may write while this node can't hear of it. When it counts as gone,
+/// those who wait may have enough without it.
 pub async fn watch_silence(replication: Arc<Replication>) {
     let mut live: HashMap<usize, bool> = HashMap::new();
+    let mut connected: NodeSet = 0;
     loop {
+        let before = std::mem::replace(&mut connected, replication.peers.connected(NodeSet::MAX));
+        if before & !connected != 0 {
+            replication.waiters.marks_moved();
+        }
         for peer in replication.peers.all().iter().skip(1) {
             let is_live = peer.is_live();
             if live.insert(peer.index, is_live) == Some(true) && !is_live {
@@ -151,8 +157,9 @@ impl Replication {
         let count = self.engine.store().layout().count();
         for peer in self.live_peers() {
             let shared = self.shared_with(&peer, (0..count).map(PartitionId));
+            let gaps = peer.gaps();
             match self.compare_all(&peer, &shared).await {
-                Ok(_) => peer.set_gap(false),
+                Ok(_) => peer.close_gaps(gaps),
                 Err(error) => tracing::debug!(peer = %peer.id, %error, "round not finished"),
             }
         }

@@ -22,11 +22,11 @@ use crate::topology::join::{Joined, encode};
 use crate::topology::moves::mover::Mover;
 use crate::topology::moves::participant::{Participant, Reporter};
 use crate::topology::plane::BoxFuture;
-use crate::topology::{Change, DataPlane, Description, Progress, Refusal, Topology};
+use crate::topology::{Change, DataPlane, Description, Policy, Progress, Refusal, Topology};
 
 /// The file with the topology that this node began with; where it is, the node is part of a cluster.
 const KNOWN: &str = "known";
-const KNOWN_HEAD: &[u8; 8] = b"COTTOPK\x01";
+const KNOWN_HEAD: &[u8; 8] = b"COTTOPK\x02";
 /// A snapshot is made after so many entries.
 const SNAPSHOT_EVERY: u64 = 500;
 /// So many entries that are in a snapshot stay in the log, for those that lag a little.
@@ -169,12 +169,20 @@ impl TopologyHandle {
         directory.join(KNOWN).exists()
     }
 
-    /// Founds a cluster of this node alone.
+    /// The cluster that a directory belongs to, if to any.
+    pub fn cluster_of(directory: &Path) -> io::Result<Option<ClusterId>> {
+        Ok(load_known(directory)?.map(|known| known.cluster))
+    }
+
+    /// Founds a cluster of this node alone, whose databases are replicated like this unless something else is said of
+    /// them.
     pub async fn create(
         options: Options,
         transport: Arc<dyn RaftTransport>,
+        cluster: ClusterId,
         partitions: u16,
         description: Description,
+        policy: Policy,
     ) -> Result<TopologyHandle, StartError> {
         if Self::exists(&options.directory) {
             return Err(StartError::Occupied(options.directory));
@@ -197,10 +205,11 @@ impl TopologyHandle {
         // A start that was interrupted may have got so far.
         if !handle.current().is_founded() {
             let change = Change::Found {
-                cluster: ClusterId(rand::random()),
+                cluster,
                 partitions,
                 node,
                 description,
+                policy,
             };
             handle.propose(change).await?;
         }
@@ -213,15 +222,8 @@ impl TopologyHandle {
         options: Options,
         transport: Arc<dyn RaftTransport>,
     ) -> Result<TopologyHandle, StartError> {
-        let path = options.directory.join(KNOWN);
-        let loaded = blocking(move || {
-            let Some(body) = files::load(&path, KNOWN_HEAD)? else {
-                return Ok(None);
-            };
-            let known = postcard::from_bytes(&body).map_err(|_| files::unreadable(&path))?;
-            Ok(Some(known))
-        });
-        let Some(known) = loaded.await? else {
+        let directory = options.directory.clone();
+        let Some(known) = blocking(move || load_known(&directory)).await? else {
             return Err(StartError::Vacant(options.directory));
         };
         let node = options.node;
@@ -385,6 +387,15 @@ fn config(timing: Timing) -> Result<openraft::Config, StartError> {
         ..openraft::Config::default()
     };
     (config.validate()).map_err(|error| StartError::Consensus(error.to_string()))
+}
+
+fn load_known(directory: &Path) -> io::Result<Option<Topology>> {
+    let path = directory.join(KNOWN);
+    let Some(body) = files::load(&path, KNOWN_HEAD)? else {
+        return Ok(None);
+    };
+    let known = postcard::from_bytes(&body).map_err(|_| files::unreadable(&path))?;
+    Ok(Some(known))
 }
 
 async fn save_known(directory: &Path, topology: &Topology) -> Result<(), StartError> {

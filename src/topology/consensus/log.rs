@@ -24,7 +24,7 @@ use super::files;
 use super::types::{Entry, LogId, StorageError, TypeConfig, Vote};
 use crate::topology::join::encode;
 
-const HEAD: &[u8; 8] = b"COTTOPL\x01";
+const HEAD: &[u8; 8] = b"COTTOPL\x02";
 const FRAME_HEAD: usize = 8;
 /// The most bytes a frame can announce.
 const MAX_FRAME: usize = 256 << 20;

@@ -17,7 +17,7 @@ use super::types::{
 use crate::topology::Topology;
 use crate::topology::join::encode;
 
-const HEAD: &[u8; 8] = b"COTTOPS\x01";
+const HEAD: &[u8; 8] = b"COTTOPS\x02";
 
 /// The newest topology that this node knows, for everyone on it.
 pub(super) struct Published {

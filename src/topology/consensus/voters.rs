@@ -82,6 +82,7 @@ mod tests {
                     partitions: 1,
                     node,
                     description,
+                    policy: crate::topology::Policy::default(),
                 }
             } else {
                 Change::AddMember { node, description }

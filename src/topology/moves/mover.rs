@@ -219,7 +219,7 @@ impl Mover {
             state != Some(MemberState::Normal) && !live(node)
         };
         let policies = topology.policies.values().copied();
-        policies.chain([Policy::default()]).all(|policy| {
+        policies.chain([topology.default_policy]).all(|policy| {
             let count = usize::from(policy.replicas).min(placement.replicas.len());
             let old = &placement.replicas[..count];
             let open = old

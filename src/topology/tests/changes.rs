@@ -16,6 +16,7 @@ pub(super) fn founded(partitions: u16) -> Topology {
         partitions,
         node: node(1),
         description: describe(1, "a"),
+        policy: Policy::default(),
     };
     Topology::empty().apply(&change).unwrap()
 }
@@ -313,6 +314,10 @@ fn what_can_not_be_is_refused_and_changes_nothing() {
         refused(Change::SetPolicy { database, policy }),
         Refusal::InvalidPolicy
     );
+    assert_eq!(
+        refused(Change::SetDefaultPolicy { policy }),
+        Refusal::InvalidPolicy
+    );
     let last = apply(&topology, Change::Drain { node: node(1) });
     let drain = Change::Drain { node: node(2) };
     assert_eq!(
@@ -323,6 +328,27 @@ fn what_can_not_be_is_refused_and_changes_nothing() {
         Topology::empty().apply(&drain).unwrap_err(),
         Refusal::NotFounded
     );
+}
+
+#[test]
+fn databases_without_a_policy_have_that_of_the_cluster() {
+    let policy = Policy {
+        replicas: 5,
+        ..Policy::default()
+    };
+    let (one, other) = (DatabaseId(1), DatabaseId(2));
+    let topology = apply(
+        &with_members(2),
+        Change::SetPolicy {
+            database: one,
+            policy: Policy::default(),
+        },
+    );
+    let changed = apply(&topology, Change::SetDefaultPolicy { policy });
+    assert_eq!(changed.policy(one), Policy::default());
+    assert_eq!(changed.policy(other), policy);
+    assert_eq!(changed.wanted_replicas(), 5);
+    assert_eq!(changed.epoch.0, topology.epoch.0 + 1);
 }
 
 #[test]

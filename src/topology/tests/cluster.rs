@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use coterie_protocol::NodeId;
+use coterie_protocol::{ClusterId, NodeId};
 use parking_lot::Mutex;
 
 use super::{describe, node};
@@ -17,6 +17,7 @@ use crate::topology::{
 /// How long anything may take that has to happen.
 const PATIENCE: Duration = Duration::from_secs(60);
 pub(super) const PARTITIONS: u16 = 16;
+pub(super) const CLUSTER: ClusterId = ClusterId(7);
 
 /// Fast enough for tests, slow enough for a busy machine.
 pub(super) const TIMING: Timing = Timing {
@@ -123,7 +124,14 @@ impl Cluster {
 
     pub(super) async fn create(&self, number: u8) -> TopologyHandle {
         let (options, wire) = (self.options(number), self.wire(number));
-        let created = TopologyHandle::create(options, wire, PARTITIONS, describe(number, "a"));
+        let created = TopologyHandle::create(
+            options,
+            wire,
+            CLUSTER,
+            PARTITIONS,
+            describe(number, "a"),
+            crate::topology::Policy::default(),
+        );
         self.up(number, created.await.unwrap())
     }
 

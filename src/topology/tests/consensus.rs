@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use coterie_protocol::{DatabaseId, Epoch};
 
-use super::cluster::{Cluster, PARTITIONS, until};
+use super::cluster::{CLUSTER, Cluster, PARTITIONS, until};
 use super::{describe, node};
 use crate::topology::{
     Change, JoinError, Policy, ProposeError, Quorum, Refusal, StartError, TopologyHandle,
@@ -46,7 +46,15 @@ async fn one_node_is_a_cluster_and_comes_back_from_its_disk() {
     cluster.kill(1).await;
 
     let (options, wire) = (cluster.options(1), cluster.wire(1));
-    let again = TopologyHandle::create(options, wire, PARTITIONS, describe(1, "a")).await;
+    let again = TopologyHandle::create(
+        options,
+        wire,
+        CLUSTER,
+        PARTITIONS,
+        describe(1, "a"),
+        Policy::default(),
+    )
+    .await;
     assert!(matches!(again, Err(StartError::Occupied(_))));
     let handle = cluster.restart(1).await;
     assert_eq!(handle.current(), before);

@@ -303,3 +303,27 @@ fn a_large_record_refused_for_lack_of_space_is_tried_again_for_the_next() {
     // A writer that is refused does not ask for room beyond this.
     wait_until("there is room again", || log.room(large).is_ok());
 }
+
+/// What has to be on the disk is waited for until it is, at whichever durability the log itself is.
+#[tokio::test]
+async fn a_record_is_waited_for_until_it_is_synced() {
+    for durability in [Durability::Always, Durability::Everysec, Durability::Os] {
+        let directory = tempfile::tempdir().unwrap();
+        let (options, faults) = faulty(directory.path(), durability);
+        let (log, _) = Log::open(options, START).unwrap();
+        spare_is_ready(&log);
+        faults.syncs_hang.store(true, Ordering::SeqCst);
+        let end = log.append(header(1), b"payload");
+        let mut synced = std::pin::pin!(log.wait_until_synced(end));
+        let early = tokio::time::timeout(Duration::from_millis(30), &mut synced).await;
+        assert!(early.is_err() && log.durable() < end, "{durability:?}");
+        assert_eq!(
+            log.acknowledged_when(end),
+            durability != Durability::Always,
+            "{durability:?}"
+        );
+        faults.syncs_hang.store(false, Ordering::SeqCst);
+        let late = tokio::time::timeout(Duration::from_secs(30), synced).await;
+        assert!(late.is_ok() && log.durable() >= end, "{durability:?}");
+    }
+}

@@ -16,6 +16,8 @@ pub struct Faults {
     pub no_space: AtomicBool,
     /// Syncs fail with EIO.
     pub sync_fails: AtomicBool,
+    /// Syncs do not end while this is set.
+    pub syncs_hang: AtomicBool,
     /// Writes write at most this many bytes at a time; 0 = no limit.
     pub write_limit: AtomicUsize,
     /// Nothing can be created.
@@ -51,6 +53,9 @@ impl File for FaultyFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        while on(&self.1.syncs_hang) {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
         if on(&self.1.sync_fails) {
             return Err(io::Error::other("injected EIO"));
         }

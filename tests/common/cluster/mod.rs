@@ -411,6 +411,13 @@ impl Cluster {
         self.expect_ready(index);
     }
 
+    /// Starts a stopped node again without its data, where it was: as a cluster of its own.
+    pub fn restart_alone(&mut self, index: usize) {
+        self.nodes[index].lives += 1;
+        self.spawn(index, |_, _| Vec::new());
+        self.expect_ready(index);
+    }
+
     fn expect_ready(&mut self, index: usize) {
         if let Err(log) = self.wait_until_ready(index) {
             panic!("node {index} didn't start again:\n{log}");
