@@ -1,8 +1,10 @@
 //! Wall-clock time behind a seam, so that tests and simulations choose it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::time::MissedTickBehavior;
 
 /// A source of Unix time in milliseconds.
 #[derive(Clone, Debug, Default)]
@@ -37,4 +39,15 @@ impl Clock {
             Clock::Manual(now) => now.load(Ordering::Relaxed) * 1000,
         }
     }
+}
+
+/// Ticks with this period, at the same moments as all others of that period: a thread that has many wakes up once for
+/// them. Ticks that were missed are left out.
+pub fn ticks(period: Duration) -> tokio::time::Interval {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    let passed = START.elapsed().as_nanos() / period.as_nanos().max(1);
+    let first = *START + period * u32::try_from(passed + 1).unwrap_or(u32::MAX);
+    let mut ticks = tokio::time::interval_at(first.into(), period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    ticks
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
-use coterie_protocol::DatabaseId;
+use coterie_protocol::{DatabaseId, PartitionId};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -22,8 +22,8 @@ use crate::replication::Replication;
 use crate::session::Registry;
 use crate::slowlog::SlowLog;
 use crate::statistics::Statistics;
-use crate::store::AccessClock;
 use crate::store::access::LfuSettings;
+use crate::store::{AccessClock, Partition, View};
 use crate::tracking::Tracking;
 
 /// How far the node is with stopping.
@@ -131,6 +131,13 @@ pub struct Node {
     log_control: OnceLock<LogControl>,
     phase: watch::Sender<Phase>,
     clock: Clock,
+}
+
+/// The data of a node that has not begun on it.
+impl View for Arc<Node> {
+    fn look(&self, id: PartitionId, visit: &mut dyn FnMut(&Partition)) {
+        self.engine.store().look(id, visit);
+    }
 }
 
 impl Node {

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use coterie_protocol::{OwnedRequest, PartitionId};
 use smallvec::SmallVec;
+use tokio::time::Instant;
 
-use crate::replication::{Barrier, EpochGuard, Local, Peer, ReadKey};
+use crate::replication::{Barrier, EpochGuard, Local, Operation, Peer, ReadKey};
 use crate::topology::BoxFuture;
 use crate::transport::CallError;
 
@@ -73,6 +74,10 @@ pub struct Forward {
     pub request: OwnedRequest,
     /// Whether it may be executed twice.
     pub repeatable: bool,
+    /// What it is known by if it may not.
+    pub operation: Option<Operation>,
+    /// When it was sent.
+    pub sent: Instant,
     /// The reply to come.
     pub answer: BoxFuture<'static, Result<Bytes, CallError>>,
 }

@@ -10,10 +10,12 @@ use coterie_protocol::{DatabaseId, PartitionId, RespVersion};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::commands::{Queue, Watched};
 use crate::config::{Config, OutputBufferLimit};
 use crate::monitor::Monitor;
 use crate::outstanding::Outstanding;
 use crate::pubsub::{Outbox, Subscriptions, TooSlow, Topic};
+use crate::replication::Operation;
 use crate::topology::Quorum;
 use crate::tracking::{Mode, Tracked};
 use crate::wal::LogOffset;
@@ -71,12 +73,22 @@ pub struct Session {
     pub waits: u8,
     /// How often its request was sent on because routes had changed.
     pub tries: u8,
+    /// What its request is known by, if that must be executed exactly once and may have been.
+    pub operation: Option<Operation>,
     /// What a walk over all keys is limited to, where another node walks over the rest.
     pub partitions: Option<Arc<[PartitionId]>>,
     /// The end of the last record that one of its writes made (`WAIT`).
     pub last_write: Option<LogOffset>,
     /// How many replicas its requests wait for, where that is not the database's policy.
     pub consistency: Consistency,
+    /// The commands since `MULTI`.
+    pub queue: Option<Arc<Queue>>,
+    /// Keys whose change `EXEC` is to notice.
+    pub watched: Vec<Watched>,
+    /// The present command has seen to it which of its replies are withheld.
+    pub answered: bool,
+    /// Whether its requests come from this server itself.
+    pub internal: bool,
     /// Scratch space for a transaction's effects.
     pub payload: Vec<u8>,
 }
@@ -111,6 +123,10 @@ pub struct Origin {
     pub proxied: bool,
     /// See [`Session::tries`].
     pub tries: u8,
+    /// Whether its request may have been executed before.
+    pub again: bool,
+    /// See [`Session::internal`].
+    pub internal: bool,
 }
 
 impl Origin {
@@ -124,6 +140,15 @@ impl Origin {
         session.forwarded = self.forwarded;
         session.tries = self.tries;
         session.proxied = self.proxied;
+        session.internal = self.internal;
+        session
+    }
+
+    /// A session of its own for what its client has not asked for in these words.
+    pub fn internal_session(&self) -> Session {
+        let mut session = self.session();
+        session.internal = true;
+        session.proxied = true;
         session
     }
 }
@@ -140,6 +165,8 @@ impl Session {
             forwarded: self.forwarded,
             proxied: self.proxied,
             tries: self.tries,
+            again: self.operation.as_ref().is_some_and(Operation::is_again),
+            internal: self.internal,
         }
     }
 
@@ -164,9 +191,14 @@ impl Session {
             refreshed: None,
             waits: 0,
             tries: 0,
+            operation: None,
             partitions: None,
             last_write: None,
             consistency: Consistency::default(),
+            queue: None,
+            watched: Vec::new(),
+            answered: false,
+            internal: false,
             payload: Vec::new(),
         }
     }
@@ -183,10 +215,17 @@ impl Session {
         self.tracking = None;
         self.no_touch = false;
         self.consistency = Consistency::default();
+        self.end_transaction();
         if self.reply_mode == ReplyMode::Off {
             self.reply_mode = ReplyMode::On;
         }
         self.client.details.lock().name.clear();
+    }
+
+    /// Drops what was queued, and ends watching.
+    pub fn end_transaction(&mut self) {
+        self.queue = None;
+        self.watched.clear();
     }
 
     /// Goes on in another version of the protocol.
@@ -211,9 +250,16 @@ impl Session {
     #[inline]
     pub fn end_command(&mut self) -> bool {
         if let Some(tracked) = &mut self.tracking
+            && self.queue.is_none()
             && !self.last_command.starts_with("client")
         {
             tracked.end_caching();
+        }
+        if std::mem::take(&mut self.answered) {
+            if self.reply_mode == ReplyMode::SkipNext {
+                self.reply_mode = ReplyMode::Skip;
+            }
+            return false;
         }
         match self.reply_mode {
             ReplyMode::On => false,
@@ -232,6 +278,7 @@ impl Session {
     /// Shows others the state after a batch of commands, or to a command that tells of clients.
     pub fn publish(&self, now_ms: u64) {
         self.client.active_ms.store(now_ms, Ordering::Relaxed);
+        self.client.buffers.set_queued(self.queued_bytes());
         let mut details = self.client.details.lock();
         details.database = self.database;
         details.resp = self.resp;
@@ -243,6 +290,17 @@ impl Session {
         } else {
             details.listens_to = [0; 3];
         }
+        details.queued = self.queue.as_ref().map(|queue| queue.commands.len());
+        details.watched = self.watched.len();
+    }
+
+    /// Memory of what was gathered for a transaction.
+    pub fn queued_bytes(&self) -> usize {
+        let queue = self.queue.as_ref();
+        let names: usize = self.watched.iter().map(|watched| watched.key.len()).sum();
+        queue.map_or(0, |queue| queue.allocated_bytes())
+            + self.watched.len() * size_of::<Watched>()
+            + names
     }
 
     /// Tells others whether the connection waits for something other than its client.
@@ -300,6 +358,10 @@ pub struct ClientDetails {
     pub no_evict: bool,
     /// `CLIENT NO-TOUCH on`.
     pub no_touch: bool,
+    /// Commands queued since `MULTI`.
+    pub queued: Option<usize>,
+    /// Watched keys.
+    pub watched: usize,
     /// It is held back by `CLIENT PAUSE` or waits for something else.
     pub blocked: bool,
     /// How many channels, patterns and shard channels it listens to, in the order of [`Topic::ALL`].
@@ -314,6 +376,7 @@ pub struct Buffers {
     output_bytes: AtomicUsize,
     output_capacity: AtomicUsize,
     output_peak: AtomicUsize,
+    queued_bytes: AtomicUsize,
 }
 
 /// A reading of [`Buffers`], in bytes.
@@ -329,6 +392,8 @@ pub struct BufferSizes {
     pub output_capacity: usize,
     /// Most bytes that the output buffer held, since it was last given back.
     pub output_peak: usize,
+    /// Commands that wait for `EXEC`.
+    pub queued_bytes: usize,
 }
 
 impl Buffers {
@@ -347,6 +412,11 @@ impl Buffers {
             .store(peak.min(capacity), Ordering::Relaxed);
     }
 
+    /// Shows the commands that wait for `EXEC`.
+    pub fn set_queued(&self, bytes: usize) {
+        self.queued_bytes.store(bytes, Ordering::Relaxed);
+    }
+
     /// Shows what of the output buffer is in use, in the middle of a batch.
     pub fn set_output_bytes(&self, bytes: usize) {
         self.output_bytes.store(bytes, Ordering::Relaxed);
@@ -360,14 +430,15 @@ impl Buffers {
             output_bytes: self.output_bytes.load(Ordering::Relaxed),
             output_capacity: self.output_capacity.load(Ordering::Relaxed),
             output_peak: self.output_peak.load(Ordering::Relaxed),
+            queued_bytes: self.queued_bytes.load(Ordering::Relaxed),
         }
     }
 }
 
 impl BufferSizes {
-    /// Memory of both buffers.
+    /// Memory of all of them.
     pub fn total(&self) -> usize {
-        self.query_capacity + self.output_capacity
+        self.query_capacity + self.output_capacity + self.queued_bytes
     }
 }
 
@@ -402,6 +473,8 @@ impl Client {
                 monitor: false,
                 no_evict: false,
                 no_touch: false,
+                queued: None,
+                watched: 0,
                 blocked: false,
                 listens_to: [0; 3],
             }),

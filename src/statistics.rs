@@ -259,6 +259,12 @@ impl Tally {
         self.nanoseconds += nanoseconds;
     }
 
+    /// Counts the lookups of a command that answers with what it finds.
+    pub fn looked_up(&mut self, (hits, misses): (u64, u64)) {
+        self.hits += hits;
+        self.misses += misses;
+    }
+
     fn add_command(&mut self, statistics: &Statistics) {
         if self.calls > 0 {
             let counters = statistics.command(self.command);

@@ -1,8 +1,10 @@
 //! What a command's handler works with.
 
 use std::future::Future;
-use std::pin::Pin;
+use std::future::ready;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use coterie_protocol::{DatabaseId, ReplyWriter, Request};
 
@@ -12,9 +14,21 @@ use crate::engine::Transaction;
 use crate::events::EventClasses;
 use crate::node::Node;
 use crate::session::Session;
+use crate::store::View;
 
 /// A reply that comes later: encoded, in the protocol version the session had.
 pub type Deferred = Pin<Box<dyn Future<Output = Vec<u8>> + Send>>;
+
+/// A reply that need not come later: runs what waits for nothing but its turn to its end.
+pub fn at_once(future: impl Future<Output = Vec<u8>>) -> Deferred {
+    let mut future = pin!(future);
+    let mut context = Context::from_waker(Waker::noop());
+    loop {
+        if let Poll::Ready(reply) = future.as_mut().poll(&mut context) {
+            return Box::pin(ready(reply));
+        }
+    }
+}
 
 /// A call of a data command: its arguments, the locked partitions, the reply.
 pub struct Call<'c, 'x> {
@@ -23,7 +37,7 @@ pub struct Call<'c, 'x> {
     /// Reads and changes.
     pub transaction: &'c mut Transaction<'x>,
     /// Where the reply goes. What a handler that returns an error has written is taken back.
-    pub reply: &'c mut ReplyWriter<'x>,
+    pub reply: &'c mut ReplyWriter<'c>,
     /// The session's database.
     pub database: DatabaseId,
     /// The server's settings and counters; its engine is locked, so not to be begun on.
@@ -68,9 +82,21 @@ pub struct Control<'c, 'x> {
     /// The server.
     pub node: &'c Arc<Node>,
     /// Where the reply goes; not for deferred commands, which return theirs.
-    pub reply: &'c mut ReplyWriter<'x>,
+    pub reply: &'c mut ReplyWriter<'c>,
+    /// The transaction it is part of. Then partitions are locked, and data is seen through this alone.
+    pub transaction: Option<&'c mut Transaction<'x>>,
     /// Replies of earlier commands that are not sent yet, in bytes.
     pub unsent_bytes: usize,
     /// Unix milliseconds.
     pub now_ms: u64,
+}
+
+impl Control<'_, '_> {
+    /// All data, as this command sees it.
+    pub fn view(&self) -> &dyn View {
+        match &self.transaction {
+            Some(transaction) => &**transaction,
+            None => self.node.engine.store(),
+        }
+    }
 }

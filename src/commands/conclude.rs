@@ -4,13 +4,16 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use coterie_protocol::{OwnedRequest, ReplyWriter, RespVersion};
 use tokio::time::Instant;
 
 use super::perform::perform;
+use super::remote::WRITE_AGE_MS_MAX;
 use crate::node::Node;
 use crate::outstanding::{Forward, Outstanding, Read};
-use crate::replication::{Barrier, ReadKey, Replication};
+use crate::replication::routes::is_available;
+use crate::replication::{Barrier, Operation, ReadKey, Replication};
 use crate::session::Origin;
 use crate::topology;
 use crate::transport::CallError;
@@ -22,6 +25,12 @@ const WRITE_UNKNOWN: &[u8] =
 const READ_FAILED: &[u8] = b"NOQUORUM Not enough replicas answered in time.";
 /// How the answer of a node begins that does not hold the partition (any more).
 const TRY_AGAIN: &[u8] = b"-TRYAGAIN";
+/// How the answer of a node begins that finds too few replicas.
+const NO_REPLICAS: &[u8] = b"-NOREPLICAS";
+/// How the answers begin of a node that has done nothing.
+const NOTHING_DONE: [&[u8]; 2] = [TRY_AGAIN, NO_REPLICAS];
+/// How answers begin after which an operation is tried once more.
+const IN_DOUBT: [&[u8]; 3] = [TRY_AGAIN, NO_REPLICAS, b"-NOQUORUM"];
 /// How often a request is sent on to where its partition has moved…
 const TRIES_MAX: u8 = 50;
 /// … and after what pause.
@@ -180,28 +189,51 @@ async fn complete(
     mut forward: Forward,
     deadline: Instant,
 ) -> Vec<u8> {
+    // Later than this the other node does not begin with it any more.
+    let too_late = WRITE_AGE_MS_MAX + u64::from(node.config.load().max_drift_ms);
+    let too_late = forward.sent + Duration::from_millis(too_late);
+    let mut may_begin = false;
     let answer = loop {
         tokio::select! {
             biased;
             answer = &mut forward.answer => break answer,
             () = tokio::time::sleep(SILENCE_CHECK) => {
-                // A write that is only late must not be done twice.
-                let is_silent = forward.repeatable && !forward.writes && !forward.peer.is_live();
-                if is_silent || Instant::now() >= deadline {
+                let now = Instant::now();
+                let is_gone = match forward.operation {
+                    Some(_) => now > too_late && !forward.peer.is_connected(),
+                    // A write that is only late must not be done twice.
+                    None => forward.repeatable && !forward.writes && !forward.peer.is_live(),
+                };
+                if is_gone || now >= deadline {
+                    may_begin = now <= too_late;
                     break Err(CallError::Broken);
                 }
             }
         }
     };
+    if origin.again {
+        return answer_again(origin, &forward, answer);
+    }
     match answer {
-        // Nothing was done: the other node has other routes, which this one will have too in a moment.
-        Ok(reply) if reply.starts_with(TRY_AGAIN) && origin.tries < TRIES_MAX => {
+        // Nothing was done: the other node has other routes, which this one will have too in a moment; or it was away, and
+        // has not found the other replicas again.
+        Ok(reply) if origin.tries < TRIES_MAX && is_passing(node, origin, &forward, &reply) => {
             tokio::time::sleep(RETRY_AFTER).await;
             let mut session = origin.session();
             session.tries += 1;
             Box::pin(perform(node, &mut session, &forward.request)).await
         }
         Ok(reply) => reply.to_vec(),
+        Err(_) if forward.operation.is_some() && !may_begin => {
+            let timeout = Duration::from_millis(node.config.load().write_timeout_ms.into());
+            execute_once(
+                node,
+                origin,
+                (&forward.operation, &forward.request),
+                deadline + timeout,
+            )
+            .await
+        }
         Err(_) if forward.repeatable && Instant::now() < deadline => {
             let mut session = origin.session();
             let reply = Box::pin(perform(node, &mut session, &forward.request)).await;
@@ -215,6 +247,57 @@ async fn complete(
         Err(_) if forward.writes => error(origin.resp, WRITE_UNKNOWN),
         Err(_) => error(origin.resp, READ_FAILED),
     }
+}
+
+/// Whether a node has done nothing for a reason that will be gone in a moment.
+fn is_passing(node: &Node, origin: &Origin, forward: &Forward, reply: &[u8]) -> bool {
+    if reply.starts_with(TRY_AGAIN) {
+        return true;
+    }
+    let Some(replication) = node.replication.get() else {
+        return false;
+    };
+    let routes = replication.routes();
+    let policy = routes.policy(origin.database);
+    let quorums = routes.route(forward.subject.partition);
+    let quorums = quorums.write_quorums(&policy, origin.consistency.write);
+    let sees = |quorum| is_available(quorum, &replication.peers);
+    reply.starts_with(NO_REPLICAS) && quorums.iter().all(sees)
+}
+
+/// Has an operation executed whose executor is gone without an answer, unless it was.
+async fn execute_once(
+    node: &Arc<Node>,
+    origin: &Origin,
+    (operation, request): (&Option<Operation>, &OwnedRequest),
+    deadline: Instant,
+) -> Vec<u8> {
+    loop {
+        let mut session = origin.session();
+        session.operation.clone_from(operation);
+        session.proxied = true;
+        let reply = Box::pin(perform(node, &mut session, request)).await;
+        if !IN_DOUBT.iter().any(|error| reply.starts_with(error)) {
+            return reply;
+        }
+        if Instant::now() >= deadline {
+            return error(origin.resp, WRITE_UNKNOWN);
+        }
+        tokio::time::sleep(RETRY_AFTER).await;
+    }
+}
+
+/// What came of an operation that was sent on once more.
+fn answer_again(origin: &Origin, forward: &Forward, answer: Result<Bytes, CallError>) -> Vec<u8> {
+    let Ok(reply) = answer else {
+        return error(origin.resp, WRITE_UNKNOWN);
+    };
+    if let Some(operation) = &forward.operation
+        && NOTHING_DONE.iter().any(|error| reply.starts_with(error))
+    {
+        operation.not_executed_by(forward.peer.id);
+    }
+    reply.to_vec()
 }
 
 #[cfg(test)]

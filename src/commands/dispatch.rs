@@ -5,8 +5,9 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::error::CommandError;
 use super::execute::{Batch, Outcome};
-use super::routing::{Levels, Router, Way};
-use super::spec::{CommandSpec, Flags, Handler};
+use super::routing::{Levels, MOVING, Router, Way};
+use super::spec::{Categories, CommandSpec, Flags, Handler};
+use super::transactions::SEEN;
 use crate::node::Node;
 use crate::outstanding::{Step, Subject};
 use crate::replication::{Quorum, ReadKey, Routes};
@@ -37,13 +38,20 @@ pub(super) fn route(
     request: Request<'_>,
     batch: &Batch,
 ) -> Result<Routed, CommandError> {
-    let (Some((routes, guard)), Some(replication), Handler::Data(_)) =
-        (&batch.routes, node.replication.get(), spec.handler)
-    else {
+    let (Some((routes, guard)), Some(replication)) = (&batch.routes, node.replication.get()) else {
         return Ok(Routed::Here(None));
     };
+    match spec.handler {
+        Handler::Data(_) => {}
+        // Who opens a transaction routes what is in it.
+        Handler::Unit(_) if !spec.categories.contains(Categories::TRANSACTION) => {}
+        _ => return Ok(Routed::Here(None)),
+    }
     // The usual case of a cache: nothing of what follows is needed.
-    if spec.flags.contains(Flags::READONLY) && !session.outstanding.orders_commands() {
+    if spec.flags.contains(Flags::READONLY)
+        && spec.name != SEEN
+        && !session.outstanding.orders_commands()
+    {
         let local = session.consistency.local_reads && session.consistency.read.is_none();
         let level = local.then_some(topology::Quorum::Count(1));
         let level = level.or(session.consistency.read);
@@ -64,6 +72,19 @@ pub(super) fn route(
         }
         routed => routed?,
     };
+    if let Way::Here(partition, _) = &way
+        && let Some(operation) = session.operation.as_ref().filter(|it| it.is_again())
+        && !router.is_done(*partition)
+    {
+        match operation.prepared {
+            None => {
+                let keys = spec.keys.of(request).map(<[u8]>::to_vec).collect();
+                return Ok(Routed::Later(Outcome::Settle(*partition, keys)));
+            }
+            Some(false) => return Err(MOVING),
+            Some(true) => {}
+        }
+    }
     let (partition, writes, executor) = match &way {
         Way::Here(partition, levels) if levels.refresh => {
             let quorum = router.refresh_quorum(*partition, session.database);
@@ -117,7 +138,7 @@ pub(super) fn subject_of(
 }
 
 /// What this node knows of keys.
-fn keys_known<'k>(
+pub(super) fn keys_known<'k>(
     node: &Node,
     id: PartitionId,
     database: DatabaseId,

@@ -10,20 +10,24 @@ use coterie_protocol::{Epoch, OwnedRequest, PartitionId, ReplyWriter, Request, R
 use super::call::{Call, Control, Deferred};
 use super::dispatch::{Routed, route, subject_of};
 use super::error::{CommandError, CommandResult};
+use super::once::{Begun, Once};
 use super::record::{Pending, finish};
 use super::routing::{Levels, Way, is_plain};
 use super::spanning;
 use super::spec::{CommandSpec, Flags, Handler, Locks};
 use super::table::{self, Command};
+use super::transactions;
+use super::unit::Opening;
 use crate::config::Config;
 use crate::effect::Effect;
 use crate::engine::{Moment, Scope};
 use crate::node::Node;
 use crate::outstanding::{Forward, Read, Subject};
-use crate::replication::{EpochGuard, ReadKey, Routes};
+use crate::replication::{Barrier, EpochGuard, ReadKey, Routes};
 use crate::session::Session;
 use crate::statistics::Tally;
-use crate::wal::NoRoom;
+use crate::wal::{LogOffset, NoRoom};
+use tokio::time::Instant;
 
 /// What the commands of one batch share.
 pub struct Batch {
@@ -57,7 +61,7 @@ impl Batch {
     }
 
     /// Sees what a command of the batch may have changed for those after it: settings.
-    fn refresh(&mut self, node: &Node) {
+    pub(super) fn refresh_settings(&mut self, node: &Node) {
         self.config = node.config.load_full();
         self.moment = node.moment(&self.config);
     }
@@ -81,6 +85,9 @@ pub enum Outcome {
     /// Nothing was done: what this node knows of these keys has to be compared with other replicas first. Execute it
     /// again then.
     Refresh(Vec<ReadKey>),
+    /// Nothing was done: the request may have been executed by a node that is gone, which has to be found out first.
+    /// Execute it again then. The partition, and the keys.
+    Settle(PartitionId, Vec<Vec<u8>>),
 }
 
 /// Brings near the data a request will touch, while others before it are executed.
@@ -112,15 +119,19 @@ pub fn execute(
         return reject(node, session, Some(command), &error, out);
     }
     let spec = command.spec;
-    let may_write = spec.flags.intersects(Flags::WRITE | Flags::MAY_REPLICATE);
+    let flags = transactions::flags(session, spec);
+    let may_write = flags.intersects(Flags::WRITE | Flags::MAY_REPLICATE);
     if let Some(until_ms) = node.pause.holds(may_write, batch.moment.now_ms) {
         return Outcome::Paused(until_ms);
     }
-    if let Err(error) = check_resources(node, spec, request, batch) {
+    if let Err(error) = check_resources(node, session, spec, request, batch) {
         if let CommandError::NoRoom(NoRoom::Preparing, bytes) = error {
             return Outcome::NoRoom(bytes);
         }
         return reject(node, session, Some(command), &error, out);
+    }
+    if transactions::is_queued(session, spec) {
+        return enqueue(node, session, command, request, out, batch);
     }
     let routed = route(node, session, spec, request, batch);
     if !matches!(routed, Ok(Routed::Later(_))) {
@@ -142,7 +153,14 @@ pub fn execute(
         tracked.remember(spec.keys.of(request));
     }
     let began = batch.ticks;
-    let result = run(node, session, spec, request, out, batch, here.as_ref());
+    let opening = Opening {
+        node,
+        session,
+        batch,
+        here: here.as_ref(),
+        unsent_bytes: start,
+    };
+    let result = run(opening, spec, request, out);
     match result {
         Ok(None) => {}
         Ok(Some(reply)) => {
@@ -168,12 +186,32 @@ pub fn execute(
         note_outstanding(session, batch, subject, request, start..out.len());
     }
     if spec.flags.contains(Flags::ADMIN) {
-        batch.refresh(node);
+        batch.refresh_settings(node);
     }
     finish(node, session, command, request, batch);
     if session.end_command() {
         out.truncate(start);
         session.outstanding.withhold_from(start);
+    }
+    Outcome::Replied
+}
+
+/// Queues a command for `EXEC`.
+fn enqueue(
+    node: &Node,
+    session: &mut Session,
+    command: &'static Command,
+    request: Request<'_>,
+    out: &mut Vec<u8>,
+    batch: &mut Batch,
+) -> Outcome {
+    let start = out.len();
+    if let Err(error) = transactions::enqueue(node, session, command, request, out, batch) {
+        return reject(node, session, Some(command), &error, out);
+    }
+    batch.ticks = node.ticks.raw();
+    if session.end_command() {
+        out.truncate(start);
     }
     Outcome::Replied
 }
@@ -201,7 +239,22 @@ fn execute_elsewhere(
                 .routes
                 .as_ref()
                 .map_or(Epoch::default(), |(routes, _)| routes.epoch);
-            let answer = spanning::forward(&peer, session, epoch, node.now_ms(), &[], request);
+            let operation = match &session.operation {
+                // What a unit has come to is not noted with its record.
+                None if repeatable || !matches!(spec.handler, Handler::Data(_)) => None,
+                None => {
+                    let (database, level) = (session.database, session.consistency.write);
+                    let replication = node.replication.get();
+                    replication.and_then(|r| r.begin_operation(partition, database, level))
+                }
+                given => given.clone(),
+            };
+            let told = operation.as_ref();
+            let sent_ms = node.now_ms();
+            let answer = spanning::forward(&peer, session, epoch, sent_ms, &[], told, request);
+            if let Some(operation) = told {
+                operation.given_to(peer.id);
+            }
             let at = out.len();
             session.outstanding.forwards.push(Forward {
                 at,
@@ -211,6 +264,8 @@ fn execute_elsewhere(
                 peer,
                 request: OwnedRequest::from(request),
                 repeatable,
+                operation,
+                sent: Instant::now(),
                 answer,
             });
             finish(node, session, command, request, batch);
@@ -319,6 +374,16 @@ fn admit(session: &Session, spec: &CommandSpec, config: &Config) -> CommandResul
             spec.name
         )));
     }
+    if session.queue.is_some() && spec.flags.contains(Flags::NO_MULTI) {
+        return Err(CommandError::line(
+            "ERR Command not allowed inside a transaction",
+        ));
+    }
+    if spec.flags.contains(Flags::INTERNAL) && !session.internal {
+        return Err(CommandError::line(
+            "ERR This command is only for the nodes of a cluster",
+        ));
+    }
     let keys = Flags::READONLY | Flags::WRITE | Flags::MAY_REPLICATE;
     if session.monitor && spec.flags.intersects(keys) {
         // Redis treats a monitor like a replica, and says so.
@@ -332,6 +397,7 @@ fn admit(session: &Session, spec: &CommandSpec, config: &Config) -> CommandResul
 /// Memory and log room, before anything is changed.
 fn check_resources(
     node: &Node,
+    session: &Session,
     spec: &CommandSpec,
     request: Request<'_>,
     batch: &Batch,
@@ -345,7 +411,7 @@ fn check_resources(
         {
             node.statistics.evicted_keys.fetch_add(count, Relaxed);
         }
-        if evicted.is_err() && spec.flags.contains(Flags::DENYOOM) {
+        if evicted.is_err() && transactions::needs_memory(session, spec) {
             return Err(CommandError::line(
                 "OOM command not allowed when used memory > 'maxmemory'.",
             ));
@@ -362,64 +428,61 @@ fn check_resources(
 }
 
 /// Upper bound of the record of a command whose effects hold nothing but its arguments.
-fn record_bytes(request: Request<'_>) -> usize {
+pub(super) fn record_bytes(request: Request<'_>) -> usize {
     request
         .iter()
         .map(|argument| Effect::encoded_bytes_max(argument.len(), argument.len()))
         .sum()
 }
 
-fn run(
-    node: &Arc<Node>,
-    session: &mut Session,
+/// Executes a command, where it belongs.
+pub(super) fn run(
+    opening: Opening<'_>,
     spec: &'static CommandSpec,
     request: Request<'_>,
     out: &mut Vec<u8>,
-    batch: &mut Batch,
-    here: Option<&(PartitionId, Levels)>,
 ) -> Result<Option<Deferred>, CommandError> {
-    let unsent_bytes = out.len();
+    if let Handler::Unit(handler) = spec.handler {
+        return handler(opening, request, out);
+    }
+    let Opening {
+        node,
+        session,
+        batch,
+        here,
+        unsent_bytes,
+    } = opening;
+    if let Handler::Data(handler) = spec.handler {
+        let data = Data {
+            spec,
+            request,
+            handler,
+            here,
+        };
+        run_data(node, session, &data, out, batch)?;
+        return Ok(None);
+    }
+    let is_control = matches!(spec.handler, Handler::Control(_));
+    if !is_control || !spec.flags.contains(Flags::FAST) {
+        // What it tells or resets includes the commands before it.
+        batch.tally.flush(&node.statistics);
+    }
     let mut reply = ReplyWriter::new(out, session.resp);
-    let now_ms = batch.moment.now_ms;
+    let mut control = Control {
+        request,
+        session,
+        node,
+        reply: &mut reply,
+        transaction: None,
+        unsent_bytes,
+        now_ms: batch.moment.now_ms,
+    };
     match spec.handler {
-        Handler::Data(handler) => {
-            let data = Data {
-                spec,
-                request,
-                handler,
-                here,
-            };
-            run_data(node, session, &data, &mut reply, batch)?;
-            Ok(None)
+        Handler::Control(handler) => handler(&mut control).map(|()| None),
+        Handler::Deferred(handler) => handler(&mut control).map(Some),
+        Handler::Data(_) | Handler::Unit(_) | Handler::Container => {
+            Err(CommandError::Arity(spec.name.into()))
         }
-        Handler::Control(handler) => {
-            if !spec.flags.contains(Flags::FAST) {
-                // What it tells or resets includes the commands before it.
-                batch.tally.flush(&node.statistics);
-            }
-            handler(&mut Control {
-                request,
-                session,
-                node,
-                reply: &mut reply,
-                unsent_bytes,
-                now_ms,
-            })?;
-            Ok(None)
-        }
-        Handler::Deferred(handler) => {
-            batch.tally.flush(&node.statistics);
-            handler(&mut Control {
-                request,
-                session,
-                node,
-                reply: &mut reply,
-                unsent_bytes,
-                now_ms,
-            })
-            .map(Some)
-        }
-        Handler::Container => Err(CommandError::Arity(spec.name.into())),
     }
 }
 
@@ -431,21 +494,27 @@ struct Data<'r> {
     here: Option<&'r (PartitionId, Levels)>,
 }
 
-fn run_data<'x>(
-    node: &'x Node,
-    session: &'x mut Session,
+fn run_data(
+    node: &Node,
+    session: &mut Session,
     data: &Data<'_>,
-    reply: &mut ReplyWriter<'x>,
+    out: &mut Vec<u8>,
     batch: &mut Batch,
 ) -> CommandResult {
     let Data { spec, request, .. } = *data;
     let mut keys = spec.keys.of(request);
+    let once = data.here.and(session.operation.clone());
+    let once = once.map(|operation| Once::new(operation, spec, request, session.database));
+    let overwrites = once.as_ref().is_some_and(Once::overwrites);
     let scope = match spec.locks {
         Locks::All => Scope::All,
-        Locks::Keys if keys.len() == 1 => Scope::Key(keys.next().unwrap_or_default()),
+        Locks::Keys if keys.len() == 1 && !overwrites => {
+            Scope::Key(keys.next().unwrap_or_default())
+        }
         Locks::Keys | Locks::KeysWithUndo => Scope::Keys(&mut keys),
     };
     let database = session.database;
+    let start = out.len();
     let mut moment = batch.moment;
     moment.touch = !session.no_touch;
     moment.client = session.client.id;
@@ -453,13 +522,39 @@ fn run_data<'x>(
     if spec.flags.contains(Flags::READONLY) {
         transaction.count_lookups();
     }
+    if let (Some(once), Some((partition, levels))) = (&once, data.here)
+        && once.begin(
+            node,
+            &mut transaction,
+            &mut ReplyWriter::new(out, session.resp),
+        )? == Begun::Done
+    {
+        drop(transaction);
+        let offset = once.append_state(node, *partition);
+        for quorum in &levels.write {
+            session.outstanding.barrier.add(*quorum, offset);
+        }
+        return Ok(());
+    }
     let handled = (data.handler)(&mut Call {
         request,
         transaction: &mut transaction,
-        reply,
+        reply: &mut ReplyWriter::new(out, session.resp),
         database,
         node,
     });
+    let levels = data.here.map(|(_, levels)| levels);
+    if let Some((partition, quorum)) = data.here.and_then(|(id, levels)| Some((id, levels.read?))) {
+        batch.seen.clear();
+        let seen = spec.keys.of(request).map(|key| ReadKey {
+            partition: *partition,
+            database,
+            key: key.to_vec(),
+            digest: transaction.digest(database, key),
+            quorum,
+        });
+        batch.seen.extend(seen);
+    }
     let barrier = &mut session.outstanding.barrier;
     // Who changes several databases does so as safely as any of them wants it.
     let is_wide = spec.locks == Locks::All || !transaction.changes_only(database);
@@ -468,32 +563,8 @@ fn run_data<'x>(
     } else {
         node.is_synced(&batch.config, database)
     };
-    match data.here {
-        Some((partition, levels)) => {
-            if let Some(quorum) = levels.read {
-                batch.seen.clear();
-                let seen = spec.keys.of(request).map(|key| ReadKey {
-                    partition: *partition,
-                    database,
-                    key: key.to_vec(),
-                    digest: transaction.digest(database, key),
-                    quorum,
-                });
-                batch.seen.extend(seen);
-            }
-            // An answer that nothing was to be done tells of what other writes did: they have to be safe first.
-            if !transaction.has_changes() {
-                for quorum in &levels.write {
-                    barrier.add(quorum.synced(synced), node.engine.log().appended());
-                }
-            }
-        }
-        // What was read may be another connection's write that is not on the disk yet. An answer that tells of it, an
-        // error too, would be wrong after a power loss, so it waits for the same sync.
-        None if synced && !transaction.has_changes() => {
-            barrier.add_local(node.engine.log().appended(), true);
-        }
-        None => {}
+    if !transaction.has_changes() {
+        await_record(node, barrier, levels, synced, None);
     }
     if let Some(tracked) = &session.tracking
         && spec.flags.contains(Flags::READONLY)
@@ -502,25 +573,41 @@ fn run_data<'x>(
         tracked.remember(spec.keys.of(request));
     }
     handled?;
+    if let Some(once) = &once {
+        once.note(&mut transaction, &out[start..]);
+    }
     if transaction.counts_lookups() {
-        let (hits, misses) = transaction.lookups();
-        batch.tally.hits += hits;
-        batch.tally.misses += misses;
+        batch.tally.looked_up(transaction.lookups());
     }
     // A record of its own stands behind everything the command has seen.
     if let Some(offset) = transaction.commit() {
         batch.tally.changes += 1;
         session.last_write = Some(offset);
-        match data.here {
-            Some((_, levels)) => {
-                for quorum in &levels.write {
-                    barrier.add(quorum.synced(synced), offset);
-                }
-            }
-            None => barrier.add_local(offset, synced),
-        }
+        await_record(node, barrier, levels, synced, Some(offset));
     }
     Ok(())
+}
+
+/// Lets an answer wait for the record of its transaction. Without one it waits for what was read, which may be another
+/// connection's write that is not on the disk yet, or not on enough replicas: an answer that tells of it, an error or that
+/// nothing was to be done too, would be wrong if it were lost.
+pub(super) fn await_record(
+    node: &Node,
+    barrier: &mut Barrier,
+    levels: Option<&Levels>,
+    synced: bool,
+    record: Option<LogOffset>,
+) {
+    let offset = || record.unwrap_or_else(|| node.engine.log().appended());
+    match levels {
+        Some(levels) => {
+            for quorum in &levels.write {
+                barrier.add(quorum.synced(synced), offset());
+            }
+        }
+        None if record.is_some() || synced => barrier.add_local(offset(), synced),
+        None => {}
+    }
 }
 
 /// Answers a request that is not executed with an error.
@@ -538,14 +625,15 @@ fn reject(
             .fetch_add(1, Relaxed);
     }
     let start = out.len();
-    write_error(node, session.resp, error, out);
+    let aborted = transactions::refused(session, command.map(|command| command.spec), error);
+    write_error(node, session.resp, aborted.as_ref().unwrap_or(error), out);
     if session.end_command() {
         out.truncate(start);
     }
     Outcome::Replied
 }
 
-fn write_error(node: &Node, resp: RespVersion, error: &CommandError, out: &mut Vec<u8>) {
+pub(super) fn write_error(node: &Node, resp: RespVersion, error: &CommandError, out: &mut Vec<u8>) {
     let line = error.to_line();
     node.statistics.count_error(&String::from_utf8_lossy(&line));
     ReplyWriter::new(out, resp).error(line);

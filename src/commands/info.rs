@@ -2,7 +2,7 @@
 
 use super::call::Control;
 use super::error::CommandResult;
-use super::spec::{Argument, Categories, CommandSpec, Docs, Flags, Handler};
+use super::spec::{Argument, Categories, CommandSpec, Docs, Flags, Handler, Locks};
 use crate::report::{self, Topic, render};
 
 /// The family's part of the command table.
@@ -10,6 +10,7 @@ pub static COMMANDS: &[CommandSpec] = &[CommandSpec {
     name: "info",
     arity: -1,
     handler: Handler::Control(info),
+    locks: Locks::All,
     flags: Flags::LOADING.union(Flags::STALE),
     categories: Categories::DANGEROUS,
     tips: &[
@@ -41,7 +42,7 @@ fn info(call: &mut Control<'_, '_>) -> CommandResult {
     };
     let topics = Topic::ALL.into_iter().filter(asked);
     let sections: Vec<_> = topics
-        .map(|topic| report::gather(call.node, topic))
+        .map(|topic| report::gather(call.node, call.view(), topic))
         .collect();
     call.reply.verbatim("txt", render(&sections).as_bytes());
     Ok(())

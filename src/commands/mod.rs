@@ -23,6 +23,7 @@ mod long_double;
 mod memory;
 mod native;
 mod object;
+mod once;
 mod perform;
 mod pubsub;
 mod record;
@@ -36,6 +37,8 @@ mod spanning;
 mod spec;
 mod strings;
 pub mod table;
+mod transactions;
+mod unit;
 mod value;
 mod wait;
 
@@ -50,3 +53,4 @@ pub use remote::Executors;
 pub use spec::{
     Argument, Categories, CommandSpec, Docs, Flags, Handler, KeyFlags, KeySpec, Keys, Locks,
 };
+pub use transactions::{Queue, Watched};

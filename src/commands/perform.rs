@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use coterie_protocol::OwnedRequest;
+use coterie_protocol::{DatabaseId, NodeId, OwnedRequest, PartitionId};
 use tokio::time::Instant;
 
 use super::conclude::conclude;
+use super::dispatch::keys_known;
 use super::execute::{Batch, Outcome, execute};
 use crate::node::Node;
-use crate::replication::ReadKey;
+use crate::replication::{Operation, ReadKey};
 use crate::session::Session;
 
 /// Pause before a request is executed again whose partition is on its way.
@@ -42,6 +43,16 @@ pub async fn settle(
             tokio::time::sleep(MOVING_PAUSE).await;
             false
         }
+        Outcome::Settle(partition, keys) => {
+            let executors = session.operation.as_ref().map(Operation::executors);
+            let executors = executors.unwrap_or_default();
+            let prepared = prepare(node, &executors, partition, session.database, &keys).await;
+            session.refreshed = Some(true);
+            if let Some(operation) = &mut session.operation {
+                operation.prepared = Some(prepared);
+            }
+            false
+        }
         Outcome::Refresh(keys) => {
             session.refreshed = Some(refresh(node, &keys).await);
             false
@@ -59,6 +70,27 @@ async fn refresh(node: &Node, keys: &[ReadKey]) -> bool {
         .verify(keys, Instant::now() + timeout)
         .await
         .is_ok()
+}
+
+/// Makes sure that nothing more comes of those who may have executed an operation, and that this node knows
+/// all that has come of them.
+async fn prepare(
+    node: &Node,
+    executors: &[NodeId],
+    partition: PartitionId,
+    database: DatabaseId,
+    keys: &[Vec<u8>],
+) -> bool {
+    let Some(replication) = node.replication.get() else {
+        return false;
+    };
+    let abandoned = replication.abandon(partition, database, executors);
+    let Some(quorum) = abandoned.await else {
+        return false;
+    };
+    let names = keys.iter().map(Vec::as_slice);
+    let keys = keys_known(node, partition, database, names, quorum);
+    refresh(node, &keys).await
 }
 
 /// Executes a request for a caller without a connection. Returns the encoded reply once it may be told.

@@ -16,13 +16,13 @@ use super::spanning;
 use super::spec::Flags;
 use super::table;
 use crate::node::Node;
-use crate::replication::wire;
+use crate::replication::{Operation, wire};
 use crate::session::{Client, Consistency, Session};
 use crate::transport::{CallId, Inbound};
 
 /// A write that was sent longer ago, clocks being as far apart as they may, is refused: its sender may have given up on
 /// this node, and had it executed elsewhere.
-const WRITE_AGE_MS_MAX: u64 = 1000;
+pub(super) const WRITE_AGE_MS_MAX: u64 = 1000;
 /// Said of it. Nothing was done.
 const TOO_LATE: &[u8] = b"TRYAGAIN The request came too late";
 /// Requests of one node that wait to be executed; more, and it is disconnected.
@@ -96,11 +96,13 @@ async fn run(node: Arc<Node>, mut requests: mpsc::Receiver<Forwarded>) {
         };
         session.no_touch = !head.touch;
         session.forwarded = true;
+        session.internal = true;
         session.consistency = Consistency {
             read: head.read,
             write: head.write,
             local_reads: head.local,
         };
+        session.operation = head.operation.as_ref().map(Operation::received);
         if !head.partitions.is_empty() {
             let count = node.engine.store().layout().count();
             session.partitions = Some(spanning::from_bits(&head.partitions, count).into());
@@ -161,6 +163,9 @@ async fn execute_one(
     call: CallId,
 ) -> Option<(PartitionId, JoinHandle<()>)> {
     let mut out = Vec::new();
+    let operation = session.operation.as_ref().zip(node.replication.get());
+    let executing = operation
+        .map(|(operation, replication)| replication.operations.executing(operation, &from));
     loop {
         let mut batch = Batch::begin(node);
         let outcome = execute(node, &mut session, request.request(), &mut out, &mut batch);
@@ -193,6 +198,7 @@ async fn execute_one(
     let concluding = tokio::spawn(async move {
         conclude(outstanding, &node, &origin, &mut out).await;
         from.reply(call, &out);
+        drop(executing);
     });
     read.map(|partition| (partition, concluding))
 }

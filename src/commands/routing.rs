@@ -6,11 +6,13 @@ use coterie_protocol::{DatabaseId, PartitionId, Request, Slot};
 
 use super::error::{CommandError, CommandResult};
 use super::spec::{CommandSpec, Flags, Locks};
+use super::transactions::{SEEN, UNIT, is_watching};
 use crate::config::Redirect;
 use crate::node::Node;
 use crate::replication::routes::{self, Route, Routes, WriteQuorums};
 use crate::replication::{Peer, Quorum, Replication};
 use crate::session::Session;
+use crate::store::Known;
 use crate::topology::Policy;
 
 /// Refused before anything was done (I3).
@@ -84,11 +86,21 @@ impl Router<'_> {
                 Err(CROSS_SLOT)
             };
         }
-        let way = if spec.flags.intersects(Flags::WRITE | Flags::MAY_REPLICATE) {
-            self.route_write(partition, is_plain(spec.name, request))
+        let way = if spec.name == SEEN {
+            self.route_seen(partition)
+        } else if spec.flags.intersects(Flags::WRITE | Flags::MAY_REPLICATE) {
+            let plain = is_plain(spec.name, request) || self.is_done(partition);
+            self.route_write(partition, plain)
         } else {
             self.route_read(partition)
         }?;
+        let way = match way {
+            Way::Here(partition, levels) if spec.name == UNIT => {
+                let refresh = self.refreshes_unit(partition, request);
+                Way::Here(partition, Levels { refresh, ..levels })
+            }
+            way => way,
+        };
         match way {
             Way::Forward(partition, _) if self.session.forwarded => {
                 // Whoever forwarded it has other routes: it will know better in a moment.
@@ -133,6 +145,15 @@ impl Router<'_> {
         }
     }
 
+    /// Whether this node knows that the request was executed: then it only has to answer.
+    pub fn is_done(&self, partition: PartitionId) -> bool {
+        let operation = self.session.operation.as_ref();
+        operation.is_some_and(|operation| {
+            let partition = self.node.engine.store().lock(partition);
+            matches!(partition.operation(operation.id), Known::Done(_))
+        })
+    }
+
     fn policy(&self) -> Policy {
         let mut policy = self.routes.policy(self.session.database);
         // The server's, where it says nothing.
@@ -167,6 +188,31 @@ impl Router<'_> {
         Ok(Way::Here(partition, levels))
     }
 
+    /// Whether a transaction first has what this node knows of its keys compared with others: it is to see what they have
+    /// acknowledged, as a read of each key would, and must see it where keys were watched.
+    fn refreshes_unit(&self, partition: PartitionId, request: Request<'_>) -> bool {
+        let route = self.routes.route(partition);
+        self.session.refreshed.is_none()
+            && (self.reads_a_quorum(route, &self.policy()) || is_watching(request))
+    }
+
+    /// What will be compared by the replica that would write is read there, and agreed on with a majority: whoever
+    /// reads after that sees no older state.
+    fn route_seen(&self, partition: PartitionId) -> Result<Way, CommandError> {
+        let way = self.route_write(partition, false)?;
+        let Way::Here(partition, _) = way else {
+            return Ok(way);
+        };
+        let one = crate::topology::Quorum::Count(1);
+        let is_agreed = self.session.consistency.read == Some(one);
+        let quorum = self.refresh_quorum(partition, self.session.database);
+        let levels = Levels {
+            read: (!is_agreed && quorum.need > 1).then_some(quorum),
+            ..Levels::default()
+        };
+        Ok(Way::Here(partition, levels))
+    }
+
     fn route_write(&self, partition: PartitionId, plain: bool) -> Result<Way, CommandError> {
         let (route, policy) = (self.routes.route(partition), self.policy());
         if !route.is_local(&policy) {
@@ -182,7 +228,7 @@ impl Router<'_> {
         {
             return Ok(Way::Forward(partition, first.clone()));
         }
-        let write = self.write_quorums(route, &policy);
+        let mut write = self.write_quorums(route, &policy);
         let peers = &self.replication.peers;
         if !write
             .iter()
@@ -194,13 +240,27 @@ impl Router<'_> {
             // Nobody could be asked what this node has missed.
             return Err(NO_REPLICAS);
         }
+        let is_consistent = self.reads_a_quorum(route, &policy);
+        if plain
+            && is_consistent
+            && let Some(first) = route.first_live(&policy).filter(|first| first.index != 0)
+        {
+            // It executes the next read-modify-write without asking others, so it has to know.
+            write.push(Quorum::if_heard(first.bit()));
+        }
+        let may_have_missed = || {
+            let replication = self.replication;
+            replication.is_behind(partition)
+                || replication.pulse.is_still()
+                || !route.is_led_here(&policy)
+        };
         let levels = Levels {
             write,
             read: None,
             refresh: !plain
+                && is_consistent
                 && self.session.refreshed.is_none()
-                && self.replication.is_behind(partition)
-                && self.reads_a_quorum(route, &policy),
+                && may_have_missed(),
         };
         Ok(Way::Here(partition, levels))
     }

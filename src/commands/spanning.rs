@@ -20,7 +20,7 @@ use crate::engine::Scope;
 use crate::node::Node;
 use crate::outstanding::Outstanding;
 use crate::replication::routes::{Route, Routes};
-use crate::replication::{Peer, Replication, wire};
+use crate::replication::{Operation, Peer, Replication, wire};
 use crate::session::{Consistency, Origin, Session};
 use crate::topology::{BoxFuture, Policy};
 use crate::transport::{CallError, Service};
@@ -39,6 +39,7 @@ pub fn forward(
     epoch: Epoch,
     sent_ms: u64,
     partitions: &[u8],
+    operation: Option<&Operation>,
     request: Request<'_>,
 ) -> BoxFuture<'static, Result<Bytes, CallError>> {
     let head = wire::ExecuteHead {
@@ -51,6 +52,7 @@ pub fn forward(
         write: session.consistency.write,
         local: session.consistency.local_reads,
         partitions: partitions.to_vec(),
+        operation: operation.map(Operation::head),
     };
     let body = wire::execution(&head, request.iter());
     match peer.link() {
@@ -369,6 +371,7 @@ async fn execute_on(
         epoch,
         node.now_ms(),
         &bits,
+        None,
         request.request(),
     );
     let reply = tokio::time::timeout(timeout, answer).await;

@@ -6,6 +6,7 @@ use coterie_protocol::Request;
 
 use super::call::{Call, Control, Deferred};
 use super::error::{CommandError, CommandResult};
+use super::unit::Opening;
 
 /// How a command is executed.
 #[derive(Clone, Copy)]
@@ -16,11 +17,17 @@ pub enum Handler {
     Control(fn(&mut Control<'_, '_>) -> CommandResult),
     /// Takes its time, or waits: a future writes the reply, while other connections go on.
     Deferred(fn(&mut Control<'_, '_>) -> Result<Deferred, CommandError>),
+    /// Opens a unit, in which it executes other commands.
+    Unit(UnitHandler),
     /// Has only subcommands.
     Container,
 }
 
-/// Which partitions a data command locks.
+/// What executes a command that opens a unit: its reply is written, or comes later.
+pub type UnitHandler =
+    fn(Opening<'_>, Request<'_>, &mut Vec<u8>) -> Result<Option<Deferred>, CommandError>;
+
+/// Which partitions a data command locks. Another command locks them only as part of a unit, where it looks into them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Locks {
     /// Those of its keys. A command that is called with exactly one key makes at most one change.
@@ -74,6 +81,8 @@ bitflags! {
         const NO_MULTI = 1 << 17;
         /// Allowed while a script runs too long.
         const ALLOW_BUSY = 1 << 18;
+        /// Only for this server itself.
+        const INTERNAL = 1 << 19;
     }
 }
 
@@ -96,6 +105,8 @@ bitflags! {
         const ADMIN = 1 << 5;
         /// `@hash`
         const HASH = 1 << 6;
+        /// `@transaction`
+        const TRANSACTION = 1 << 7;
     }
 }
 

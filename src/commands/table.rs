@@ -11,7 +11,7 @@ use super::error::CommandError;
 use super::spec::CommandSpec;
 use super::{
     bitmaps, client, cluster, command, config, connection, coterie, debug, expiry, hashes, info,
-    keys, latency, memory, object, pubsub, scan, server, slowlog, strings, wait,
+    keys, latency, memory, object, pubsub, scan, server, slowlog, strings, transactions, wait,
 };
 
 /// The families.
@@ -36,6 +36,7 @@ static FAMILIES: &[&[CommandSpec]] = &[
     server::COMMANDS,
     slowlog::COMMANDS,
     strings::COMMANDS,
+    transactions::COMMANDS,
     wait::COMMANDS,
 ];
 

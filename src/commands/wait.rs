@@ -57,7 +57,7 @@ pub static COMMANDS: &[CommandSpec] = &[
 fn wait(call: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
     // Redis takes a negative number as one that is reached already.
     let wanted = parse_i64(call.request.arg(1)).ok_or(CommandError::NotInteger)?;
-    let deadline = deadline(call.request.arg(2))?;
+    let deadline = deadline(call, 2)?;
     let (node, resp, offset) = (call.node.clone(), call.session.resp, written(call));
     let wanted = usize::try_from(wanted).unwrap_or(0);
     Ok(Box::pin(async move {
@@ -80,7 +80,7 @@ fn wait_for_disks(call: &mut Control<'_, '_>) -> Result<Deferred, CommandError> 
     };
     let wanted = parse_i64(call.request.arg(2)).ok_or(CommandError::NotPositive)?;
     let wanted = usize::try_from(wanted).map_err(|_| CommandError::NotPositive)?;
-    let deadline = deadline(call.request.arg(3))?;
+    let deadline = deadline(call, 3)?;
     let (node, resp, offset) = (call.node.clone(), call.session.resp, written(call));
     Ok(Box::pin(async move {
         let (is_local, others) = tokio::join!(
@@ -101,13 +101,16 @@ fn written(call: &Control<'_, '_>) -> LogOffset {
     call.session.last_write.unwrap_or(LogOffset::ZERO)
 }
 
-/// When a timeout in milliseconds ends; never, if it is 0.
-fn deadline(timeout: &[u8]) -> Result<Option<Instant>, CommandError> {
-    let timeout = parse_i64(timeout).ok_or(CommandError::line(
+/// When a timeout in milliseconds ends; never, if it is 0. A transaction does not wait.
+fn deadline(call: &Control<'_, '_>, index: usize) -> Result<Option<Instant>, CommandError> {
+    let timeout = parse_i64(call.request.arg(index)).ok_or(CommandError::line(
         "ERR timeout is not an integer or out of range",
     ))?;
     let timeout =
         u64::try_from(timeout).map_err(|_| CommandError::line("ERR timeout is negative"))?;
+    if call.transaction.is_some() {
+        return Ok(Some(Instant::now()));
+    }
     let end = Instant::now().checked_add(Duration::from_millis(timeout));
     Ok(end.filter(|_| timeout > 0))
 }

@@ -22,12 +22,13 @@
 //! | 14 | `HashCount` | base, total (8 bytes), delta (zigzag varint), key, field |
 //! | 15 | sets the stamp of the effect that follows; those after it count on from there | stamp |
 //! | 16 | `Lapsed` | time, key |
+//! | 17 | `Operation` | flags byte (1 executed again, 2 several keys), origin's actor, number, settled, key, reply |
 //!
 //! A stamp is the version in 8 little-endian bytes and the actor as a varint.
 
 use coterie_protocol::{Actor, DatabaseId, Stamp, Version};
 
-use super::{Effect, MalformedEffect, StringEncoding};
+use super::{Effect, MalformedEffect, OperationId, OperationKind, StringEncoding};
 
 impl Effect<'_> {
     /// Appends the encoded effect.
@@ -111,6 +112,21 @@ impl Effect<'_> {
                 out.push(16);
                 out.extend_from_slice(&at.to_le_bytes());
                 put_bytes(out, key);
+            }
+            Effect::Operation {
+                key,
+                id,
+                settled,
+                kind,
+                reply,
+            } => {
+                out.push(17);
+                out.push(u8::from(kind.again) | u8::from(kind.many) << 1);
+                put_varint(out, id.origin.0.into());
+                put_varint(out, id.number);
+                put_varint(out, settled);
+                put_bytes(out, key);
+                put_bytes(out, reply);
             }
             Effect::Clear => out.push(7),
             Effect::Swap { with } => {
@@ -268,6 +284,22 @@ impl<'a> Effects<'a> {
                     at: self.fixed()?,
                     key: self.bytes()?,
                 },
+                17 => {
+                    let flags = self.byte()?;
+                    Effect::Operation {
+                        kind: OperationKind {
+                            again: flags & 1 != 0,
+                            many: flags & 2 != 0,
+                        },
+                        id: OperationId {
+                            origin: Actor(u16::try_from(self.varint()?).ok()?),
+                            number: self.varint()?,
+                        },
+                        settled: self.varint()?,
+                        key: self.bytes()?,
+                        reply: self.bytes()?,
+                    }
+                }
                 _ => return None,
             };
             self.stamp.version = self.stamp.version.successor();

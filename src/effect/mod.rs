@@ -9,7 +9,7 @@ mod codec;
 #[cfg(test)]
 mod tests;
 
-use coterie_protocol::{DatabaseId, Stamp};
+use coterie_protocol::{Actor, DatabaseId, Stamp};
 
 pub use codec::{
     Effects, Stamped, encode_actor, encode_database, encode_stamp, is_state, split_actor,
@@ -67,6 +67,24 @@ impl StringEncoding {
             _ => None,
         }
     }
+}
+
+/// What a write that must not be executed twice is known by, wherever it is executed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct OperationId {
+    /// The node that has to answer the client.
+    pub origin: Actor,
+    /// Unique for the origin, and growing.
+    pub number: u64,
+}
+
+/// How an operation was executed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct OperationKind {
+    /// Not by whom it was first given to: what that node may have done was overwritten.
+    pub again: bool,
+    /// It is about several keys, so the state of one does not tell that it was executed.
+    pub many: bool,
 }
 
 /// One change of state. Times are absolute Unix milliseconds.
@@ -156,6 +174,20 @@ pub enum Effect<'a> {
         /// When it expired.
         at: u64,
     },
+    /// Changes no key: tells by which operation the effects before it in its record were made, so that it is not
+    /// executed again. Only in replicated partitions.
+    Operation {
+        /// The key it is about; the first, if it has several.
+        key: &'a [u8],
+        /// Which.
+        id: OperationId,
+        /// Its origin has answered all operations with smaller numbers.
+        settled: u64,
+        /// See [`OperationKind`].
+        kind: OperationKind,
+        /// The encoded reply; empty if it is too large to be kept.
+        reply: &'a [u8],
+    },
     /// The key is gone.
     Delete {
         /// The key.
@@ -191,6 +223,7 @@ impl<'a> Effect<'a> {
             | Effect::Count { key, .. }
             | Effect::HashCount { key, .. }
             | Effect::Lapsed { key, .. }
+            | Effect::Operation { key, .. }
             | Effect::Delete { key } => Some(key),
             Effect::Clear | Effect::Swap { .. } => None,
         }

@@ -17,6 +17,7 @@ enum Owned {
     Count(Vec<u8>, Stamp, i64),
     HashCount(Vec<u8>, Vec<u8>, Stamp, i64),
     Lapsed(Vec<u8>, u64),
+    Operation(Vec<u8>, (u16, u64, u64), (bool, bool), Vec<u8>),
     Clear,
     Swap(u16),
 }
@@ -58,6 +59,21 @@ impl Owned {
                 delta: total.wrapping_mul(3),
             },
             Owned::Lapsed(key, at) => Effect::Lapsed { key, at: *at },
+            Owned::Operation(key, (origin, number, settled), (again, many), reply) => {
+                Effect::Operation {
+                    key,
+                    id: OperationId {
+                        origin: Actor(*origin),
+                        number: *number,
+                    },
+                    settled: *settled,
+                    kind: OperationKind {
+                        again: *again,
+                        many: *many,
+                    },
+                    reply,
+                }
+            }
             Owned::Clear => Effect::Clear,
             Owned::Swap(with) => Effect::Swap {
                 with: DatabaseId(*with),
@@ -86,6 +102,13 @@ fn effect() -> impl Strategy<Value = Owned> {
         (bytes(), bytes(), stamp(), any::<i64>())
             .prop_map(|(k, f, b, t)| Owned::HashCount(k, f, b, t)),
         (bytes(), any::<u64>()).prop_map(|(k, at)| Owned::Lapsed(k, at)),
+        (
+            bytes(),
+            any::<(u16, u64, u64)>(),
+            any::<(bool, bool)>(),
+            bytes()
+        )
+            .prop_map(|(k, id, kind, r)| Owned::Operation(k, id, kind, r)),
         Just(Owned::Clear),
         any::<u16>().prop_map(Owned::Swap),
     ]

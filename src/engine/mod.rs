@@ -4,6 +4,8 @@
 mod checkpoint;
 mod eviction;
 mod expiry;
+#[cfg(test)]
+mod operation_tests;
 mod reclaimer;
 mod recovery;
 #[cfg(test)]
@@ -26,7 +28,9 @@ pub use checkpoint::{CheckpointClaim, CheckpointError, CheckpointStatus, Checkpo
 pub use eviction::{EvictionPolicy, EvictionSettings, OutOfMemory};
 pub use expiry::ExpiryCycle;
 pub use recovery::{RecoveryError, RecoverySummary};
-pub use replicated::{COORDINATED, FORGET, RECEIVED, Received, coordinated_by, effects_of};
+pub use replicated::{
+    COORDINATED, FORGET, RECEIVED, Received, coordinated_by, effects_of, operation_of,
+};
 pub use transaction::{Scope, Transaction};
 pub use watch::{Notice, Wanted, Watch, Watcher};
 

@@ -15,8 +15,8 @@ use super::replicated::{Marks, split_received};
 use super::{
     COORDINATED, EFFECTS, Engine, EngineOptions, FORGET, FORMAT, LAYOUT, MANY, RECEIVED, Watch,
 };
-use crate::effect::{Effect, MalformedEffect, Stamped, split_actor};
-use crate::store::{AccessClock, PartitionGuard, Store};
+use crate::effect::{Effect, MalformedEffect, Stamped, is_state, split_actor};
+use crate::store::{AccessClock, Merged, PartitionGuard, Store};
 use crate::wal::checkpoint::{Checkpoint, CheckpointError};
 use crate::wal::{Log, LogOffset, OpenError, Record, RecordHeader, Recovery};
 
@@ -314,13 +314,19 @@ impl<'a> Loader<'a> {
             return Ok(());
         }
         let stamp = Stamp::new(record.version, actor);
+        let mut lost = false;
         for effect in Stamped::new(record.database, stamp, effects) {
             let (database, effect, stamp) = effect.map_err(|error| fail(error.into()))?;
+            if lost && matches!(effect, Effect::Operation { .. }) && !is_state(effects) {
+                // As when it was received.
+                continue;
+            }
             let change = (database, &effect, stamp, stamped);
             let access = self.access;
             if let Some(key) = effect.key() {
                 if let Some(loading) = self.loading(self.store.partition_of(key)) {
-                    loading.replay(change, key, &access);
+                    let merged = loading.replay(change, key, &access);
+                    lost |= matches!(merged, Merged::Superseded(by) if by.actor != actor);
                 }
             } else if record.partition != MANY {
                 if let Some(loading) = self.loading(record.partition) {
@@ -370,23 +376,25 @@ impl Loading<'_> {
     }
 
     /// Makes a change to a key unless the checkpoint has it.
-    fn replay(&mut self, change: Change<'_, '_>, key: &[u8], access: &AccessClock) {
+    fn replay(&mut self, change: Change<'_, '_>, key: &[u8], access: &AccessClock) -> Merged {
         let (database, _, Stamp { version, .. }, stamped) = change;
         if stamped {
             return self.merge(change, access);
         }
         if version <= self.start {
-            return;
+            return Merged::Known;
         }
         let present = self.partition.version_of(database, key);
         if present.is_none_or(|present| present < version) {
             self.apply(change, access);
         }
+        Merged::Known
     }
 
     fn replay_everywhere(&mut self, change: Change<'_, '_>, access: &AccessClock) {
         if change.3 {
-            return self.merge(change, access);
+            self.merge(change, access);
+            return;
         }
         if change.2.version > self.start {
             // A `Clear` may remove what the checkpoint has from after it: that is in the log, and comes again.
@@ -404,9 +412,14 @@ impl Loading<'_> {
     }
 
     /// Merging again what is there already makes no difference: nothing is skipped.
-    fn merge(&mut self, (database, effect, stamp, _): Change<'_, '_>, access: &AccessClock) {
+    fn merge(
+        &mut self,
+        (database, effect, stamp, _): Change<'_, '_>,
+        access: &AccessClock,
+    ) -> Merged {
         self.partition.set_replicated(true);
-        self.partition.merge(database, effect, stamp, access);
+        let merged = self.partition.merge(database, effect, stamp, access);
         drop(self.partition.take_garbage());
+        merged
     }
 }

@@ -51,6 +51,14 @@ enum Kind {
     },
 }
 
+/// A command within a transaction of several.
+#[derive(Clone, Debug)]
+enum Act {
+    Change(Change),
+    Clear(u16),
+    Swap(u16, u16),
+}
+
 /// Something that happens between two checkpoints, or within one.
 #[derive(Clone, Debug)]
 enum Step {
@@ -58,6 +66,8 @@ enum Step {
     Many(Vec<Change>),
     /// A transaction that is given up before its end.
     Abandoned(Vec<Change>),
+    /// A transaction of several commands, that is committed or given up.
+    Unit(Vec<Act>, bool),
     Clear(u16),
     ClearAll,
     Swap(u16, u16),
@@ -99,10 +109,17 @@ fn change() -> impl Strategy<Value = Change> {
 
 fn step() -> impl Strategy<Value = Step> {
     let changes = || prop::collection::vec(change(), 2..7);
+    let act = prop_oneof![
+        8 => change().prop_map(Act::Change),
+        1 => (0..DATABASES).prop_map(Act::Clear),
+        1 => (0..DATABASES, 1..DATABASES).prop_map(|(a, n)| Act::Swap(a, (a + n) % DATABASES)),
+    ];
+    let acts = prop::collection::vec(act, 1..9);
     prop_oneof![
         20 => change().prop_map(Step::One),
         8 => changes().prop_map(Step::Many),
         2 => changes().prop_map(Step::Abandoned),
+        4 => (acts, any::<bool>()).prop_map(|(acts, keep)| Step::Unit(acts, keep)),
         1 => (0..DATABASES).prop_map(Step::Clear),
         1 => Just(Step::ClearAll),
         1 => (0..DATABASES, 0..DATABASES).prop_map(|(a, b)| Step::Swap(a, b)),
@@ -205,6 +222,29 @@ impl<'d> World<'d> {
                     .iter()
                     .for_each(|change| change.make(&mut transaction));
                 if matches!(step, Step::Many(_)) {
+                    transaction.commit();
+                }
+            }
+            Step::Unit(acts, keep) => {
+                let room = |act: &Act| match act {
+                    Act::Change(change) => change.room(),
+                    Act::Clear(_) | Act::Swap(..) => Effect::encoded_bytes_max(0, 0),
+                };
+                wait_for_room(&engine, acts.iter().map(room).sum());
+                let transaction = engine.begin(Scope::All, moment(now_ms), &mut payload);
+                let mut transaction = transaction.of_several();
+                for act in acts {
+                    transaction.begin_command(true, 0);
+                    match act {
+                        Act::Change(change) => change.make(&mut transaction),
+                        Act::Clear(database) => transaction.clear(DatabaseId(*database)),
+                        Act::Swap(a, b) => {
+                            let with = DatabaseId(*b);
+                            transaction.apply_everywhere(DatabaseId(*a), &Effect::Swap { with });
+                        }
+                    }
+                }
+                if *keep {
                     transaction.commit();
                 }
             }

@@ -13,7 +13,8 @@ use smallvec::SmallVec;
 
 use super::{Engine, MANY};
 use crate::effect::{
-    Effect, Effects, MalformedEffect, Stamped, encode_actor, encode_database, is_state, split_actor,
+    Effect, Effects, MalformedEffect, OperationId, Stamped, encode_actor, encode_database,
+    is_state, split_actor,
 };
 use crate::store::{AccessClock, Merged, PartitionGuard};
 use crate::wal::{LogOffset, RecordHeader};
@@ -60,6 +61,15 @@ pub struct Received {
 pub fn coordinated_by(payload: &[u8], actor: Actor) -> Option<&[u8]> {
     let (by, effects) = split_actor(payload)?;
     (by == actor).then_some(effects)
+}
+
+/// By which operation the effects of a record were made, if by one: it is told last.
+pub fn operation_of(database: DatabaseId, effects: &[u8]) -> Option<OperationId> {
+    let last = Effects::new(database, effects).flatten().last();
+    match last?.1 {
+        Effect::Operation { id, .. } => Some(id),
+        _ => None,
+    }
 }
 
 /// Who made a record's effects, and the effects; `None` for a record that has none.
@@ -116,6 +126,16 @@ impl Engine {
         self.marks.raise(origin, offset);
     }
 
+    /// Brings near what the first of these effects will touch, while others before them are merged.
+    pub fn prefetch(&self, database: DatabaseId, effects: &[u8]) {
+        let first = Effects::new(database, effects).next();
+        if let Some(Ok((database, effect))) = first
+            && let Some(key) = effect.key()
+        {
+            self.store.prefetch(database, key);
+        }
+    }
+
     /// Merges a record that a peer coordinated, and appends it to the log. `effects` is the payload without its
     /// actor, `origin_end` where the record ends in the peer's log. One that was received before may come again. What
     /// lost to a later write of its own coordinator is not told as superseded: it has come late, after an exchange of
@@ -133,7 +153,7 @@ impl Engine {
         let stamp = Stamp::new(version, origin);
         let mut guards = self.lock_all_of(partition, database, effects)?;
         let effects_of_it = Stamped::new(database, stamp, effects);
-        let outcome = self.merge_all(&mut guards, effects_of_it, origin)?;
+        let outcome = self.merge_all(&mut guards, effects_of_it, origin, !is_state(effects))?;
         let offset = if outcome.is_known() {
             // It came by another way, which may not be stored yet.
             self.log.appended()
@@ -165,7 +185,7 @@ impl Engine {
         let database = DatabaseId::DEFAULT;
         let mut guards = self.lock_all_of(partition, database, state)?;
         let effects = Stamped::new(database, Stamp::ZERO, state);
-        let outcome = self.merge_all(&mut guards, effects, Actor::default())?;
+        let outcome = self.merge_all(&mut guards, effects, Actor::default(), false)?;
         let mut offset = self.log.appended();
         if !outcome.is_known() {
             let header = RecordHeader {
@@ -245,7 +265,10 @@ impl Engine {
                 None => Merged::Known,
             };
             // What is not superseded here has won; what this node superseded itself is not to come back.
-            if !matches!(merged, Merged::Superseded(by) if by.actor != actor) {
+            let is_lost = matches!(merged, Merged::Superseded(by) if by.actor != actor);
+            // It tells of what was repeated before it.
+            let tells = matches!(effect, Effect::Operation { .. }) && payload.len() > head;
+            if !is_lost && !tells {
                 continue;
             }
             if database != last {
@@ -370,11 +393,17 @@ impl Engine {
         guards: &mut [PartitionGuard<'_>],
         effects: Stamped<'_>,
         origin: Actor,
+        is_record: bool,
     ) -> Result<Outcome, MalformedEffect> {
         let access = AccessClock::new(crate::clock::Clock::System.now_ms(), None);
         let mut outcome = Outcome::default();
         for effect in effects {
             let (database, effect, stamp) = effect?;
+            // An operation that has lost is not part of the state, until it is repeated.
+            let is_operation = matches!(effect, Effect::Operation { .. });
+            if is_operation && is_record && outcome.superseded.is_some() {
+                continue;
+            }
             let concerned = match self.guard_of(guards, &effect) {
                 Some(index) => &mut guards[index..=index],
                 None => &mut guards[..],

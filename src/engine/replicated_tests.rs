@@ -15,7 +15,7 @@ use crate::wal::LogOffset;
 
 const KEYS: u8 = 6;
 const FIELDS: u8 = 3;
-const START_MS: u64 = 1_700_000_000_000;
+pub(super) const START_MS: u64 = 1_700_000_000_000;
 
 #[derive(Clone, Debug)]
 enum Command {
@@ -86,9 +86,9 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-struct Node {
+pub(super) struct Node {
     directory: tempfile::TempDir,
-    engine: Arc<Engine>,
+    pub engine: Arc<Engine>,
     actor: Actor,
     /// Up to where its log was sent.
     sent: LogOffset,
@@ -97,17 +97,17 @@ struct Node {
 }
 
 /// What clients see of a key.
-type Seen = (Vec<u8>, BTreeMap<Vec<u8>, Vec<u8>>, Option<u64>);
+pub(super) type Seen = (Vec<u8>, BTreeMap<Vec<u8>, Vec<u8>>, Option<u64>);
 
 #[derive(PartialEq, Debug)]
-struct Snapshot {
-    seen: BTreeMap<Vec<u8>, Seen>,
+pub(super) struct Snapshot {
+    pub seen: BTreeMap<Vec<u8>, Seen>,
     trees: Vec<[u64; BUCKETS]>,
     digests: BTreeMap<Vec<u8>, u64>,
 }
 
 impl Node {
-    fn new(actor: u16) -> Self {
+    pub fn new(actor: u16) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let engine = open(directory.path());
         let actor = Actor(actor);
@@ -123,7 +123,7 @@ impl Node {
         }
     }
 
-    fn restart(&mut self) {
+    pub fn restart(&mut self) {
         self.engine.close().expect("the log closes");
         // The directory is locked as long as the old engine lives.
         let empty = tempfile::tempdir().expect("a directory");
@@ -132,7 +132,7 @@ impl Node {
         self.engine.store().set_replicated(Some(self.actor));
     }
 
-    fn snapshot(&self, now_ms: u64) -> Snapshot {
+    pub fn snapshot(&self, now_ms: u64) -> Snapshot {
         let mut snapshot = Snapshot {
             seen: BTreeMap::new(),
             trees: Vec::new(),
@@ -263,7 +263,7 @@ impl Node {
     }
 
     /// Sends records made since the last time, all but `lost` of them.
-    fn send(&mut self, other: &Node) {
+    pub fn send(&mut self, other: &Node) {
         let mut reader = self
             .engine
             .log()
@@ -289,7 +289,7 @@ impl Node {
         other.engine.note_received(self.actor, self.sent);
     }
 
-    fn transfer_from(&self, other: &Node) {
+    pub fn transfer_from(&self, other: &Node) {
         for id in other.engine.store().ids() {
             let (mut keys, mut state) = (Vec::new(), Vec::new());
             let partition = other.engine.store().lock(id);

@@ -5,9 +5,11 @@ use smallvec::SmallVec;
 
 use super::watch::{Notice, Wanted};
 use super::{Engine, Moment};
-use crate::effect::{Effect, StringEncoding, encode_actor, encode_database};
+use crate::effect::{
+    Effect, OperationId, StringEncoding, encode_actor, encode_database, encode_stamp,
+};
 use crate::events::EventClasses;
-use crate::store::{Aside, Entry, PartitionGuard};
+use crate::store::{Aside, Entry, Keyspace, Kind, Known, Partition, PartitionGuard, View};
 use crate::wal::{LogOffset, NoRoom, RecordHeader};
 
 /// What a transaction locks.
@@ -22,12 +24,23 @@ pub enum Scope<'i, 'k> {
     Partition(PartitionId),
 }
 
-/// State before a change, to take it back.
-struct Undo {
-    guard: usize,
-    database: DatabaseId,
-    key: Vec<u8>,
-    before: Aside,
+/// How a change is taken back.
+enum Undo {
+    /// One to a key: its state before.
+    Key {
+        guard: usize,
+        database: DatabaseId,
+        key: Vec<u8>,
+        before: Aside,
+    },
+    /// The end of all keys of a database, in one partition: those keys.
+    Clear {
+        guard: usize,
+        database: DatabaseId,
+        before: Box<Keyspace>,
+    },
+    /// Two databases that changed places, in every partition.
+    Swap(DatabaseId, DatabaseId),
 }
 
 /// Locked partitions, what was changed in them, and the record that tells so.
@@ -51,6 +64,8 @@ pub struct Transaction<'a> {
     mixed: bool,
     /// What the log has confirmed room for, in bytes.
     room: usize,
+    /// Bytes that what comes after the present command may add.
+    later_bytes: usize,
     /// `None` for a transaction over one key, which has nothing to take back.
     undo: Option<Vec<Undo>>,
     /// Lookups of keys that were there, and of those that were not.
@@ -108,12 +123,68 @@ impl<'a> Transaction<'a> {
             last_database: DatabaseId(0),
             mixed: false,
             room: 0,
+            later_bytes: 0,
             undo,
             lookups: (0, 0),
             counts_lookups: false,
             actor,
             wanted: engine.watch.wanted(),
             notices: Vec::new(),
+        }
+    }
+
+    /// Lets it be the transaction of several commands: any number of changes, which can all be taken back.
+    pub fn of_several(mut self) -> Self {
+        self.undo.get_or_insert_default();
+        self
+    }
+
+    /// See [`Transaction::of_several`].
+    pub fn is_of_several(&self) -> bool {
+        self.undo.is_some()
+    }
+
+    /// The next of several commands begins. Those after it may add `later_bytes` to the record.
+    pub fn begin_command(&mut self, touch: bool, later_bytes: usize) {
+        debug_assert!(self.undo.is_some());
+        self.moment.touch = touch;
+        self.later_bytes = later_bytes;
+        self.lookups = (0, 0);
+        self.counts_lookups = false;
+    }
+
+    /// Bytes of the changes so far.
+    pub fn changed_bytes(&self) -> usize {
+        self.payload.len()
+    }
+
+    /// Whether the partition of a key is locked.
+    pub fn covers(&self, key: &[u8]) -> bool {
+        let id = self.engine.store.partition_of(key);
+        self.guards
+            .binary_search_by_key(&id, |guard| guard.id())
+            .is_ok()
+    }
+
+    /// Whether every partition is locked.
+    pub fn covers_everything(&self) -> bool {
+        self.guards.len() == usize::from(self.engine.store.layout().count())
+    }
+
+    /// A number that stands for the state of a key: as long as it is the same, the key was not changed (`WATCH`).
+    pub fn fingerprint(&mut self, database: DatabaseId, key: &[u8]) -> u64 {
+        let now_ms = self.moment.now_ms;
+        let index = self.guard(key);
+        let guard = &mut self.guards[index];
+        if self.actor.is_some() {
+            let is_there = guard.get(database, key, now_ms, None).is_some();
+            // All that is known of a key says the same on every replica, but not whether its time is over.
+            return guard.digest(database, key) & !1 | u64::from(is_there);
+        }
+        match guard.live_version(database, key, now_ms) {
+            Some(version) => version.0,
+            // Far below any version.
+            None => guard.births(database, key).into(),
         }
     }
 
@@ -279,7 +350,8 @@ impl<'a> Transaction<'a> {
     /// Makes sure that the log has room for changes of this many bytes in all. Asked before the first change
     /// by commands whose changes are larger than their arguments (copying a value, say).
     pub fn reserve(&mut self, bytes: usize) -> Result<(), NoRoom> {
-        debug_assert!(self.payload.is_empty());
+        debug_assert!(self.payload.is_empty() || self.undo.is_some());
+        let bytes = self.payload.len() + bytes + self.later_bytes;
         if bytes > self.room {
             self.engine.log.room(bytes)?;
             self.room = bytes;
@@ -307,7 +379,7 @@ impl<'a> Transaction<'a> {
         let is_new = !self.wanted.is_nothing() && self.note_effects(index, database, key);
         if let Some(undo) = &mut self.undo {
             let before = self.guards[index].set_aside(database, first);
-            undo.push(Undo {
+            undo.push(Undo::Key {
                 guard: index,
                 database,
                 key: key.to_vec(),
@@ -456,6 +528,88 @@ impl<'a> Transaction<'a> {
         self.guards[self.guard(key)].digest(database, key)
     }
 
+    /// What is known of an operation on a key.
+    pub fn operation(&self, key: &[u8], id: OperationId) -> Known {
+        self.guards[self.guard(key)].operation(id)
+    }
+
+    /// Notes by which operation the changes were made, an [`Effect::Operation`]: the last of them.
+    pub fn note_operation(&mut self, database: DatabaseId, operation: &Effect<'_>) {
+        debug_assert!(self.has_changes());
+        if let (Some(actor), Some(key)) = (self.actor, operation.key()) {
+            let index = self.guard(key);
+            self.merge(index, database, operation, actor);
+        }
+    }
+
+    /// Writes what is known of a key once more, of a hash only this field, so that whatever else was done to it
+    /// elsewhere until now has no effect: parts of counters are on an old base, and the stamp is later than any that a
+    /// node has given out whose clock is ahead by at most `drift_ms`. What is known of its operations goes before.
+    /// For transactions over several keys; before the first change.
+    ///
+    /// # Errors
+    /// The log has no room for it, in bytes.
+    pub fn overwrite(
+        &mut self,
+        database: DatabaseId,
+        key: &[u8],
+        field: Option<&[u8]>,
+        drift_ms: u64,
+    ) -> Result<(), (NoRoom, usize)> {
+        debug_assert!(self.undo.is_some());
+        let Some(actor) = self.actor else {
+            return Ok(());
+        };
+        let index = self.guard(key);
+        let now_ms = self.moment.now_ms;
+        let guard = &mut self.guards[index];
+        guard.clock().observe(Version::new(now_ms + drift_ms, 0));
+        let found = guard.get(database, key, now_ms, None);
+        let kind = found.map(Entry::kind);
+        let expire_at = found.and_then(Entry::expire_at);
+        let encoding = found.map_or(StringEncoding::Raw, Entry::encoding);
+        let value = match (found, field) {
+            (Some(entry), _) if kind == Some(Kind::String) => Some(entry.value().to_vec()),
+            (Some(entry), Some(field)) => entry.hash().and_then(|h| h.get(field)).map(Vec::from),
+            _ => None,
+        };
+        let mut effects: SmallVec<[Effect<'_>; 2]> = SmallVec::new();
+        match (kind, field, &value) {
+            (None, ..) => effects.push(Effect::Delete { key }),
+            (Some(Kind::String), _, value) => effects.push(Effect::Put {
+                key,
+                value: value.as_deref().unwrap_or_default(),
+                encoding,
+                expire_at,
+            }),
+            (Some(Kind::Hash), Some(field), Some(value)) => {
+                effects.push(Effect::HashSet { key, field, value });
+            }
+            (Some(Kind::Hash), Some(field), None) => {
+                effects.push(Effect::HashDelete { key, field });
+            }
+            _ => {}
+        }
+        if !matches!(kind, None | Some(Kind::String)) {
+            let at = expire_at;
+            effects.push(Effect::ExpireAt { key, at });
+        }
+        let mut operations = Vec::new();
+        guard.encode_operations(database, key, &mut operations);
+        let bytes = value.as_ref().map_or(0, Vec::len) + operations.len();
+        let bytes = Effect::encoded_bytes_max(2 * key.len() + 64, bytes);
+        let bytes = bytes + self.room;
+        self.engine.log.room(bytes).map_err(|none| (none, bytes))?;
+        self.room = bytes;
+        if !operations.is_empty() {
+            self.begin_record(database);
+            self.payload.extend_from_slice(&operations);
+            encode_stamp(Stamp::new(self.next, actor), self.payload);
+        }
+        self.apply_all(database, &effects);
+        Ok(())
+    }
+
     /// Adds `delta` to the number a key holds, and keeps its expiry; `new` is what it comes to.
     pub fn count(&mut self, database: DatabaseId, key: &[u8], delta: i64, new: i64) {
         if self.is_replicated() {
@@ -515,14 +669,23 @@ impl<'a> Transaction<'a> {
     pub fn clear(&mut self, database: DatabaseId) {
         let version = self.record(database, &Effect::Clear);
         self.note_cleared();
-        for guard in &mut self.guards {
-            match self.actor {
-                Some(actor) => {
-                    let stamp = Stamp::new(version, actor);
-                    guard.merge(database, &Effect::Clear, stamp, &self.moment.access);
-                }
-                None => guard.apply(database, &Effect::Clear, version, &self.moment.access),
+        for (index, guard) in self.guards.iter_mut().enumerate() {
+            if let Some(actor) = self.actor {
+                debug_assert!(self.undo.is_none(), "refused in a cluster");
+                let stamp = Stamp::new(version, actor);
+                guard.merge(database, &Effect::Clear, stamp, &self.moment.access);
+                continue;
             }
+            if let Some(undo) = &mut self.undo
+                && let Some(before) = guard.take_keyspace(database)
+            {
+                undo.push(Undo::Clear {
+                    guard: index,
+                    database,
+                    before,
+                });
+            }
+            guard.apply(database, &Effect::Clear, version, &self.moment.access);
         }
     }
 
@@ -533,18 +696,18 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    /// Makes a change to a whole database; the last one of a transaction over every partition.
+    /// Makes a change to a whole database, in a transaction over every partition.
     pub fn apply_everywhere(&mut self, database: DatabaseId, effect: &Effect<'_>) {
-        debug_assert_eq!(
-            self.guards.len(),
-            usize::from(self.engine.store.layout().count())
-        );
+        debug_assert!(self.covers_everything());
         if let Effect::Clear = effect {
             return self.clear(database);
         }
         if self.is_replicated() {
             debug_assert!(false, "refused in a cluster");
             return;
+        }
+        if let (Some(undo), Effect::Swap { with }) = (&mut self.undo, effect) {
+            undo.push(Undo::Swap(database, *with));
         }
         let version = self.record(database, effect);
         for guard in &mut self.guards {
@@ -554,6 +717,15 @@ impl<'a> Transaction<'a> {
 
     /// Adds an effect to the record; returns its version.
     fn record(&mut self, database: DatabaseId, effect: &Effect<'_>) -> Version {
+        self.begin_record(database);
+        effect.encode(self.payload);
+        let version = self.next;
+        self.next = version.successor();
+        version
+    }
+
+    /// What follows in the record is of this database.
+    fn begin_record(&mut self, database: DatabaseId) {
         if self.version == Version::ZERO {
             let now_ms = self.moment.now_ms;
             let next = self
@@ -572,10 +744,6 @@ impl<'a> Transaction<'a> {
             self.mixed = true;
         }
         self.last_database = database;
-        effect.encode(self.payload);
-        let version = self.next;
-        self.next = version.successor();
-        version
     }
 
     /// Whether anything was changed so far.
@@ -597,9 +765,35 @@ impl<'a> Transaction<'a> {
     /// nothing was changed.
     pub fn commit(mut self) -> Option<LogOffset> {
         for change in self.undo.take().into_iter().flatten() {
-            self.guards[change.guard].discard(change.before);
+            match change {
+                Undo::Key { guard, before, .. } => self.guards[guard].discard(before),
+                Undo::Clear { guard, before, .. } => self.guards[guard].discard_keyspace(before),
+                Undo::Swap(..) => {}
+            }
         }
         self.append()
+    }
+
+    /// Takes a change back.
+    fn undo(&mut self, change: Undo) {
+        match change {
+            Undo::Key {
+                guard,
+                database,
+                key,
+                before,
+            } => self.guards[guard].undo(database, &key, before),
+            Undo::Clear {
+                guard,
+                database,
+                before,
+            } => self.guards[guard].put_keyspace(database, before),
+            Undo::Swap(one, other) => {
+                for guard in &mut self.guards {
+                    guard.swap(one, other);
+                }
+            }
+        }
     }
 
     fn append(&mut self) -> Option<LogOffset> {
@@ -629,7 +823,7 @@ impl Drop for Transaction<'_> {
     fn drop(&mut self) {
         if let Some(undo) = self.undo.take() {
             for change in undo.into_iter().rev() {
-                self.guards[change.guard].undo(change.database, &change.key, change.before);
+                self.undo(change);
             }
             self.payload.clear();
             // Of what happened, this much remains.
@@ -651,6 +845,16 @@ impl Drop for Transaction<'_> {
             let notices = std::mem::take(&mut self.notices);
             self.engine.watch.tell(self.moment.client, notices);
             self.engine.tell_departed();
+        }
+    }
+}
+
+impl View for Transaction<'_> {
+    fn look(&self, id: PartitionId, visit: &mut dyn FnMut(&Partition)) {
+        let found = self.guards.binary_search_by_key(&id, |guard| guard.id());
+        debug_assert!(found.is_ok(), "an unlocked partition");
+        if let Ok(index) = found {
+            visit(&self.guards[index]);
         }
     }
 }

@@ -16,11 +16,10 @@ use std::time::{Duration, Instant};
 use coterie_protocol::NodeId;
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use tokio::time::MissedTickBehavior;
 
 pub use detector::{Detector, LARGEST_DATAGRAM, TICK};
 
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::transport::{Service, Transport};
 
 /// A member that is heard within this time is not down, whatever others say. The promise is: a killed
@@ -74,8 +73,7 @@ impl Membership {
         });
         let running = Arc::downgrade(&membership);
         runtime.spawn(async move {
-            let mut timer = tokio::time::interval(TICK);
-            timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let mut timer = clock::ticks(TICK);
             let mut ticks = 0u64;
             loop {
                 timer.tick().await;

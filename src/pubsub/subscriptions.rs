@@ -36,11 +36,12 @@ impl Subscriptions {
         self.names.iter().all(HashSet::is_empty)
     }
 
-    /// Begins to listen, and tells the client so; also if it did already.
-    pub fn subscribe(&mut self, topic: Topic, name: &[u8]) {
+    /// Begins to listen, and tells the client so; also if it did already. That is a message of its own, or a part of the
+    /// reply to `EXEC`.
+    pub fn subscribe(&mut self, topic: Topic, name: &[u8], reply: Option<&mut Vec<u8>>) {
         let is_new = self.names[topic as usize].insert(name.into());
         // Before the first message can come.
-        self.confirm(topic, topic.subscribed(), Some(name));
+        self.confirm(topic, topic.subscribed(), Some(name), reply);
         if is_new {
             self.node.pubsub.add(topic, name, &self.client);
             self.node.refresh_watch();
@@ -48,27 +49,33 @@ impl Subscriptions {
     }
 
     /// Listens no more, and tells the client so; also if it did not.
-    pub fn unsubscribe(&mut self, topic: Topic, name: &[u8]) {
+    pub fn unsubscribe(&mut self, topic: Topic, name: &[u8], reply: Option<&mut Vec<u8>>) {
         if self.names[topic as usize].remove(name) {
             self.node.pubsub.remove(topic, name, self.client.id);
             self.node.refresh_watch();
         }
-        self.confirm(topic, topic.unsubscribed(), Some(name));
+        self.confirm(topic, topic.unsubscribed(), Some(name), reply);
     }
 
     /// Listens to nothing of this kind any more, and tells the client so.
-    pub fn unsubscribe_all(&mut self, topic: Topic) {
+    pub fn unsubscribe_all(&mut self, topic: Topic, mut reply: Option<&mut Vec<u8>>) {
         let names: Vec<_> = self.names[topic as usize].iter().cloned().collect();
         if names.is_empty() {
-            self.confirm(topic, topic.unsubscribed(), None);
+            self.confirm(topic, topic.unsubscribed(), None, reply.as_deref_mut());
         }
         for name in names {
-            self.unsubscribe(topic, &name);
+            self.unsubscribe(topic, &name, reply.as_deref_mut());
         }
     }
 
     /// As a message, because it comes also with `CLIENT REPLY OFF`.
-    fn confirm(&self, topic: Topic, what: &[u8], name: Option<&[u8]>) {
+    fn confirm(
+        &self,
+        topic: Topic,
+        what: &[u8],
+        name: Option<&[u8]>,
+        within: Option<&mut Vec<u8>>,
+    ) {
         let count = match topic {
             Topic::Shard => self.count(Topic::Shard),
             Topic::Channel | Topic::Pattern => {
@@ -84,7 +91,10 @@ impl Subscriptions {
             None => reply.null(),
         }
         reply.integer(count as i64);
-        self.client.outbox.answer(bytes.into());
+        match within {
+            Some(reply) => reply.extend_from_slice(&bytes),
+            None => self.client.outbox.answer(bytes.into()),
+        }
     }
 }
 

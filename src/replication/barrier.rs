@@ -4,9 +4,11 @@
 //! followed that log, so "W of these nodes have it" is a comparison, and because marks only grow, one condition
 //! covers all the writes of a pipeline to the same replicas.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Poll, Waker};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
 use smallvec::SmallVec;
@@ -31,6 +33,8 @@ pub struct Quorum {
 pub struct Terms {
     /// No more than are connected have to: for the others the coordinator's log keeps what they miss.
     pub sloppy: bool,
+    /// No more than are heard from have to.
+    pub heard: bool,
     /// What a node missed while it was away it is not sent, so acknowledgements that pass over it do not tell of it.
     pub unhinted: bool,
     /// It has to be on the disk of each. What this node sends with that wish, others acknowledge only then.
@@ -54,9 +58,18 @@ impl Quorum {
         self
     }
 
+    /// This node, as long as it is heard from.
+    pub fn if_heard(node: NodeSet) -> Self {
+        let mut quorum = Quorum::strict(node, 1);
+        quorum.terms.heard = true;
+        quorum
+    }
+
     /// How many have to, as things are.
     pub fn needed(&self, peers: &Peers) -> u8 {
-        if self.terms.sloppy {
+        if self.terms.heard {
+            self.need.min(peers.live(self.members).count_ones() as u8)
+        } else if self.terms.sloppy {
             self.need
                 .min(peers.connected(self.members).count_ones() as u8)
         } else {
@@ -160,6 +173,9 @@ impl Barrier {
 pub struct TimedOut;
 
 /// Who waits for marks, and the marks.
+///
+/// Whoever moves a mark wakes one task of each thread whose mark is reached, and that one wakes the others of its
+/// thread: waking a task of another thread takes a system call.
 pub struct Waiters {
     log: Arc<Log>,
     peers: Arc<Peers>,
@@ -169,13 +185,56 @@ pub struct Waiters {
 #[derive(Default)]
 struct Waiting {
     next: u64,
-    all: Vec<Waiter>,
+    /// By the number of the thread.
+    lines: Vec<Line>,
+}
+
+/// Who waits on one thread.
+#[derive(Default)]
+struct Line {
+    /// Ordered by number.
+    all: VecDeque<Waiter>,
+    /// Who was woken and is to wake the others.
+    herald: Option<u64>,
 }
 
 struct Waiter {
     number: u64,
     conditions: SmallVec<[Condition; 2]>,
+    deadline: Instant,
     waker: Waker,
+}
+
+type Wakers = SmallVec<[Waker; 16]>;
+
+/// The number of this thread among those that wait.
+fn thread_number() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local!(static NUMBER: usize = NEXT.fetch_add(1, Ordering::Relaxed));
+    NUMBER.with(|number| *number)
+}
+
+impl Line {
+    fn find(&self, number: u64) -> Option<usize> {
+        self.all
+            .binary_search_by_key(&number, |waiter| waiter.number)
+            .ok()
+    }
+
+    /// Takes all that are reached off the line, to be woken.
+    fn sweep(&mut self, is_reached: impl Fn(&Waiter) -> bool) -> Wakers {
+        let mut reached = Wakers::new();
+        self.herald = None;
+        let mut index = 0;
+        while index < self.all.len() {
+            if is_reached(&self.all[index]) {
+                reached.extend(self.all.remove(index).map(|waiter| waiter.waker));
+            } else {
+                index += 1;
+            }
+        }
+        reached
+    }
 }
 
 impl Waiters {
@@ -195,7 +254,7 @@ impl Waiters {
             return true;
         }
         let mut have = 0;
-        for peer in self.peers.all().iter() {
+        for peer in self.peers.load().iter() {
             if peer.bit() & condition.quorum.members == 0 {
                 continue;
             }
@@ -218,91 +277,232 @@ impl Waiters {
         conditions.iter().all(|condition| self.is_met(condition))
     }
 
-    /// Waits until enough nodes have everything a barrier asks for.
+    /// Waits until enough nodes have everything a barrier asks for. [`Waiters::expire`] must be called now and then.
     ///
     /// # Errors
     /// They have not by the deadline.
     pub async fn wait(&self, barrier: &Barrier, deadline: Instant) -> Result<(), TimedOut> {
         let conditions = barrier.conditions();
-        if self.are_met(conditions) {
+        if conditions.is_empty() {
             return Ok(());
         }
         if conditions.iter().any(|it| it.quorum.terms.synced) {
             self.log.request_sync();
         }
-        let entry = Entry {
+        let mut entry = Entry {
             waiters: self,
-            number: self.number(),
+            line: thread_number(),
+            number: None,
         };
-        let reached = poll_fn(|context| {
-            // Entered before the check: a mark that moves in between wakes it.
-            self.enter(entry.number, conditions, context.waker());
-            if self.are_met(conditions) {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
-            }
-        });
-        tokio::time::timeout_at(deadline, reached)
-            .await
-            .map_err(|_| TimedOut)
-    }
-
-    fn number(&self) -> u64 {
-        let mut waiting = self.waiting.lock();
-        waiting.next += 1;
-        waiting.next
-    }
-
-    fn enter(&self, number: u64, conditions: &[Condition], waker: &Waker) {
-        let mut waiting = self.waiting.lock();
-        match waiting
-            .all
-            .iter_mut()
-            .find(|waiter| waiter.number == number)
-        {
-            Some(waiter) => waiter.waker.clone_from(waker),
-            None => waiting.all.push(Waiter {
-                number,
-                conditions: conditions.into(),
-                waker: waker.clone(),
-            }),
-        }
-    }
-
-    fn leave(&self, number: u64) {
-        let mut waiting = self.waiting.lock();
-        if let Some(index) = waiting.all.iter().position(|w| w.number == number) {
-            waiting.all.swap_remove(index);
-        }
+        poll_fn(|context| entry.poll(conditions, deadline, context)).await
     }
 
     /// Wakes those whose marks are reached; called when one has moved.
     pub fn marks_moved(&self) {
-        let mut waiting = self.waiting.lock();
-        let mut reached: SmallVec<[Waker; 16]> = SmallVec::new();
-        let mut index = 0;
-        while index < waiting.all.len() {
-            if self.are_met(&waiting.all[index].conditions) {
-                reached.push(waiting.all.swap_remove(index).waker);
-            } else {
-                index += 1;
+        let mut heralds = Wakers::new();
+        for line in &mut self.waiting.lock().lines {
+            if line.herald.is_none() {
+                let mut all = line.all.iter();
+                if let Some(first) = all.find(|waiter| self.are_met(&waiter.conditions)) {
+                    line.herald = Some(first.number);
+                    heralds.push(first.waker.clone());
+                }
             }
         }
+        heralds.into_iter().for_each(Waker::wake);
+    }
+
+    /// Wakes those who have waited too long.
+    pub fn expire(&self, now: Instant) {
+        let waiting = self.waiting.lock();
+        let all = waiting.lines.iter().flat_map(|line| &line.all);
+        let expired: Wakers = all
+            .filter(|waiter| waiter.deadline <= now)
+            .map(|waiter| waiter.waker.clone())
+            .collect();
+        drop(waiting);
+        expired.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// A place in a line. It is left also when it is no longer polled.
+struct Entry<'a> {
+    waiters: &'a Waiters,
+    line: usize,
+    /// While it is in the line, or was taken off it because its marks are reached.
+    number: Option<u64>,
+}
+
+impl Entry<'_> {
+    fn poll(
+        &mut self,
+        conditions: &[Condition],
+        deadline: Instant,
+        context: &Context<'_>,
+    ) -> Poll<Result<(), TimedOut>> {
+        let waiters = self.waiters;
+        // Looked at under the lock: who moves a mark takes it afterwards.
+        let mut waiting = waiters.waiting.lock();
+        let Some(number) = self.number else {
+            if waiters.are_met(conditions) {
+                return Poll::Ready(Ok(()));
+            }
+            waiting.next += 1;
+            let number = waiting.next;
+            if waiting.lines.len() <= self.line {
+                waiting.lines.resize_with(self.line + 1, Line::default);
+            }
+            waiting.lines[self.line].all.push_back(Waiter {
+                number,
+                conditions: conditions.into(),
+                deadline,
+                waker: context.waker().clone(),
+            });
+            self.number = Some(number);
+            return Poll::Pending;
+        };
+        let line = &mut waiting.lines[self.line];
+        let Some(index) = line.find(number) else {
+            self.number = None;
+            return Poll::Ready(Ok(()));
+        };
+        let is_met = waiters.are_met(conditions);
+        if !is_met && Instant::now() < deadline {
+            line.all[index].waker.clone_from(context.waker());
+            // Marks go back when the durability is raised: whoever moves them next chooses another.
+            if line.herald == Some(number) {
+                line.herald = None;
+            }
+            return Poll::Pending;
+        }
+        drop(waiting);
+        self.leave();
+        Poll::Ready(if is_met { Ok(()) } else { Err(TimedOut) })
+    }
+
+    /// Leaves the line; as its herald, wakes the others.
+    fn leave(&mut self) {
+        let Some(number) = self.number.take() else {
+            return;
+        };
+        let waiters = self.waiters;
+        let mut waiting = waiters.waiting.lock();
+        let line = &mut waiting.lines[self.line];
+        if let Some(index) = line.find(number) {
+            line.all.remove(index);
+        }
+        let reached = if line.herald == Some(number) {
+            line.sweep(|waiter| waiters.are_met(&waiter.conditions))
+        } else {
+            Wakers::new()
+        };
         drop(waiting);
         reached.into_iter().for_each(Waker::wake);
     }
 }
 
-/// Takes a waiter off the list also when it is no longer polled.
-struct Entry<'a> {
-    waiters: &'a Waiters,
-    number: u64,
-}
-
 impl Drop for Entry<'_> {
     fn drop(&mut self) {
-        self.waiters.leave(self.number);
+        self.leave();
+    }
+}
+
+#[cfg(test)]
+mod waiting_tests {
+    use std::sync::atomic::AtomicU64;
+    use std::time::Duration;
+
+    use coterie_protocol::NodeId;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::wal;
+
+    const TASKS: u64 = 20;
+    const WAITS: u64 = 500;
+
+    fn waiters(directory: &std::path::Path) -> Arc<Waiters> {
+        let mut options = wal::Options::new(directory);
+        options.segment_bytes = wal::MIN_SEGMENT_BYTES;
+        let (log, _) = Log::open(options, LogOffset::ZERO).unwrap();
+        let peers = Arc::new(Peers::new(NodeId([0; 20])));
+        peers.get_or_add(NodeId([1; 20])).unwrap();
+        Arc::new(Waiters::new(log.into(), peers))
+    }
+
+    /// Waits for the other node to have everything up to there.
+    fn barrier(offset: u64) -> Barrier {
+        let mut barrier = Barrier::default();
+        barrier.add(Quorum::strict(2, 1), LogOffset::from_u64(offset));
+        barrier
+    }
+
+    fn far() -> Instant {
+        Instant::now() + Duration::from_secs(3600)
+    }
+
+    /// Waits many times for a mark that nobody has waited for yet; sometimes gives up and begins again.
+    async fn wait_often(waiters: Arc<Waiters>, asked: Arc<AtomicU64>) {
+        for _ in 0..WAITS {
+            let offset = asked.fetch_add(1, Ordering::SeqCst) + 1;
+            let barrier = barrier(offset);
+            if offset.is_multiple_of(7) {
+                let _ = timeout(Duration::ZERO, waiters.wait(&barrier, far())).await;
+            }
+            let waited = timeout(Duration::from_secs(60), waiters.wait(&barrier, far())).await;
+            assert_eq!(waited, Ok(Ok(())), "forgotten at {offset}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_forgotten() {
+        let directory = tempfile::tempdir().unwrap();
+        let waiters = waiters(directory.path());
+        let asked = Arc::new(AtomicU64::new(0));
+        let run = || {
+            let (waiters, asked) = (waiters.clone(), asked.clone());
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            std::thread::spawn(move || {
+                let tasks: Vec<_> = (0..TASKS)
+                    .map(|_| runtime.spawn(wait_often(waiters.clone(), asked.clone())))
+                    .collect();
+                for task in tasks {
+                    runtime.block_on(task).unwrap();
+                }
+            })
+        };
+        let threads = [run(), run()];
+        let peer = waiters.peers.all()[1].clone();
+        while !threads.iter().all(|thread| thread.is_finished()) {
+            if peer.acknowledge(LogOffset::from_u64(asked.load(Ordering::SeqCst))) {
+                waiters.marks_moved();
+            } else {
+                std::thread::yield_now();
+            }
+        }
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        let waiting = waiters.waiting.lock();
+        assert!(waiting.lines.iter().all(|line| line.all.is_empty()));
+    }
+
+    #[tokio::test]
+    async fn who_waits_too_long_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let waiters = waiters(directory.path());
+        let waiting = tokio::spawn({
+            let waiters = waiters.clone();
+            async move { waiters.wait(&barrier(1), Instant::now()).await }
+        });
+        while !waiting.is_finished() {
+            waiters.expire(Instant::now());
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(waiting.await.unwrap(), Err(TimedOut));
     }
 }
 

@@ -76,7 +76,8 @@ impl Replication {
                 let is_concerned = record.kind == engine::COORDINATED
                     && record.partition.index() < routes.topology.placements.len()
                     && routes.route(record.partition).all_holders() & peer.bit() != 0;
-                more = record.end() <= end && !(is_concerned && !is_without_hints(&routes, record));
+                let is_left_out = !is_concerned || is_without_hints(&routes, record);
+                more = record.end() <= end && is_left_out;
                 if more {
                     if is_concerned {
                         peer.skip(record.end());

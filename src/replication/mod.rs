@@ -9,6 +9,8 @@
 //! | `hints` | what a replica that was away is not sent |
 //! | `stream`, `receive` | the log of a coordinator, sent and taken in |
 //! | `repeat` | writes that met something newer |
+//! | `operations` | writes that must be executed exactly once |
+//! | `pulse` | whether this node stands still |
 //! | `read` | digest reads |
 //! | `sync` | anti-entropy, moves, the stable horizon |
 //! | `wire` | bodies of frames |
@@ -16,7 +18,9 @@
 pub mod barrier;
 mod epochs;
 mod hints;
+mod operations;
 pub mod peers;
+mod pulse;
 mod read;
 mod receive;
 mod repeat;
@@ -28,6 +32,7 @@ pub mod wire;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -37,7 +42,9 @@ use tokio::sync::{Notify, watch};
 
 pub use barrier::{Barrier, Local, Quorum, Terms, TimedOut, Waiters};
 pub use epochs::{EpochGuard, Epochs};
+pub use operations::{Operation, Operations};
 pub use peers::{Peer, Peers};
+pub use pulse::Pulse;
 pub use read::ReadKey;
 pub use routes::{Route, Routes};
 pub use sync::{run as sync_rounds, watch_silence};
@@ -48,6 +55,9 @@ use crate::topology::{Member, Policy, Topology};
 use crate::transport::{CallId, Inbound, Service, Transport};
 use crate::wal::{Durability, LogOffset};
 use receive::Receivers;
+
+/// How long other nodes may take to see that this one is there.
+const NOTICED_AFTER: Duration = Duration::from_millis(300);
 
 /// What the quorum path of a node consists of.
 pub struct Replication {
@@ -61,7 +71,9 @@ pub struct Replication {
     pub epochs: Arc<Epochs>,
     /// Connections to other nodes.
     pub transport: Arc<Transport>,
-    routes: ArcSwap<Routes>,
+    /// What is forwarded and must be executed exactly once.
+    pub operations: Operations,
+    in_force: ArcSwap<InForce>,
     epoch: watch::Sender<Epoch>,
     /// 0 before the topology gave one out.
     actor: AtomicU16,
@@ -70,6 +82,9 @@ pub struct Replication {
     /// By partition: since when this node may have missed writes of it, in calls of `set_behind`; 0 for in step.
     behind: Box<[AtomicU64]>,
     behind_marks: AtomicU64,
+    set_behind_at: Mutex<Instant>,
+    /// Whether others may have gone on without this node.
+    pub pulse: Pulse,
     /// Limit of what a comparison exchanges; 0 for none.
     pub sync_bytes_per_second: AtomicU64,
     /// Pause between rounds of anti-entropy, in milliseconds; 0 for no rounds.
@@ -88,6 +103,21 @@ pub struct Replication {
     has_durabilities: AtomicBool,
 }
 
+/// Where requests go, and a guard that keeps that epoch from being over as long as new ones may be routed by it.
+struct InForce {
+    routes: Arc<Routes>,
+    guard: Arc<EpochGuard>,
+}
+
+impl InForce {
+    fn new(routes: Routes, epochs: &Arc<Epochs>) -> Self {
+        InForce {
+            guard: Arc::new(epochs.enter(routes.epoch)),
+            routes: Arc::new(routes),
+        }
+    }
+}
+
 impl Replication {
     /// The quorum path of a node, under the topology it knows.
     pub fn new(
@@ -101,19 +131,23 @@ impl Replication {
         let partitions = topology.placements.len();
         let routes = Routes::new(topology, &peers, None)
             .unwrap_or_else(|| unreachable!("a topology of fewer nodes than a set has bits"));
+        let epochs = Arc::default();
         Arc::new(Replication {
             waiters: Waiters::new(engine.log().clone(), peers.clone()),
             engine,
             peers,
-            epochs: Arc::default(),
+            in_force: ArcSwap::from_pointee(InForce::new(routes, &epochs)),
+            epochs,
             transport,
-            routes: ArcSwap::from_pointee(routes),
+            operations: Operations::new(crate::clock::Clock::System.now_ms()),
             epoch: watch::Sender::new(epoch),
             actor: AtomicU16::new(0),
             clustered: AtomicBool::new(false),
             receivers: Receivers::default(),
             behind: (0..partitions).map(|_| AtomicU64::new(1)).collect(),
             behind_marks: AtomicU64::new(1),
+            set_behind_at: Mutex::new(Instant::now()),
+            pulse: Pulse::default(),
             sync_bytes_per_second: AtomicU64::new(0),
             round_interval_ms: AtomicU64::new(10_000),
             repaired_keys: AtomicU64::new(0),
@@ -138,7 +172,7 @@ impl Replication {
 
     /// Has the log sync as often as all databases together need it.
     fn adjust_log(&self) {
-        let routes = self.routes.load();
+        let routes = self.routes();
         let mut own = routes.durabilities().peekable();
         let has_any = own.peek().is_some();
         self.has_durabilities.store(has_any, Ordering::Release);
@@ -162,7 +196,7 @@ impl Replication {
     #[inline]
     pub fn is_synced(&self, database: DatabaseId) -> bool {
         let durability = if self.has_durabilities.load(Ordering::Acquire) {
-            self.durability_of(&self.routes.load().policy(database))
+            self.durability_of(&self.in_force.load().routes.policy(database))
         } else {
             self.durability()
         };
@@ -171,26 +205,20 @@ impl Replication {
 
     /// Whether those of any database are.
     pub fn has_synced(&self) -> bool {
-        let routes = self.routes.load();
+        let routes = self.routes();
         let mut all = routes.durabilities().chain([self.durability()]);
         all.any(|one| one == Durability::Always)
     }
 
     /// Where requests go now.
     pub fn routes(&self) -> Arc<Routes> {
-        self.routes.load_full()
+        self.in_force.load().routes.clone()
     }
 
     /// Where requests go now, and a guard that keeps that epoch from being over.
     pub fn enter(&self) -> (Arc<Routes>, Arc<EpochGuard>) {
-        loop {
-            let routes = self.routes();
-            let guard = self.epochs.enter(routes.epoch);
-            // Had it changed before it was entered, those who wait for it might have missed it.
-            if self.routes.load().epoch == routes.epoch {
-                return (routes, Arc::new(guard));
-            }
-        }
+        let in_force = self.in_force.load();
+        (in_force.routes.clone(), in_force.guard.clone())
     }
 
     /// Whether there is any other node. If not, requests are executed without this module.
@@ -223,8 +251,23 @@ impl Replication {
         self.behind[partition.index()].store(mark, Ordering::Release);
     }
 
+    /// This node may have missed anything.
+    fn set_all_behind(&self) {
+        *self.set_behind_at.lock() = Instant::now();
+        for (partition, _) in self.routes().partitions() {
+            self.set_behind(partition);
+        }
+    }
+
+    /// Whether nothing could be missed for so long that all others have noticed this node: who stood in for it as the
+    /// first replica does not any more, and has its last writes acknowledged.
+    fn has_been_in_touch(&self) -> bool {
+        self.set_behind_at.lock().elapsed() > NOTICED_AFTER
+    }
+
     /// This node may miss what a peer writes.
     fn set_behind_with(&self, peer: &Peer) {
+        *self.set_behind_at.lock() = Instant::now();
         for (partition, route) in self.routes().partitions() {
             if route.all_holders() & peer.bit() != 0 {
                 self.set_behind(partition);
@@ -272,7 +315,8 @@ impl Replication {
             let leads = route.first().is_none_or(|first| first.index == 0);
             self.engine.set_leading(partition, leads);
         }
-        self.routes.store(Arc::new(routes));
+        let in_force = InForce::new(routes, &self.epochs);
+        self.in_force.store(Arc::new(in_force));
         self.adjust_log();
         self.epoch.send_replace(epoch);
         // A node that lost its data comes back as another, at the same address: the old one is not to be dialled.
@@ -322,9 +366,9 @@ impl Replication {
             peer.set_back_at(self.engine.log().appended());
         }
         peer.notify();
-        if !up {
-            self.set_behind_with(&peer);
-        }
+        // When it is up again, too: what the peer did meanwhile is not here yet.
+        tracing::trace!(peer = %id, up, "link changed");
+        self.set_behind_with(&peer);
         // Who counts as live has changed.
         self.waiters.marks_moved();
     }

@@ -1,5 +1,6 @@
 //! The nodes this one exchanges data with, and how far each has followed this node's log.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -293,6 +294,11 @@ impl Peers {
         self.all.load_full()
     }
 
+    /// All of them, for a moment: see [`Peers::all`].
+    pub fn load(&self) -> impl Deref<Target = Arc<Vec<Arc<Peer>>>> {
+        self.all.load()
+    }
+
     /// The node with this id, if it is known.
     pub fn find(&self, id: NodeId) -> Option<Arc<Peer>> {
         self.all.load().iter().find(|peer| peer.id == id).cloned()
@@ -320,11 +326,18 @@ impl Peers {
 
     /// Those of a set that are connected.
     pub fn connected(&self, set: NodeSet) -> NodeSet {
-        self.all
-            .load()
-            .iter()
-            .filter(|peer| peer.bit() & set != 0 && peer.is_connected())
-            .fold(0, |live, peer| live | peer.bit())
+        self.those_of(set, Peer::is_connected)
+    }
+
+    /// Those of a set that are heard from.
+    pub fn live(&self, set: NodeSet) -> NodeSet {
+        self.those_of(set, Peer::is_live)
+    }
+
+    fn those_of(&self, set: NodeSet, has: fn(&Peer) -> bool) -> NodeSet {
+        let all = self.all.load();
+        let chosen = all.iter().filter(|peer| peer.bit() & set != 0 && has(peer));
+        chosen.fold(0, |chosen, peer| chosen | peer.bit())
     }
 }
 

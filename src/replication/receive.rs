@@ -2,11 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use coterie_protocol::{Actor, Epoch, NodeId};
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::Replication;
 use super::barrier::Local;
@@ -23,8 +26,19 @@ const TAKEN_AT_ONCE: usize = 256;
 /// Tasks that merge, one for each sender.
 #[derive(Default)]
 pub struct Receivers {
-    senders: Mutex<HashMap<NodeId, mpsc::Sender<Message>>>,
+    senders: Mutex<HashMap<NodeId, Sender>>,
 }
+
+struct Sender {
+    messages: mpsc::Sender<Message>,
+    /// The connection that its log comes on. Batches of one before may still arrive after the question that began it:
+    /// there could be a gap before them.
+    current: Arc<ArcSwapOption<Inbound>>,
+}
+
+/// A node that was abandoned is not asked for more of its log before this, so that what was written over what it did
+/// is here first.
+const ABANDONED_FOR: Duration = Duration::from_millis(200);
 
 enum Message {
     /// "How far have you followed that log?"
@@ -35,9 +49,29 @@ enum Message {
         synced: bool,
         body: Bytes,
     },
+    /// Nothing more is taken in of what the node has sent, until it asks for its position again.
+    Abandon(oneshot::Sender<()>),
 }
 
 impl Receivers {
+    /// Takes in what has arrived from a node, and nothing more until it connects anew.
+    pub async fn abandon(&self, node: NodeId) {
+        let sender = self.senders.lock().get(&node).map(|s| s.messages.clone());
+        let Some(sender) = sender else { return };
+        let (done, abandoned) = oneshot::channel();
+        if sender.send(Message::Abandon(done)).await.is_ok() {
+            // The task lives as long as the process.
+            let _ = abandoned.await;
+        }
+    }
+
+    /// Whether what a node writes comes here.
+    pub fn hears(&self, node: NodeId) -> bool {
+        let senders = self.senders.lock();
+        let current = senders.get(&node).and_then(|s| s.current.load_full());
+        current.is_some_and(|from| from.is_open())
+    }
+
     /// A peer asks for its position. Answers after the batches that came before.
     pub fn asked(
         &self,
@@ -72,22 +106,26 @@ impl Receivers {
     fn pass(&self, replication: &Arc<Replication>, from: &Arc<Inbound>, message: Message) {
         let mut senders = self.senders.lock();
         let sender = senders.entry(from.node()).or_insert_with(|| {
-            let (sender, receiver) = mpsc::channel(QUEUED_BATCHES_MAX);
-            tokio::spawn(run(replication.clone(), receiver));
-            sender
+            let (messages, receiver) = mpsc::channel(QUEUED_BATCHES_MAX);
+            let current = Arc::<ArcSwapOption<Inbound>>::default();
+            tokio::spawn(run(replication.clone(), receiver, current.clone()));
+            Sender { messages, current }
         });
-        if sender.try_send(message).is_err() {
+        if sender.messages.try_send(message).is_err() {
             tracing::warn!(peer = %from.node(), "disconnected: it sends more than its window");
             from.close();
         }
     }
 }
 
-async fn run(replication: Arc<Replication>, mut messages: mpsc::Receiver<Message>) {
+async fn run(
+    replication: Arc<Replication>,
+    mut messages: mpsc::Receiver<Message>,
+    current: Arc<ArcSwapOption<Inbound>>,
+) {
     // A stream that was refused begins again with a question for the position.
     let mut refused = false;
-    // Batches of a connection before may still arrive after that question: there could be a gap before them.
-    let mut current: Option<Arc<Inbound>> = None;
+    let mut abandoned_until = Instant::now();
     // Batches that came together share a sync.
     let mut taken: Vec<Taken> = Vec::new();
     loop {
@@ -105,10 +143,20 @@ async fn run(replication: Arc<Replication>, mut messages: mpsc::Receiver<Message
         };
         match message {
             None => return,
+            Some(Message::Abandon(done)) => {
+                acknowledge(&replication, &mut taken).await;
+                if let Some(from) = current.swap(None) {
+                    from.close();
+                }
+                abandoned_until = Instant::now() + ABANDONED_FOR;
+                // Who asked may have given up.
+                let _ = done.send(());
+            }
             Some(Message::Position(from, call, body)) => {
                 acknowledge(&replication, &mut taken).await;
+                tokio::time::sleep_until(abandoned_until).await;
                 refused = false;
-                current = Some(from.clone());
+                current.store(Some(from.clone()));
                 if replication.routes().has_unhinted()
                     && let Some(peer) = replication.peers.find(from.node())
                 {
@@ -123,7 +171,11 @@ async fn run(replication: Arc<Replication>, mut messages: mpsc::Receiver<Message
                 from.reply(call, &offset.to_u64().to_le_bytes());
             }
             Some(Message::Records { from, synced, body })
-                if !refused && current.as_ref().is_some_and(|at| Arc::ptr_eq(at, &from)) =>
+                if !refused
+                    && current
+                        .load()
+                        .as_ref()
+                        .is_some_and(|at| Arc::ptr_eq(at, &from)) =>
             {
                 if replication.engine.log().room(body.len()).is_err() {
                     // Room may take as long as the disk is full.
@@ -209,8 +261,12 @@ async fn take_in(
     let mut superseded = Vec::new();
     let mut local = Local::default();
     let own = replication.durability();
-    for record in batch {
+    let mut batch = batch.peekable();
+    while let Some(record) = batch.next() {
         let record = record?;
+        if let Some(Ok(next)) = batch.peek() {
+            engine.prefetch(next.database, next.effects);
+        }
         if record.partition.index() >= routes.topology.placements.len() {
             return Err(Refused::Malformed);
         }
@@ -259,7 +315,7 @@ pub(super) async fn wait_for_room(replication: &Replication, bytes: usize) {
     while let Err(reason) = log.room(bytes) {
         log.wait_for_room(bytes).await;
         if !matches!(reason, NoRoom::Preparing) {
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 }

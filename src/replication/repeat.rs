@@ -44,6 +44,11 @@ impl Replication {
             let Some(record) = self.read_own(superseded.start) else {
                 continue;
             };
+            // Its origin has it executed by somebody else, and this record has lost to that.
+            let operation = engine::operation_of(record.database, &record.effects);
+            if operation.is_some_and(|id| !self.is_awaited(id)) {
+                continue;
+            }
             if self.is_held_without(peer, &record, superseded.end).await {
                 continue;
             }

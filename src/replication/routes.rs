@@ -162,6 +162,7 @@ pub(super) fn terms(policy: &Policy, chosen: Option<topology::Quorum>) -> Terms 
         sloppy: policy.sloppy_quorum && chosen.is_none(),
         unhinted: !policy.hinted_handoff,
         synced: policy.durability == Some(Durability::Always),
+        heard: false,
     }
 }
 
@@ -207,10 +208,26 @@ impl Route {
         quorums
     }
 
+    /// Whether of each majority of those who have everything one has what was acknowledged.
+    pub fn meets_majorities(&self, policy: &Policy, chosen: Option<topology::Quorum>) -> bool {
+        let meets = |quorum: &Quorum| {
+            let all = quorum.members.count_ones();
+            !quorum.terms.sloppy && u32::from(quorum.need) + all / 2 + 1 > all
+        };
+        self.write_quorums(policy, chosen).iter().all(meets)
+    }
+
     /// Who must agree on a read: at the level that a connection has chosen, or the database's own.
     pub fn read_quorum(&self, policy: &Policy, chosen: Option<topology::Quorum>) -> Quorum {
         let level = chosen.unwrap_or(policy.read_quorum);
         quorum(self.readers(policy), level, terms(policy, chosen))
+    }
+
+    /// Whether this node coordinates read-modify-writes, and every other replica knows it as far as this one can tell: it
+    /// is the first of them and hears from all others.
+    pub fn is_led_here(&self, policy: &Policy) -> bool {
+        let mut readers = self.readers(policy).iter();
+        readers.next().is_some_and(|first| first.index == 0) && readers.all(|peer| peer.is_live())
     }
 
     /// The first replica that is live: it coordinates read-modify-writes. If none was heard from for a moment, one that

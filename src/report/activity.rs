@@ -7,10 +7,11 @@ use super::totals::Totals;
 use super::value::{Field, Value};
 use crate::node::Node;
 use crate::pubsub::Topic;
+use crate::store::View;
 
-pub(super) fn stats(node: &Node) -> Vec<Field> {
+pub(super) fn stats(node: &Node, data: &dyn View) -> Vec<Field> {
     let statistics = &node.statistics;
-    let totals = Totals::gather(node.engine.store(), node.now_ms());
+    let totals = Totals::gather(node, data, node.now_ms());
     let before = statistics.expired_before_reset.load(Relaxed);
     let count = |name, counter: &AtomicU64| Field::new(name, Value::count(counter.load(Relaxed)));
     let kilobytes = |name, bytes: u64| Field::new(name, Value::Decimal(bytes as f64 / 1024.0, 2));

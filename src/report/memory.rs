@@ -5,6 +5,7 @@ use super::totals::Totals;
 use super::value::{Field, Value};
 use crate::memory::{ProcessMemory, allocator_name, total_system_bytes};
 use crate::node::Node;
+use crate::store::View;
 
 /// Where the memory is, in bytes; for `INFO memory` and the `MEMORY` commands.
 #[derive(Clone, Debug)]
@@ -27,7 +28,7 @@ pub struct MemoryFigures {
 
 impl MemoryFigures {
     /// The present figures.
-    pub fn gather(node: &Node) -> Self {
+    pub fn gather(node: &Node, data: &dyn View) -> Self {
         let process = ProcessMemory::read();
         let (peak, startup) = node.note_memory(process.allocated);
         MemoryFigures {
@@ -37,7 +38,7 @@ impl MemoryFigures {
             dataset: node.engine.store().allocated_bytes(),
             clients: Buffers::gather(node).total_bytes,
             log: node.engine.log().status().pending_bytes,
-            totals: Totals::gather(node.engine.store(), node.now_ms()),
+            totals: Totals::gather(node, data, node.now_ms()),
         }
     }
 
@@ -77,9 +78,9 @@ pub fn excess(larger: usize, smaller: usize) -> i64 {
     larger as i64 - smaller as i64
 }
 
-pub(super) fn memory(node: &Node) -> Vec<Field> {
+pub(super) fn memory(node: &Node, data: &dyn View) -> Vec<Field> {
     let config = node.config.load();
-    let figures = MemoryFigures::gather(node);
+    let figures = MemoryFigures::gather(node, data);
     let process = figures.process;
     let bytes = |name, bytes: usize| Field::new(name, Value::count(bytes));
     let human = |name, bytes: usize| Field::new(name, Value::human(bytes as u64));

@@ -16,6 +16,7 @@ pub use server::mode;
 pub use value::{Field, Section, Value, human_bytes, render};
 
 use crate::node::Node;
+use crate::store::View;
 
 /// A group of values: one section of `INFO`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -91,14 +92,14 @@ impl Topic {
     }
 }
 
-/// The present values of a topic.
-pub fn gather(node: &Node, topic: Topic) -> Section {
+/// The present values of a topic; `data` is what is looked into.
+pub fn gather(node: &Node, data: &dyn View, topic: Topic) -> Section {
     let fields = match topic {
         Topic::Server => server::server(node),
         Topic::Clients => clients::clients(node),
-        Topic::Memory => memory::memory(node),
-        Topic::Persistence => persistence::persistence(node),
-        Topic::Stats => activity::stats(node),
+        Topic::Memory => memory::memory(node, data),
+        Topic::Persistence => persistence::persistence(node, data),
+        Topic::Stats => activity::stats(node, data),
         Topic::Replication => server::replication(node),
         Topic::Cpu => process::cpu(),
         // There are none: modules are not part of this server.
@@ -107,7 +108,7 @@ pub fn gather(node: &Node, topic: Topic) -> Section {
         Topic::Errorstats => commands::errors(node),
         Topic::Latencystats => commands::percentiles(node),
         Topic::Cluster => server::cluster(node),
-        Topic::Keyspace => totals::keyspace(node),
+        Topic::Keyspace => totals::keyspace(node, data),
     };
     Section {
         title: topic.title(),

@@ -8,11 +8,12 @@ use super::totals::Totals;
 use super::value::{Field, Value};
 use crate::engine::CheckpointStatus;
 use crate::node::Node;
+use crate::store::View;
 use crate::wal::LogStatus;
 
-pub(super) fn persistence(node: &Node) -> Vec<Field> {
+pub(super) fn persistence(node: &Node, data: &dyn View) -> Vec<Field> {
     let status = node.engine.checkpoints().status();
-    let mut fields = checkpoints(node, &status);
+    let mut fields = checkpoints(node, data, &status);
     fields.extend(rewrites(node, &status));
     fields.extend(log(node, &status, &node.engine.log().status()));
     fields
@@ -36,9 +37,9 @@ fn so_far(node: &Node, status: &CheckpointStatus) -> Option<Duration> {
     ))
 }
 
-fn checkpoints(node: &Node, status: &CheckpointStatus) -> Vec<Field> {
+fn checkpoints(node: &Node, data: &dyn View, status: &CheckpointStatus) -> Vec<Field> {
     let (processed, total) = if status.running {
-        let totals = Totals::gather(node.engine.store(), node.now_ms());
+        let totals = Totals::gather(node, data, node.now_ms());
         (status.entries, totals.keys())
     } else {
         (0, 0)

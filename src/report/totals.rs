@@ -6,7 +6,7 @@ use coterie_protocol::DatabaseId;
 
 use super::value::{Field, Value};
 use crate::node::Node;
-use crate::store::{Keyspace, Store};
+use crate::store::{Keyspace, Partition, View};
 
 /// Keys with an expiry that are looked at in each partition for the mean time they have left.
 const TTL_SAMPLES: usize = 4;
@@ -62,21 +62,24 @@ pub struct Totals {
 
 impl Totals {
     /// Looks into every partition, one after the other.
-    pub fn gather(store: &Store, now_ms: u64) -> Self {
+    pub fn gather(node: &Node, data: &dyn View, now_ms: u64) -> Self {
         let mut totals = Totals::default();
-        for id in store.ids() {
-            let partition = store.lock(id);
-            totals.expired += partition.expired();
-            for database in partition.databases() {
-                if let Some(keyspace) = partition.keyspace(database)
-                    && !keyspace.is_empty()
-                {
-                    let sums = totals.databases.entry(database).or_default();
-                    sums.add(keyspace, now_ms);
-                }
-            }
+        for id in node.engine.store().ids() {
+            data.look(id, &mut |partition| totals.add(partition, now_ms));
         }
         totals
+    }
+
+    fn add(&mut self, partition: &Partition, now_ms: u64) {
+        self.expired += partition.expired();
+        for database in partition.databases() {
+            if let Some(keyspace) = partition.keyspace(database)
+                && !keyspace.is_empty()
+            {
+                let sums = self.databases.entry(database).or_default();
+                sums.add(keyspace, now_ms);
+            }
+        }
     }
 
     /// Keys of all databases.
@@ -92,8 +95,8 @@ impl Totals {
     }
 }
 
-pub(super) fn keyspace(node: &Node) -> Vec<Field> {
-    let totals = Totals::gather(node.engine.store(), node.now_ms());
+pub(super) fn keyspace(node: &Node, data: &dyn View) -> Vec<Field> {
+    let totals = Totals::gather(node, data, node.now_ms());
     let field = |(number, database): (&DatabaseId, &DatabaseTotals)| {
         let values = vec![
             ("keys".into(), Value::count(database.keys)),

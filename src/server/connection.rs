@@ -188,7 +188,8 @@ impl<S: Stream> Connection<S> {
                     | Outcome::Paused(_)
                     | Outcome::Conclude
                     | Outcome::Moving
-                    | Outcome::Refresh(_) => {
+                    | Outcome::Refresh(_)
+                    | Outcome::Settle(..) => {
                         // The request stays in the buffer and is scanned again.
                         self.scanner = Scanner::new();
                         self.ahead = Scanner::new();
@@ -309,7 +310,7 @@ impl<S: Stream> Connection<S> {
     /// Reads more input, or returns without because there are messages to send.
     async fn fill(&mut self) -> Result<(), End> {
         let query_limit = self.node.config.load().client_query_buffer_limit;
-        if self.input.len() as u64 > query_limit {
+        if (self.input.len() + self.session.queued_bytes()) as u64 > query_limit {
             self.node.statistics.protocol_errors.fetch_add(1, Relaxed);
             tracing::warn!(
                 client = self.session.client.id,

@@ -235,6 +235,8 @@ impl Entry {
             unsafe {
                 _mm_prefetch::<_MM_HINT_T0>(start);
                 _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(64));
+                // The end of one of 112 bytes, which may be on a third line.
+                _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(111));
             }
         }
     }

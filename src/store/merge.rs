@@ -7,11 +7,12 @@ use super::access::AccessClock;
 use super::digest::{BUCKETS, Sums, bucket_of, name_of};
 use super::entry::{Entry, Kind};
 use super::keyspace::Keyspace;
+use super::operations::Known;
 use super::partition::{Aside, Garbage, Partition};
 use super::replica::Replica;
 use super::state::{KeyState, next_field_part, next_part};
 use super::table::position;
-use crate::effect::{Effect, StringEncoding};
+use crate::effect::{Effect, OperationId, StringEncoding};
 
 static EMPTY_TREE: [u64; BUCKETS] = [0; BUCKETS];
 
@@ -76,6 +77,12 @@ impl Partition {
             Effect::Swap { .. } => {
                 debug_assert!(false, "refused in a cluster");
                 return Merged::Known;
+            }
+            Effect::Operation { .. } => {
+                let replica = self.replica.as_mut();
+                return replica.map_or(Merged::Known, |replica| {
+                    replica.operations.merge(database, effect, stamp)
+                });
             }
             _ => effect.key().unwrap_or_default(),
         };
@@ -347,13 +354,30 @@ impl Partition {
         }
     }
 
-    /// Appends all that is known of a key as stamped effects, to be merged elsewhere; nothing if nothing is.
+    /// What is known of an operation.
+    pub fn operation(&self, id: OperationId) -> Known {
+        let replica = self.replica.as_ref();
+        replica.map_or(Known::Unknown, |replica| replica.operations.find(id))
+    }
+
+    /// Appends the operations that the state of a key tells of. Returns whether there are any.
+    pub fn encode_operations(&self, database: DatabaseId, key: &[u8], out: &mut Vec<u8>) -> bool {
+        let replica = self.replica.as_ref();
+        replica.is_some_and(|replica| replica.operations.encode(database, key, out) > 0)
+    }
+
+    /// Appends all that is known of a key as stamped effects, to be merged elsewhere; nothing if nothing is. The
+    /// operations that made it come along.
     pub fn encode_state(&self, database: DatabaseId, key: &[u8], out: &mut Vec<u8>) {
+        let before = out.len();
         let state = match self.known(database, key) {
             Some((entry, is_live)) => KeyState::of(entry.duplicate(), is_live),
             None => KeyState::new(0),
         };
         state.encode(database, key, self.context(database), out);
+        if out.len() > before {
+            self.encode_operations(database, key, out);
+        }
     }
 
     /// Digest of all that is known of a key, of its deletion too; 0 for nothing.

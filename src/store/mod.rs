@@ -11,6 +11,7 @@ mod merge;
 #[cfg(test)]
 mod merge_tests;
 mod metadata;
+mod operations;
 mod partition;
 mod register;
 mod replica;
@@ -29,6 +30,7 @@ pub use digest::BUCKETS;
 pub use entry::{Entry, Kind, Parts};
 pub use hash::HashValue;
 pub use keyspace::Keyspace;
+pub use operations::Known;
 pub use partition::{Aside, Garbage, Partition};
 pub use table::{POSITION_BITS, position};
 
@@ -52,6 +54,24 @@ pub struct Store {
     /// The node's actor plus one; 0 when it is not part of a cluster.
     actor: AtomicU32,
     departed: Departed,
+}
+
+/// Partitions that can be looked into. Each is locked for as long as that takes, or all of them are already.
+pub trait View {
+    /// Looks into a partition.
+    fn look(&self, id: PartitionId, visit: &mut dyn FnMut(&Partition));
+}
+
+impl<V: View + ?Sized> View for &V {
+    fn look(&self, id: PartitionId, visit: &mut dyn FnMut(&Partition)) {
+        (**self).look(id, visit);
+    }
+}
+
+impl View for Store {
+    fn look(&self, id: PartitionId, visit: &mut dyn FnMut(&Partition)) {
+        visit(&self.lock(id));
+    }
 }
 
 /// A lock that shares no cache line with its neighbours.

@@ -37,6 +37,15 @@ pub struct Partition {
     pub(super) garbage: Vec<Garbage>,
     /// What it keeps beside the keys when it is replicated.
     pub(super) replica: Option<Box<Replica>>,
+    /// Counts keys that came to be, by their hash: who has seen that one is absent notices that it was there since.
+    births: [u32; BIRTH_COUNTERS],
+}
+
+/// More, and fewer keys are counted together.
+const BIRTH_COUNTERS: usize = 256;
+
+fn birth_counter(database: DatabaseId, hash: u64) -> usize {
+    (hash as usize).wrapping_add(database.index()) % BIRTH_COUNTERS
 }
 
 /// State of a key that was set aside before a change, to put it back.
@@ -60,7 +69,18 @@ impl Partition {
             allocated_bytes: 0,
             garbage: Vec::new(),
             replica: None,
+            births: [0; BIRTH_COUNTERS],
         }
+    }
+
+    /// How often a key came to be that counts together with this one.
+    pub fn births(&self, database: DatabaseId, key: &[u8]) -> u32 {
+        self.births[birth_counter(database, self.hash(key))]
+    }
+
+    fn count_birth(&mut self, database: DatabaseId, hash: u64) {
+        let count = &mut self.births[birth_counter(database, hash)];
+        *count = count.wrapping_add(1);
     }
 
     /// What its hashes are seeded with.
@@ -156,10 +176,24 @@ impl Partition {
     }
 
     /// Takes a database out, and off the memory account.
-    pub(super) fn take_keyspace(&mut self, database: DatabaseId) -> Option<Box<Keyspace>> {
+    pub fn take_keyspace(&mut self, database: DatabaseId) -> Option<Box<Keyspace>> {
         let keyspace = self.databases.get_mut(database.index())?.take()?;
         self.allocated_bytes -= keyspace.allocated_bytes();
         Some(keyspace)
+    }
+
+    /// Puts back what [`Partition::take_keyspace`] has taken; what is there now is lost.
+    pub fn put_keyspace(&mut self, database: DatabaseId, keyspace: Box<Keyspace>) {
+        let now = self.take_keyspace(database);
+        self.garbage.extend(now.map(Garbage::Keyspace));
+        self.allocated_bytes += keyspace.allocated_bytes();
+        self.make_database(database);
+        self.databases[database.index()] = Some(keyspace);
+    }
+
+    /// Drops what [`Partition::take_keyspace`] has taken.
+    pub fn discard_keyspace(&mut self, keyspace: Box<Keyspace>) {
+        self.garbage.push(Garbage::Keyspace(keyspace));
     }
 
     /// Brings near what a command on this key will touch.
@@ -175,6 +209,12 @@ impl Partition {
         self.keyspace(database)?
             .find(key, self.hash(key))
             .map(Entry::version)
+    }
+
+    /// Version of a key's live entry; one that has expired stays.
+    pub fn live_version(&self, database: DatabaseId, key: &[u8], now_ms: u64) -> Option<Version> {
+        let entry = self.keyspace(database)?.find(key, self.hash(key))?;
+        (!entry.is_expired(now_ms)).then(|| entry.version())
     }
 
     /// The live entry of a key; an expired one is removed. With a clock the entry counts as used.
@@ -279,7 +319,10 @@ impl Partition {
                 self.remove_expired(database, key, version);
                 self.hash_delete(database, key, field, version);
             }
-            Effect::Count { .. } | Effect::HashCount { .. } | Effect::Lapsed { .. } => {
+            Effect::Count { .. }
+            | Effect::HashCount { .. }
+            | Effect::Lapsed { .. }
+            | Effect::Operation { .. } => {
                 debug_assert!(false, "only in replicated partitions");
             }
             Effect::ExpireAt { key, at } => {
@@ -297,13 +340,16 @@ impl Partition {
                 let keyspace = self.take_keyspace(database);
                 self.garbage.extend(keyspace.map(Garbage::Keyspace));
             }
-            Effect::Swap { with } => {
-                self.make_database(database.max(with));
-                self.databases.swap(database.index(), with.index());
-                self.swaps += 1;
-            }
+            Effect::Swap { with } => self.swap(database, with),
         }
         self.clock.observe(version);
+    }
+
+    /// Lets two databases change places.
+    pub fn swap(&mut self, one: DatabaseId, other: DatabaseId) {
+        self.make_database(one.max(other));
+        self.databases.swap(one.index(), other.index());
+        self.swaps += 1;
     }
 
     fn make_database(&mut self, database: DatabaseId) {
@@ -345,7 +391,7 @@ impl Partition {
     ) {
         let (hash, seed) = (self.hash(key), self.seed);
         self.make_keyspace(database);
-        self.change(database, |keyspace, _| {
+        let is_new = self.change(database, |keyspace, _| {
             let found = keyspace.update(key, hash, |entry| {
                 if entry.hash().is_none() {
                     entry.set_hash(HashValue::new(seed));
@@ -370,7 +416,11 @@ impl Partition {
                 };
                 keyspace.insert(hash, Entry::with_hash(&parts, Box::new(fields), None));
             }
+            found.is_none()
         });
+        if is_new == Some(true) {
+            self.count_birth(database, hash);
+        }
     }
 
     fn hash_delete(&mut self, database: DatabaseId, key: &[u8], field: &[u8], version: Version) {
@@ -394,8 +444,9 @@ impl Partition {
     fn put(&mut self, database: DatabaseId, parts: &Parts<'_>, access: &AccessClock) {
         let hash = self.hash(parts.key);
         self.make_keyspace(database);
-        self.change(database, |keyspace, garbage| {
+        let is_new = self.change(database, |keyspace, garbage| {
             let replaced = keyspace.update(parts.key, hash, |entry| {
+                let is_over = entry.is_expired(parts.version.millis());
                 if entry.is_costly_to_free() {
                     let access = entry.access();
                     let new = Entry::new(&Parts { access, ..*parts });
@@ -406,11 +457,16 @@ impl Partition {
                     entry.set_version(parts.version);
                 }
                 Keyspace::touch(entry, access);
+                is_over
             });
             if replaced.is_none() {
                 keyspace.insert(hash, Entry::new(parts));
             }
+            replaced.unwrap_or(true)
         });
+        if is_new == Some(true) {
+            self.count_birth(database, hash);
+        }
     }
 
     fn update(

@@ -7,6 +7,7 @@ use coterie_protocol::{DatabaseId, Stamp, Version};
 use super::digest::{BUCKETS, Sums, bucket_of, name_of};
 use super::entry::Entry;
 use super::keyspace::Keyspace;
+use super::operations::Operations;
 use super::state::{Context, KeyState, sums_of};
 
 /// See the module.
@@ -20,6 +21,8 @@ pub(super) struct Replica {
     /// A horizon that waits until nobody holds the tombstones.
     due: Version,
     held: bool,
+    /// By which its keys were changed lately.
+    pub operations: Operations,
 }
 
 /// Of one database.
@@ -43,6 +46,7 @@ impl Replica {
             horizon: Version::ZERO,
             due: Version::ZERO,
             held: false,
+            operations: Operations::default(),
         }
     }
 

@@ -190,6 +190,7 @@ impl KeyState {
             Effect::Delete { .. } => self.delete(stamp, context),
             Effect::PutPadded { .. }
             | Effect::Splice { .. }
+            | Effect::Operation { .. }
             | Effect::Clear
             | Effect::Swap { .. } => {
                 debug_assert!(false, "not a change that can be merged into a key");

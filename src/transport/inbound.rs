@@ -13,7 +13,6 @@ use coterie_protocol::internal::{Frame, Kind, Reason, Refusal, Service};
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::MissedTickBehavior;
 
 use super::error::{Ended, SendError};
 use super::handshake::{self, Opened, Peer};
@@ -22,6 +21,7 @@ use super::session::ticks;
 use super::stream::{FrameReader, Silence, farewell, write_queued};
 use super::traffic::{Counts, Traffic};
 use super::{CallId, Shared};
+use crate::clock;
 
 /// How often it is looked whether a dialler is silent.
 const TICK: Duration = Duration::from_millis(250);
@@ -205,8 +205,7 @@ impl Inbound {
 
     async fn watch(&self, shared: &Shared) -> Ended {
         let most = ticks(shared.options.broken_after, TICK);
-        let mut timer = tokio::time::interval(TICK);
-        timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut timer = clock::ticks(TICK);
         loop {
             timer.tick().await;
             if self.silence.tick() > most {

@@ -45,7 +45,7 @@ pub struct Options {
     pub inbound_limit: usize,
     /// The most connections that native clients may have open to this node. 4096.
     pub client_limit: usize,
-    /// How often a link pings. 20 ms.
+    /// How often a link pings while it is used; a fifth as often while it is not. 20 ms.
     pub ping_interval: Duration,
     /// A link counts as responsive if the peer was heard within this time. 60 ms.
     pub silence: Duration,

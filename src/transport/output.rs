@@ -28,6 +28,8 @@ struct Queue {
     bytes: Vec<u8>,
     /// Taken by the writer, not yet sent.
     in_flight: usize,
+    /// Whether anything was queued lately, see [`Output::take_activity`].
+    active: bool,
     closed: bool,
 }
 
@@ -63,18 +65,23 @@ impl Output {
         if body.len() > self.body_limit {
             return Err(SendError::TooLarge);
         }
-        self.append(self.limit, kind, service, call, body)
+        self.append(Some(self.limit), kind, service, call, body)
     }
 
     /// Queues a small frame of the connection itself, even if it is full. The caller bounds their number.
     pub(super) fn push_control(&self, kind: Kind, call: u64, body: &[u8]) {
         // A closed connection needs none.
-        let _ = self.append(usize::MAX, kind, 0, call, body);
+        let _ = self.append(None, kind, 0, call, body);
+    }
+
+    /// Whether anything but frames of the connection itself was queued since this was asked last.
+    pub(super) fn take_activity(&self) -> bool {
+        std::mem::take(&mut self.queue.lock().active)
     }
 
     fn append(
         &self,
-        limit: usize,
+        limit: Option<usize>,
         kind: Kind,
         service: u8,
         call: u64,
@@ -84,8 +91,11 @@ impl Output {
         if queue.closed {
             return Err(SendError::Down);
         }
-        if queue.waiting() >= limit {
-            return Err(SendError::Busy);
+        if let Some(limit) = limit {
+            if queue.waiting() >= limit {
+                return Err(SendError::Busy);
+            }
+            queue.active = true;
         }
         let was_empty = queue.bytes.is_empty();
         frame::encode(kind, service, call, body, &mut queue.bytes);

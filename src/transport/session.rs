@@ -10,7 +10,6 @@ use coterie_protocol::internal::handshake::clock_offset_ms;
 use coterie_protocol::internal::{Frame, Kind, Reason, Refusal, Service};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
-use tokio::time::MissedTickBehavior;
 
 use super::error::{CallError, Ended, SendError};
 use super::handshake::{Opened, Peer, check_clock};
@@ -18,6 +17,10 @@ use super::output::Output;
 use super::stream::{FrameReader, Silence, farewell, write_queued};
 use super::traffic::Traffic;
 use super::{CallId, Options, Shared};
+use crate::clock;
+
+/// A link that nothing was sent on, and no answer is awaited on, pings on every so manieth tick only.
+const IDLE_TICKS: u32 = 5;
 
 /// What callers and the tasks of the connection share.
 pub(super) struct Session {
@@ -153,14 +156,23 @@ impl Session {
         Ok(())
     }
 
-    /// Pings on every tick; ends when nothing was heard for too many.
+    /// Looks on every tick whether the peer is heard; ends when it was not for too many.
     async fn ping(&self, shared: &Shared) -> Ended {
         let interval = shared.options.ping_interval;
         let most = ticks(shared.options.broken_after, interval);
-        let mut timer = tokio::time::interval(interval);
-        timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut timer = clock::ticks(interval);
+        let mut idle = IDLE_TICKS;
         loop {
             timer.tick().await;
+            // Counted first: what is sent from here on is asked about on the next tick.
+            let is_awaited = self.output.take_activity()
+                || self.silence.ticks() > 0
+                || !self.calls.lock().is_empty();
+            idle += 1;
+            if !is_awaited && idle < IDLE_TICKS {
+                continue;
+            }
+            idle = 0;
             if self.silence.tick() > most {
                 return Ended::Silent;
             }

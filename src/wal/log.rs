@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -86,6 +86,8 @@ pub(crate) struct Shared {
     pub(crate) retention: Mutex<Retention>,
     /// Wakes tasks in `Log::wait_for_growth`.
     pub(crate) growth: Notify,
+    /// Who is woken by it next has to wake the others.
+    pub(crate) growth_is_news: AtomicBool,
     pub(crate) on_sync_failure: Mutex<SyncFailureHook>,
     statistics: Mutex<SyncStatistics>,
     durable: watch::Sender<LogOffset>,
@@ -138,6 +140,7 @@ impl Shared {
             catalog: Mutex::new(parts.catalog),
             retention: Mutex::new(retention),
             growth: Notify::new(),
+            growth_is_news: AtomicBool::new(false),
             on_sync_failure: Mutex::new(parts.on_sync_failure),
             statistics: Mutex::default(),
             durable: watch::Sender::new(end),
@@ -265,7 +268,8 @@ impl Log {
             shared.prepare.notify_one();
         }
         if wake_followers {
-            shared.growth.notify_waiters();
+            shared.growth_is_news.store(true, Ordering::Release);
+            shared.growth.notify_one();
         }
         end
     }

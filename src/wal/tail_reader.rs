@@ -9,6 +9,7 @@
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::log::{Log, Shared};
 use super::offset::LogOffset;
@@ -104,6 +105,10 @@ impl Log {
                 tail.wake_followers = true;
             }
             grown.await;
+            // The appender wakes one; the others are most likely of the same thread, and cheap to wake from there.
+            if shared.growth_is_news.swap(false, Ordering::AcqRel) {
+                shared.growth.notify_waiters();
+            }
         }
     }
 }

@@ -9,6 +9,8 @@ mod intruders;
 mod listeners;
 mod model;
 mod network;
+mod once;
 mod policies;
+mod transactions;
 mod walks;
 mod workload;

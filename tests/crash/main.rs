@@ -7,3 +7,4 @@ mod directory;
 mod full_disk;
 mod kills;
 mod model;
+mod transactions;

@@ -116,6 +116,12 @@ const COMMANDS: &[&str] = &[
     "readonly",
     "readwrite",
     "wait",
+    // transactions
+    "discard",
+    "exec",
+    "multi",
+    "unwatch",
+    "watch",
     // connection
     "auth",
     "client",

@@ -86,19 +86,7 @@ fn compare(
 ) -> Result<(), String> {
     let mut sequence: Vec<Command> = vec![words("FLUSHALL"), words("SELECT 0")];
     sequence.extend_from_slice(commands);
-    // What the sequence left behind, in each database.
-    for database in DATABASES {
-        sequence.push(vec![b"SELECT".to_vec(), database.into()]);
-        sequence.push(words("DBSIZE"));
-        sequence.push(words("KEYS *"));
-        for key in KEYS {
-            for read in ["TYPE", "GET", "HGETALL", "PTTL", "OBJECT ENCODING"] {
-                let mut command = words(read);
-                command.push(key.into());
-                sequence.push(command);
-            }
-        }
-    }
+    sequence.extend(state_commands());
     let bytes: Vec<u8> = sequence
         .iter()
         .flat_map(|command| encode_command(command))
@@ -125,7 +113,26 @@ fn compare(
     }
 }
 
-fn agree(
+/// Commands that tell what a sequence left behind, in each database.
+pub fn state_commands() -> Vec<Command> {
+    let mut sequence = Vec::new();
+    for database in DATABASES {
+        sequence.push(vec![b"SELECT".to_vec(), database.into()]);
+        sequence.push(words("DBSIZE"));
+        sequence.push(words("KEYS *"));
+        for key in KEYS {
+            for read in ["TYPE", "GET", "HGETALL", "PTTL", "OBJECT ENCODING"] {
+                let mut command = words(read);
+                command.push(key.into());
+                sequence.push(command);
+            }
+        }
+    }
+    sequence
+}
+
+/// Whether the replies to a command are as good as the same.
+pub fn agree(
     command: &Command,
     (our, our_bytes): (&Reply, &[u8]),
     (their, their_bytes): (&Reply, &[u8]),
@@ -162,13 +169,13 @@ fn agree(
     our_bytes == their_bytes
 }
 
-fn words(line: &str) -> Command {
+pub fn words(line: &str) -> Command {
     line.split(' ')
         .map(|word| word.as_bytes().to_vec())
         .collect()
 }
 
-fn show(command: &Command) -> String {
+pub fn show(command: &Command) -> String {
     command
         .iter()
         .map(|word| format!("\"{}\"", escape(word)))

@@ -14,3 +14,4 @@ mod raw;
 mod runner;
 mod script;
 mod scripts;
+mod transactions;

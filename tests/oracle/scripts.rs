@@ -43,6 +43,7 @@ scripts! {
     pubsub,
     events,
     tracking,
+    transactions,
 }
 
 #[test]

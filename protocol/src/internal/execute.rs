@@ -5,13 +5,14 @@
 //!
 //! | what | fields |
 //! | --- | --- |
-//! | head | epoch `u64`, when it was sent in Unix milliseconds `u64`, database `u16`, flags `u8` (1 RESP3, 2 reading counts as use, 4 local reads), read level `u8`, write level `u8`, partitions `bytes` (bits; empty for all) |
+//! | head | epoch `u64`, when it was sent in Unix milliseconds `u64`, database `u16`, flags `u8` (1 RESP3, 2 reading counts as use, 4 local reads, 8 an operation follows), read level `u8`, write level `u8`, partitions `bytes` (bits; empty for all), perhaps an operation |
+//! | operation | origin's actor `u16`, number `u64`, settled `u64`, number of executors `u8`, their node ids (20 bytes each) |
 //! | request | number of arguments `u32`, arguments `bytes` |
 //!
 //! A level is 0 for the database's policy, 254 for a majority, 255 for all, otherwise a number of replicas.
 
 use super::Fields;
-use crate::{DatabaseId, Epoch, Quorum};
+use crate::{Actor, DatabaseId, Epoch, NodeId, Quorum};
 
 /// A body that ends too early, or is none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -40,11 +41,27 @@ pub struct ExecuteHead {
     pub local: bool,
     /// The partitions that a walk is to visit, a bit each; empty for one that is about keys.
     pub partitions: Vec<u8>,
+    /// For a write that must not be executed twice: what replicas know it by.
+    pub operation: Option<Operation>,
+}
+
+/// Names a write that must be executed exactly once, by whomever it is.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Operation {
+    /// The node that has to answer the client.
+    pub origin: Actor,
+    /// Unique for the origin, and growing.
+    pub number: u64,
+    /// The origin has an answer to all operations with smaller numbers than this: they can be forgotten.
+    pub settled: u64,
+    /// Nodes that may have executed it, of which no answer came; empty for the first attempt. At most 255.
+    pub executors: Vec<NodeId>,
 }
 
 const RESP3: u8 = 1;
 const TOUCH: u8 = 2;
 const LOCAL: u8 = 4;
+const OPERATION: u8 = 8;
 
 fn level_byte(level: Option<Quorum>) -> u8 {
     match level {
@@ -82,10 +99,37 @@ pub(super) fn put_head(head: &ExecuteHead, out: &mut Vec<u8>) {
     out.extend_from_slice(&head.database.0.to_le_bytes());
     let resp3 = if head.resp3 { RESP3 } else { 0 };
     let touch = if head.touch { TOUCH } else { 0 };
-    out.push(resp3 | touch | if head.local { LOCAL } else { 0 });
+    let local = if head.local { LOCAL } else { 0 };
+    let operation = head.operation.as_ref().map_or(0, |_| OPERATION);
+    out.push(resp3 | touch | local | operation);
     out.push(level_byte(head.read));
     out.push(level_byte(head.write));
     put_bytes(out, &head.partitions);
+    if let Some(operation) = &head.operation {
+        put_operation(operation, out);
+    }
+}
+
+fn put_operation(operation: &Operation, out: &mut Vec<u8>) {
+    out.extend_from_slice(&operation.origin.0.to_le_bytes());
+    out.extend_from_slice(&operation.number.to_le_bytes());
+    out.extend_from_slice(&operation.settled.to_le_bytes());
+    let executors = operation.executors.iter().take(usize::from(u8::MAX));
+    out.push(executors.len() as u8);
+    executors.for_each(|id| out.extend_from_slice(&id.0));
+}
+
+fn take_operation(fields: &mut Fields<'_>) -> Option<Operation> {
+    let origin = Actor(fields.u16()?);
+    let (number, settled) = (fields.u64()?, fields.u64()?);
+    let count = fields.u8()?;
+    let executors = (0..count).map(|_| fields.array().map(NodeId));
+    Some(Operation {
+        origin,
+        number,
+        settled,
+        executors: executors.collect::<Option<_>>()?,
+    })
 }
 
 /// Takes a head.
@@ -104,6 +148,10 @@ pub(super) fn take_head(fields: &mut Fields<'_>) -> Option<ExecuteHead> {
         read: byte_level(fields.u8()?),
         write: byte_level(fields.u8()?),
         partitions: take_bytes(fields)?.to_vec(),
+        operation: match flags & OPERATION {
+            0 => None,
+            _ => Some(take_operation(fields)?),
+        },
     })
 }
 
@@ -160,6 +208,18 @@ pub(super) mod tests {
 
     use super::*;
 
+    fn operations() -> impl Strategy<Value = Operation> {
+        let ids = prop::collection::vec(any::<[u8; 20]>().prop_map(NodeId), 0..3);
+        (any::<u16>(), any::<u64>(), any::<u64>(), ids).prop_map(
+            |(origin, number, settled, executors)| Operation {
+                origin: Actor(origin),
+                number,
+                settled,
+                executors,
+            },
+        )
+    }
+
     pub(crate) fn heads() -> impl Strategy<Value = ExecuteHead> {
         let level = || any::<u8>().prop_map(byte_level);
         (
@@ -167,9 +227,16 @@ pub(super) mod tests {
             any::<[bool; 3]>(),
             (level(), level()),
             prop::collection::vec(any::<u8>(), 0..40),
+            prop::option::of(operations()),
         )
             .prop_map(
-                |((epoch, sent_ms, database), [resp3, touch, local], (read, write), partitions)| {
+                |(
+                    (epoch, sent_ms, database),
+                    [resp3, touch, local],
+                    (read, write),
+                    partitions,
+                    operation,
+                )| {
                     ExecuteHead {
                         epoch: Epoch(epoch),
                         sent_ms,
@@ -180,6 +247,7 @@ pub(super) mod tests {
                         write,
                         local,
                         partitions,
+                        operation,
                     }
                 },
             )

@@ -42,6 +42,7 @@ pub mod handshake;
 pub mod pubsub;
 pub mod refusal;
 mod secret;
+pub mod unit;
 
 pub use frame::{Frame, FrameError, Kind, Scan};
 pub use refusal::{Reason, Refusal};

@@ -101,10 +101,10 @@ fn write_line(text: &mut String, client: &Client, now_ms: u64, own_arguments: Op
     let _ = writeln!(
         text,
         "id={id} addr={address} laddr={local} fd={descriptor} name={name} age={age} idle={idle} \
-         flags={flags} db={database} sub={channels} psub={patterns} ssub={shard_channels} multi=-1 qbuf={qbuf} qbuf-free={qbuf_free} \
-         argv-mem={argument_bytes} multi-mem=0 rbs={rbs} rbp={rbp} obl={obl} oll=0 omem={omem} \
-         tot-mem={total} events={events} cmd={command} user={DEFAULT_USER} redir={redirect} resp={resp} \
-         lib-name={library} lib-ver={library_version}",
+         flags={flags} db={database} sub={channels} psub={patterns} ssub={shard_channels} multi={multi} qbuf={qbuf} \
+         qbuf-free={qbuf_free} argv-mem={argument_bytes} multi-mem={multi_bytes} rbs={rbs} rbp={rbp} obl={obl} oll=0 \
+         omem={omem} tot-mem={total} events={events} cmd={command} user={DEFAULT_USER} redir={redirect} resp={resp} \
+         lib-name={library} lib-ver={library_version} watch={watched}",
         id = client.id,
         address = client.address,
         local = client.local_address,
@@ -117,6 +117,9 @@ fn write_line(text: &mut String, client: &Client, now_ms: u64, own_arguments: Op
         channels = details.listens_to[0],
         patterns = details.listens_to[1],
         shard_channels = details.listens_to[2],
+        multi = details.queued.map_or(-1, |count| count as i64),
+        multi_bytes = sizes.queued_bytes,
+        watched = details.watched,
         qbuf = sizes.query_bytes,
         qbuf_free = sizes.query_capacity.saturating_sub(sizes.query_bytes),
         rbs = sizes.output_capacity,
@@ -146,6 +149,7 @@ fn flags(client: &Client, details: &ClientDetails, mode: Option<&Mode>) -> Strin
     let letters = [
         ('O', details.monitor),
         ('P', details.listens_to != [0; 3]),
+        ('x', details.queued.is_some()),
         ('b', details.blocked),
         ('t', mode.is_some()),
         ('R', mode.is_some_and(|mode| mode.is_broken)),

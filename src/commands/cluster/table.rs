@@ -2,7 +2,7 @@
 
 use super::refusal::refuse;
 use crate::commands::{
-    Argument, Categories, CommandResult, CommandSpec, Control, Docs, Flags, Handler,
+    Argument, Categories, CommandResult, CommandSpec, Control, Docs, Flags, Handler, Locks,
 };
 
 const DOCS: Docs = Docs {
@@ -163,6 +163,7 @@ static SUBCOMMANDS: &[CommandSpec] = &[
             arguments: &[SLOT],
             ..DOCS
         },
+        locks: Locks::All,
         ..tells(
             "cluster|countkeysinslot",
             Handler::Deferred(super::keys::count),
@@ -178,6 +179,7 @@ static SUBCOMMANDS: &[CommandSpec] = &[
             arguments: &[SLOT, Argument::new("count", "integer")],
             ..DOCS
         },
+        locks: Locks::All,
         ..tells(
             "cluster|getkeysinslot",
             Handler::Deferred(super::keys::get),

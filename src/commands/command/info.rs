@@ -71,6 +71,9 @@ const CATEGORIES: &[(&str, Membership)] = &[
     ("connection", |spec| {
         spec.categories.contains(Categories::CONNECTION)
     }),
+    ("transaction", |spec| {
+        spec.categories.contains(Categories::TRANSACTION)
+    }),
 ];
 
 /// The ACL categories of a command, without `@`.

@@ -79,7 +79,7 @@ fn allow_descriptors(config: &Config) -> CommandResult {
 }
 
 fn reset_statistics(call: &mut Control<'_, '_>) -> CommandResult {
-    let totals = Totals::gather(call.node.engine.store(), call.now_ms);
+    let totals = Totals::gather(call.node, call.view(), call.now_ms);
     call.node.statistics.reset(totals.expired);
     call.reply.ok();
     Ok(())

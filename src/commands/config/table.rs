@@ -1,7 +1,7 @@
 //! Table of the configuration commands.
 
 use super::{get, help, reset_statistics, rewrite, set};
-use crate::commands::spec::{Argument, CommandSpec, Docs, Flags, Handler};
+use crate::commands::spec::{Argument, CommandSpec, Docs, Flags, Handler, Locks};
 
 /// The family's part of the command table.
 pub static COMMANDS: &[CommandSpec] = &[CommandSpec {
@@ -82,6 +82,7 @@ pub static COMMANDS: &[CommandSpec] = &[CommandSpec {
             name: "config|resetstat",
             arity: 2,
             handler: Handler::Control(reset_statistics),
+            locks: Locks::All,
             flags: Flags::ADMIN
                 .union(Flags::NOSCRIPT)
                 .union(Flags::LOADING)

@@ -1,15 +1,13 @@
 //! `DEBUG DIGEST` and `DIGEST-VALUE`: checksums of the data, independent of order, memory layout and restarts.
 
-use std::sync::Arc;
-
-use coterie_protocol::{DatabaseId, PartitionId};
+use coterie_protocol::{DatabaseId, PartitionId, ReplyWriter, RespVersion};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
 use super::{Outcome, answer};
-use crate::commands::call::Control;
-use crate::engine::Scope;
+use crate::commands::call::{Control, at_once};
+use crate::engine::{Scope, Transaction};
 use crate::node::Node;
-use crate::store::{Entry, HashValue};
+use crate::store::{Entry, HashValue, View};
 
 /// Entries hashed under one lock.
 const SLICE_ENTRIES: usize = 64;
@@ -70,34 +68,42 @@ fn digest_of_entry(database: DatabaseId, entry: &Entry) -> Digest {
 
 /// Of every database. Changes made meanwhile are in it or not.
 pub(super) fn digest(call: &mut Control<'_, '_>) -> Outcome {
-    let (node, resp) = (call.node.clone(), call.session.resp);
-    Ok(Box::pin(async move {
-        let mut total = Digest::default();
-        for id in node.engine.store().ids() {
-            add_partition(&node, id, &mut total).await;
-        }
-        answer(resp, |reply| reply.simple(total.text())).await
-    }))
+    let ids: Vec<PartitionId> = call.node.engine.store().ids().collect();
+    let (now_ms, resp) = (call.now_ms, call.session.resp);
+    Ok(match call.transaction.as_deref() {
+        Some(transaction) => at_once(digest_of_all(transaction, ids, now_ms, resp)),
+        None => Box::pin(digest_of_all(call.node.clone(), ids, now_ms, resp)),
+    })
 }
 
-async fn add_partition(node: &Arc<Node>, id: PartitionId, total: &mut Digest) {
-    let now_ms = node.now_ms();
-    let databases = node.engine.store().lock(id).databases();
+async fn digest_of_all(
+    data: impl View,
+    ids: Vec<PartitionId>,
+    now_ms: u64,
+    resp: RespVersion,
+) -> Vec<u8> {
+    let mut total = Digest::default();
+    for id in ids {
+        add_partition(&data, id, now_ms, &mut total).await;
+    }
+    answer(resp, |reply| reply.simple(total.text())).await
+}
+
+async fn add_partition(data: &impl View, id: PartitionId, now_ms: u64, total: &mut Digest) {
+    let mut databases = Vec::new();
+    data.look(id, &mut |partition| databases.extend(partition.databases()));
     for database in databases {
         let mut position = Some(0);
-        while let Some(from) = position {
-            position = node
-                .engine
-                .store()
-                .lock(id)
-                .keyspace(database)
-                .and_then(|keyspace| {
+        while let Some(from) = position.take() {
+            data.look(id, &mut |partition| {
+                position = partition.keyspace(database).and_then(|keyspace| {
                     keyspace.scan(from, SLICE_ENTRIES, |entry| {
                         if !entry.is_expired(now_ms) {
                             total.add(digest_of_entry(database, entry));
                         }
                     })
                 });
+            });
             tokio::task::yield_now().await;
         }
     }
@@ -105,29 +111,43 @@ async fn add_partition(node: &Arc<Node>, id: PartitionId, total: &mut Digest) {
 
 /// Of the values of some keys of the session's database; zeros for a key that is not there.
 pub(super) fn digest_values(call: &mut Control<'_, '_>) -> Outcome {
-    let (node, resp) = (call.node.clone(), call.session.resp);
+    let resp = call.session.resp;
     let database = call.session.database;
-    let keys: Vec<Vec<u8>> = call.request.iter().skip(2).map(<[u8]>::to_vec).collect();
+    let keys = call.request.skip(2);
+    if let Some(transaction) = call.transaction.as_deref_mut() {
+        let digests: Vec<Digest> = keys
+            .iter()
+            .map(|key| digest_of_value(transaction, database, key))
+            .collect();
+        return Ok(answer(resp, |reply| write_digests(reply, &digests)));
+    }
+    let node = call.node.clone();
+    let keys: Vec<Vec<u8>> = keys.iter().map(<[u8]>::to_vec).collect();
     Ok(Box::pin(async move {
         let mut digests = Vec::with_capacity(keys.len());
         for key in &keys {
-            digests.push(digest_of_value(&node, database, key));
+            digests.push(digest_of_one(&node, database, key));
             tokio::task::yield_now().await;
         }
-        let write = |reply: &mut coterie_protocol::ReplyWriter<'_>| {
-            reply.array(digests.len());
-            digests
-                .iter()
-                .for_each(|digest| reply.simple(digest.text()));
-        };
-        answer(resp, write).await
+        answer(resp, |reply| write_digests(reply, &digests)).await
     }))
 }
 
-fn digest_of_value(node: &Node, database: DatabaseId, key: &[u8]) -> Digest {
+fn digest_of_one(node: &Node, database: DatabaseId, key: &[u8]) -> Digest {
     let moment = node.moment(&node.config.load());
     let mut payload = Vec::new();
     let mut transaction = node.engine.begin(Scope::Key(key), moment, &mut payload);
+    digest_of_value(&mut transaction, database, key)
+}
+
+fn write_digests(reply: &mut ReplyWriter<'_>, digests: &[Digest]) {
+    reply.array(digests.len());
+    digests
+        .iter()
+        .for_each(|digest| reply.simple(digest.text()));
+}
+
+fn digest_of_value(transaction: &mut Transaction<'_>, database: DatabaseId, key: &[u8]) -> Digest {
     transaction
         .peek(database, key)
         .map_or_else(Digest::default, |entry| {

@@ -8,17 +8,18 @@ use std::future::ready;
 use std::time::Duration;
 
 use coterie_protocol::text::{parse_f64, parse_i64};
-use coterie_protocol::{PartitionId, ReplyWriter, RespVersion};
+use coterie_protocol::{DatabaseId, PartitionId, ReplyWriter, RespVersion};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::call::{Control, Deferred};
 use super::error::CommandError;
 use super::help::{help, wrong_subcommand};
-use super::spec::{CommandSpec, Docs, Flags, Handler};
+use super::spec::{CommandSpec, Docs, Flags, Handler, Locks};
 use super::value::encoding_name;
 use crate::background::make_checkpoint_in_turn;
 use crate::config::DebugCommand;
-use crate::engine::Scope;
+use crate::engine::{Scope, Transaction};
+use crate::node::Node;
 use crate::wal::checkpoint::Checkpoint;
 
 /// The family's part of the command table.
@@ -26,6 +27,7 @@ pub static COMMANDS: &[CommandSpec] = &[CommandSpec {
     name: "debug",
     arity: -2,
     handler: Handler::Deferred(debug),
+    locks: Locks::All,
     flags: Flags::ADMIN
         .union(Flags::NOSCRIPT)
         .union(Flags::LOADING)
@@ -70,6 +72,10 @@ fn debug(call: &mut Control<'_, '_>) -> Outcome {
         (b"error", 3) => Err(error(call)),
         (b"cluster-digest", 2 | 3) => cluster_digest(call),
         (b"log", 3) => log(call),
+        // It makes transactions of its own, in slices.
+        (b"populate", 3..=5) if call.transaction.is_some() => Err(CommandError::line(
+            "ERR DEBUG POPULATE can't be part of a transaction",
+        )),
         (b"populate", 3..=5) => populate::populate(call),
         (b"panic", 2) => panic!("DEBUG PANIC was called"),
         (b"help", 2) => Ok(answer(call.session.resp, write_help)),
@@ -115,9 +121,11 @@ fn cluster_digest(call: &mut Control<'_, '_>) -> Outcome {
     };
     let mut digest = Xxh3::new();
     for number in asked {
-        for bucket in store.lock(PartitionId(number)).tree() {
-            digest.update(&bucket.to_le_bytes());
-        }
+        call.view().look(PartitionId(number), &mut |partition| {
+            for bucket in partition.tree() {
+                digest.update(&bucket.to_le_bytes());
+            }
+        });
     }
     let text = format!("{:016x}", digest.digest());
     Ok(answer(call.session.resp, |reply| {
@@ -129,10 +137,23 @@ fn object(call: &mut Control<'_, '_>) -> Outcome {
     let key = call.request.arg(2);
     let moment = call.node.moment(&call.node.config.load());
     let database = call.session.database;
-    let mut transaction =
-        call.node
-            .engine
-            .begin(Scope::Key(key), moment, &mut call.session.payload);
+    let text = if let Some(transaction) = call.transaction.as_deref_mut() {
+        describe(transaction, database, key, call.node)?
+    } else {
+        let payload = &mut call.session.payload;
+        let mut transaction = call.node.engine.begin(Scope::Key(key), moment, payload);
+        describe(&mut transaction, database, key, call.node)?
+    };
+    Ok(answer(call.session.resp, |reply| reply.simple(text)))
+}
+
+fn describe(
+    transaction: &mut Transaction<'_>,
+    database: DatabaseId,
+    key: &[u8],
+    node: &Node,
+) -> Result<String, CommandError> {
+    let clock = transaction.moment().access;
     let entry = transaction
         .peek(database, key)
         .ok_or(CommandError::NoSuchKey)?;
@@ -147,15 +168,14 @@ fn object(call: &mut Control<'_, '_>) -> Outcome {
             .map(|(field, value)| serialized_length(field) + serialized_length(value))
             .sum(),
     };
-    let text = format!(
+    Ok(format!(
         "Value at:{:p} refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}",
         address,
-        encoding_name(entry, &call.node.config.load()),
+        encoding_name(entry, &node.config.load()),
         serialized,
         entry.access(),
-        moment.access.idle_seconds(entry.access()),
-    );
-    Ok(answer(call.session.resp, |reply| reply.simple(text)))
+        clock.idle_seconds(entry.access()),
+    ))
 }
 
 /// As the log has it: the length in groups of seven bits, then the bytes.

@@ -280,6 +280,11 @@ fn check_flush_mode(call: &Call<'_, '_>) -> CommandResult {
 
 /// Empties databases; one that is empty needs no record of that.
 fn clear(call: &mut Call<'_, '_>, wanted: impl Fn(DatabaseId) -> bool) -> CommandResult {
+    if call.transaction.is_of_several() && call.transaction.is_replicated() {
+        return Err(CommandError::line(
+            "ERR A database that is replicated can't be flushed in a transaction",
+        ));
+    }
     let mut used = BTreeSet::new();
     for partition in call.transaction.partitions() {
         let has_keys = |database| {

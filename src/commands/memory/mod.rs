@@ -51,12 +51,12 @@ fn check_usage_options(call: &Call<'_, '_>) -> CommandResult {
 }
 
 fn stats(call: &mut Control<'_, '_>) -> CommandResult {
-    stats::write(call.reply, &MemoryFigures::gather(call.node));
+    stats::write(call.reply, &MemoryFigures::gather(call.node, call.view()));
     Ok(())
 }
 
 fn doctor(call: &mut Control<'_, '_>) -> CommandResult {
-    let figures = MemoryFigures::gather(call.node);
+    let figures = MemoryFigures::gather(call.node, call.view());
     let advice = advice::advice(&figures, call.node);
     call.reply.verbatim("txt", advice.as_bytes());
     Ok(())

@@ -1,7 +1,9 @@
 //! Table of the memory commands.
 
 use super::{doctor, help, malloc_stats, purge, stats, usage};
-use crate::commands::spec::{Argument, CommandSpec, Docs, Flags, Handler, KeyFlags, KeySpec, Keys};
+use crate::commands::spec::{
+    Argument, CommandSpec, Docs, Flags, Handler, KeyFlags, KeySpec, Keys, Locks,
+};
 
 /// The family's part of the command table.
 pub static COMMANDS: &[CommandSpec] = &[CommandSpec {
@@ -19,6 +21,7 @@ pub static COMMANDS: &[CommandSpec] = &[CommandSpec {
             name: "memory|doctor",
             arity: 2,
             handler: Handler::Control(doctor),
+            locks: Locks::All,
             tips: &[
                 "nondeterministic_output",
                 "request_policy:all_shards",
@@ -81,6 +84,7 @@ pub static COMMANDS: &[CommandSpec] = &[CommandSpec {
             name: "memory|stats",
             arity: 2,
             handler: Handler::Control(stats),
+            locks: Locks::All,
             tips: &[
                 "nondeterministic_output",
                 "request_policy:all_shards",

@@ -25,22 +25,26 @@ fn subscriptions<'c>(call: &'c mut Control<'_, '_>) -> &'c mut Subscriptions {
 
 fn listen(call: &mut Control<'_, '_>, topic: Topic) -> CommandResult {
     let request = call.request;
+    let mut reply = call.session.queue.is_some().then(Vec::new);
     let subscriptions = subscriptions(call);
     for name in request.iter().skip(1) {
-        subscriptions.subscribe(topic, name);
+        subscriptions.subscribe(topic, name, reply.as_mut());
     }
+    call.reply.raw(&reply.unwrap_or_default());
     Ok(())
 }
 
 fn listen_no_more(call: &mut Control<'_, '_>, topic: Topic) -> CommandResult {
     let request = call.request;
+    let mut reply = call.session.queue.is_some().then(Vec::new);
     let subscriptions = subscriptions(call);
     if request.len() == 1 {
-        subscriptions.unsubscribe_all(topic);
+        subscriptions.unsubscribe_all(topic, reply.as_mut());
     }
     for name in request.iter().skip(1) {
-        subscriptions.unsubscribe(topic, name);
+        subscriptions.unsubscribe(topic, name, reply.as_mut());
     }
+    call.reply.raw(&reply.unwrap_or_default());
     Ok(())
 }
 
@@ -103,10 +107,11 @@ fn spublish(call: &mut Control<'_, '_>) -> CommandResult {
     Ok(())
 }
 
-/// Who publishes and listens itself gets the message before the reply.
+/// Who publishes and listens itself gets the message before the reply, but not in the middle of a transaction's.
 fn answer(call: &mut Control<'_, '_>, receivers: usize) {
     let outbox = &call.session.client.outbox;
-    if outbox.is_busy() && call.session.reply_mode == ReplyMode::On {
+    let is_between = call.session.queue.is_none() && call.session.reply_mode == ReplyMode::On;
+    if outbox.is_busy() && is_between {
         let mut messages = Vec::new();
         outbox.take(&mut messages, OWN_BYTES);
         call.reply.raw(&messages);

@@ -7,18 +7,16 @@ mod options;
 mod table;
 mod walk;
 
-use std::sync::Arc;
-
 use coterie_protocol::text::parse_i64;
 use coterie_protocol::{DatabaseId, OwnedRequest, PartitionId, ReplyWriter, RespVersion};
 
+use super::call::at_once;
 use super::routing::MOVING;
 use super::spanning::WholePartitions;
 use super::value::kind_name;
 use super::{CommandError, Control, Deferred, spanning};
 use crate::glob::{self, Case};
-use crate::node::Node;
-use crate::store::Entry;
+use crate::store::{Entry, View};
 use walk::{Cursor, Turn, Walk};
 
 pub use options::ScanOptions;
@@ -64,26 +62,32 @@ fn keys(control: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
         return Ok(Box::pin(async move { concatenate(replies.await, resp) }));
     }
     let filter = Filter::new(control.request.arg(1));
-    let mut walk = Walk::new(control, Cursor::START);
+    let walk = Walk::new(control, Cursor::START);
     let resp = control.session.resp;
-    Ok(Box::pin(async move {
-        let mut out = Vec::new();
-        let mut reply = ReplyWriter::new(&mut out, resp);
-        let start = reply.begin_array();
-        let mut found = 0;
-        let mut turn = Turn::begin();
-        while !walk.is_over() {
-            walk.step(SLICE, |entry| {
-                if filter.accepts(entry) {
-                    reply.bulk(entry.key());
-                    found += 1;
-                }
-            });
-            turn.end_if_long().await;
-        }
-        reply.end_array(start, found);
-        out
-    }))
+    Ok(match control.transaction.as_deref() {
+        Some(transaction) => at_once(names(walk.over(transaction), filter, resp)),
+        None => Box::pin(names(walk.over(control.node.clone()), filter, resp)),
+    })
+}
+
+/// The names of all keys that a filter accepts.
+async fn names<V: View>(mut walk: Walk<V>, filter: Filter, resp: RespVersion) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut reply = ReplyWriter::new(&mut out, resp);
+    let start = reply.begin_array();
+    let mut found = 0;
+    let mut turn = Turn::begin();
+    while !walk.is_over() {
+        walk.step(SLICE, |entry| {
+            if filter.accepts(entry) {
+                reply.bulk(entry.key());
+                found += 1;
+            }
+        });
+        turn.end_if_long().await;
+    }
+    reply.end_array(start, found);
+    out
 }
 
 fn scan(control: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
@@ -93,16 +97,14 @@ fn scan(control: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
         pattern: options.pattern.map(<[u8]>::to_vec),
         kind: options.kind.map(<[u8]>::to_vec),
     };
-    let count = options.count;
-    let mut walk = Walk::new(control, cursor);
-    // A cursor is in one partition: who answers for that goes on with it, up to a partition for which others do.
-    let whole = WholePartitions::new(control.node, &control.session.origin());
-    let elsewhere = move |walk: &Walk| {
-        let partition = walk.partition()?;
-        let is_elsewhere = whole.as_ref().is_some_and(|it| !it.is_here(partition));
-        is_elsewhere.then_some(partition)
+    let slice = Slice {
+        count: options.count,
+        filter,
+        whole: WholePartitions::new(control.node, &control.session.origin()),
+        resp: control.session.resp,
     };
-    if let Some(partition) = elsewhere(&walk) {
+    let walk = Walk::new(control, cursor);
+    if let Some(partition) = slice.elsewhere(&walk) {
         if control.session.forwarded {
             return Err(MOVING);
         }
@@ -112,50 +114,101 @@ fn scan(control: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
             node, origin, partition, request,
         )));
     }
-    let resp = control.session.resp;
-    Ok(Box::pin(async move {
+    Ok(match control.transaction.as_deref() {
+        Some(transaction) => at_once(slice.of(walk.over(transaction))),
+        None => Box::pin(slice.of(walk.over(control.node.clone()))),
+    })
+}
+
+/// What one `SCAN` is about.
+struct Slice {
+    count: usize,
+    filter: Filter,
+    /// Who answers for which partition; `None` if this node does for all.
+    whole: Option<WholePartitions>,
+    resp: RespVersion,
+}
+
+impl Slice {
+    /// The partition a walk is at, if others answer for that. A cursor is in one partition: who answers for that goes on
+    /// with it, up to a partition for which others do.
+    fn elsewhere<V>(&self, walk: &Walk<V>) -> Option<PartitionId> {
+        let partition = walk.partition()?;
+        let whole = self.whole.as_ref();
+        whole.filter(|it| !it.is_here(partition)).map(|_| partition)
+    }
+
+    async fn of<V: View>(self, mut walk: Walk<V>) -> Vec<u8> {
         let mut elements = Vec::new();
         let mut found = 0;
-        let mut left = count;
+        let mut left = self.count;
         let mut turn = Turn::begin();
-        for _ in 0..count.saturating_mul(STEPS_PER_KEY).max(STEPS_MIN) {
-            let mut reply = ReplyWriter::new(&mut elements, resp);
+        for _ in 0..self.count.saturating_mul(STEPS_PER_KEY).max(STEPS_MIN) {
+            let mut reply = ReplyWriter::new(&mut elements, self.resp);
             let visited = walk.step(left.min(SLICE), |entry| {
-                if filter.accepts(entry) {
+                if self.filter.accepts(entry) {
                     reply.bulk(entry.key());
                     found += 1;
                 }
             });
             left = left.saturating_sub(visited);
-            if left == 0 || walk.is_over() || elsewhere(&walk).is_some() {
+            if left == 0 || walk.is_over() || self.elsewhere(&walk).is_some() {
                 break;
             }
             turn.end_if_long().await;
         }
         let mut out = Vec::with_capacity(elements.len() + 64);
-        let mut reply = ReplyWriter::new(&mut out, resp);
+        let mut reply = ReplyWriter::new(&mut out, self.resp);
         reply.array(2);
         reply.bulk_display(walk.cursor());
         reply.array(found);
         reply.raw(&elements);
         out
-    }))
+    }
 }
 
 fn randomkey(control: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
     if let Some(replies) = spread(control) {
         return Ok(Box::pin(async move { any_of(replies.await) }));
     }
-    let node = control.node.clone();
-    let (database, now_ms) = (control.session.database, control.now_ms);
-    let partitions = control.session.partitions.clone();
-    let mut walk = Walk::new(control, Cursor::START);
-    let resp = control.session.resp;
-    Ok(Box::pin(async move {
+    let choice = Choice {
+        database: control.session.database,
+        now_ms: control.now_ms,
+        partitions: asked(control),
+        resp: control.session.resp,
+    };
+    let walk = Walk::new(control, Cursor::START);
+    Ok(match control.transaction.as_deref() {
+        Some(transaction) => at_once(choice.of(transaction, walk.over(transaction))),
+        None => {
+            let node = control.node.clone();
+            Box::pin(choice.of(node.clone(), walk.over(node)))
+        }
+    })
+}
+
+/// The partitions that a command is about.
+fn asked(control: &Control<'_, '_>) -> Vec<PartitionId> {
+    match &control.session.partitions {
+        Some(asked) => asked.to_vec(),
+        None => control.node.engine.store().ids().collect(),
+    }
+}
+
+/// Where a random key is to come from.
+struct Choice {
+    database: DatabaseId,
+    now_ms: u64,
+    partitions: Vec<PartitionId>,
+    resp: RespVersion,
+}
+
+impl Choice {
+    async fn of<V: View>(self, data: V, mut walk: Walk<V>) -> Vec<u8> {
         let mut turn = Turn::begin();
         let mut key = None;
         for _ in 0..RANDOM_TRIES {
-            match sample(&node, database, partitions.as_deref(), now_ms) {
+            match self.sample(&data) {
                 Sample::Empty => walk.end(),
                 Sample::Expired => {}
                 Sample::Live(live) => key = Some(live),
@@ -171,13 +224,42 @@ fn randomkey(control: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
             turn.end_if_long().await;
         }
         let mut out = Vec::new();
-        let mut reply = ReplyWriter::new(&mut out, resp);
+        let mut reply = ReplyWriter::new(&mut out, self.resp);
         match key {
             Some(key) => reply.bulk(&key),
             None => reply.null(),
         }
         out
-    }))
+    }
+
+    /// Chooses a partition by its number of keys, and one of its keys.
+    fn sample(&self, data: &impl View) -> Sample {
+        let size = |id: &PartitionId| keys_in(data, *id, self.database);
+        let sizes: Vec<usize> = self.partitions.iter().map(size).collect();
+        let total: usize = sizes.iter().sum();
+        if total == 0 {
+            return Sample::Empty;
+        }
+        let mut rank = rand::random_range(0..total);
+        let chosen = self.partitions.iter().zip(sizes).find(|(_, size)| {
+            let is_here = rank < *size;
+            rank = rank.saturating_sub(*size);
+            is_here
+        });
+        let mut sample = Sample::Expired;
+        if let Some((id, _)) = chosen {
+            data.look(*id, &mut |partition| {
+                if let Some(keyspace) = partition.keyspace(self.database) {
+                    keyspace.sample(rand::random(), 1, false, |entry| {
+                        if !entry.is_expired(self.now_ms) {
+                            sample = Sample::Live(entry.key().to_vec());
+                        }
+                    });
+                }
+            });
+        }
+        sample
+    }
 }
 
 /// A key taken at random.
@@ -190,52 +272,15 @@ enum Sample {
     Live(Vec<u8>),
 }
 
-/// Chooses a partition by its number of keys, and one of its keys.
-fn sample(
-    node: &Arc<Node>,
-    database: DatabaseId,
-    partitions: Option<&[PartitionId]>,
-    now_ms: u64,
-) -> Sample {
-    let store = node.engine.store();
-    let is_asked = |id: &PartitionId| partitions.is_none_or(|asked| asked.contains(id));
-    let size = |id: PartitionId| {
-        if is_asked(&id) {
-            keys_in(node, id, database)
-        } else {
-            0
-        }
-    };
-    let sizes: Vec<usize> = store.ids().map(size).collect();
-    let total: usize = sizes.iter().sum();
-    if total == 0 {
-        return Sample::Empty;
-    }
-    let mut rank = rand::random_range(0..total);
-    let chosen = store.ids().zip(sizes).find(|(_, size)| {
-        let is_here = rank < *size;
-        rank = rank.saturating_sub(*size);
-        is_here
-    });
-    let mut sample = Sample::Expired;
-    if let Some((id, _)) = chosen
-        && let Some(keyspace) = store.lock(id).keyspace(database)
-    {
-        keyspace.sample(rand::random(), 1, false, |entry| {
-            if !entry.is_expired(now_ms) {
-                sample = Sample::Live(entry.key().to_vec());
-            }
-        });
-    }
-    sample
-}
-
 /// Number of keys of a database in one partition.
-fn keys_in(node: &Node, id: PartitionId, database: DatabaseId) -> usize {
-    let partition = node.engine.store().lock(id);
-    partition
-        .keyspace(database)
-        .map_or(0, |keyspace| keyspace.len())
+fn keys_in(data: &impl View, id: PartitionId, database: DatabaseId) -> usize {
+    let mut count = 0;
+    data.look(id, &mut |partition| {
+        count = partition
+            .keyspace(database)
+            .map_or(0, |keyspace| keyspace.len());
+    });
+    count
 }
 
 /// Expired keys count until they are removed, as in Redis.
@@ -246,18 +291,24 @@ fn dbsize(control: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
             spanning::combine(&replies.await, resp, |reply, sum| reply.integer(sum))
         }));
     }
-    let (node, database) = (control.node.clone(), control.session.database);
-    let partitions = control.session.partitions.clone();
-    Ok(Box::pin(async move {
-        let ids = node.engine.store().ids();
-        let total: usize = ids
-            .filter(|id| partitions.as_ref().is_none_or(|asked| asked.contains(id)))
-            .map(|id| keys_in(&node, id, database))
-            .sum();
-        let mut out = Vec::new();
-        ReplyWriter::new(&mut out, resp).integer(total as i64);
-        out
-    }))
+    let (database, partitions) = (control.session.database, asked(control));
+    Ok(match control.transaction.as_deref() {
+        Some(transaction) => at_once(size(transaction, database, partitions, resp)),
+        None => Box::pin(size(control.node.clone(), database, partitions, resp)),
+    })
+}
+
+async fn size<V: View>(
+    data: V,
+    database: DatabaseId,
+    partitions: Vec<PartitionId>,
+    resp: RespVersion,
+) -> Vec<u8> {
+    let sizes = partitions.iter().map(|id| keys_in(&data, *id, database));
+    let total: usize = sizes.sum();
+    let mut out = Vec::new();
+    ReplyWriter::new(&mut out, resp).integer(total as i64);
+    out
 }
 
 /// Has the command executed by nodes that together hold every partition, if this is one of several nodes and it was

@@ -1,6 +1,6 @@
 //! The part of the command table that is about the keyspace as a whole.
 
-use crate::commands::spec::{Argument, Categories, CommandSpec, Docs, Flags, Handler};
+use crate::commands::spec::{Argument, Categories, CommandSpec, Docs, Flags, Handler, Locks};
 
 use super::{dbsize, keys, randomkey, scan};
 
@@ -9,6 +9,7 @@ pub static COMMANDS: &[CommandSpec] = &[
     CommandSpec {
         name: "dbsize",
         arity: 1,
+        locks: Locks::All,
         handler: Handler::Deferred(dbsize),
         flags: Flags::READONLY.union(Flags::FAST),
         categories: Categories::KEYSPACE,
@@ -23,6 +24,7 @@ pub static COMMANDS: &[CommandSpec] = &[
     CommandSpec {
         name: "randomkey",
         arity: 1,
+        locks: Locks::All,
         handler: Handler::Deferred(randomkey),
         flags: Flags::READONLY,
         categories: Categories::KEYSPACE,
@@ -37,6 +39,7 @@ pub static COMMANDS: &[CommandSpec] = &[
     CommandSpec {
         name: "keys",
         arity: 2,
+        locks: Locks::All,
         handler: Handler::Deferred(keys),
         flags: Flags::READONLY,
         categories: Categories::KEYSPACE.union(Categories::DANGEROUS),
@@ -57,6 +60,7 @@ pub static COMMANDS: &[CommandSpec] = &[
     CommandSpec {
         name: "scan",
         arity: -2,
+        locks: Locks::All,
         handler: Handler::Deferred(scan),
         flags: Flags::READONLY,
         categories: Categories::KEYSPACE,

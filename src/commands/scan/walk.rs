@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 use coterie_protocol::{DatabaseId, PartitionId};
 
 use crate::commands::{CommandError, Control};
-use crate::node::Node;
-use crate::store::{Entry, POSITION_BITS};
+use crate::store::{Entry, POSITION_BITS, View};
 
 /// A walk works this long before others on its thread get their turn.
 const WORK: Duration = Duration::from_micros(300);
@@ -69,8 +68,9 @@ impl fmt::Display for Cursor {
 }
 
 /// See the module.
-pub struct Walk {
-    node: Arc<Node>,
+pub struct Walk<V> {
+    data: V,
+    partitions: u64,
     database: DatabaseId,
     now_ms: u64,
     at: Cursor,
@@ -79,12 +79,13 @@ pub struct Walk {
     visited: Option<Arc<[PartitionId]>>,
 }
 
-impl Walk {
+impl Walk<()> {
     /// A walk over the session's database from a cursor on.
     pub fn new(control: &Control<'_, '_>, from: Cursor) -> Self {
         let partitions = u64::from(control.node.engine.store().layout().count());
         Walk {
-            node: control.node.clone(),
+            data: (),
+            partitions,
             database: control.session.database,
             now_ms: control.now_ms,
             at: from,
@@ -93,52 +94,30 @@ impl Walk {
         }
     }
 
+    /// The walk with the data it is over.
+    pub fn over<V: View>(self, data: V) -> Walk<V> {
+        Walk {
+            data,
+            partitions: self.partitions,
+            database: self.database,
+            now_ms: self.now_ms,
+            at: self.at,
+            is_over: self.is_over,
+            visited: self.visited,
+        }
+    }
+}
+
+impl<V> Walk<V> {
     /// The partition it is at; `None` at the end.
     pub fn partition(&self) -> Option<PartitionId> {
         (!self.is_over).then_some(PartitionId(self.at.partition as u16))
     }
 
-    /// Visits about `count` keys of one partition, those of them that are not expired. Returns how many were
-    /// passed, the expired ones included: none if the partition is at its end.
-    pub fn step(&mut self, count: usize, mut visit: impl FnMut(&Entry)) -> usize {
-        let mut passed = 0;
-        if self.is_over {
-            return passed;
-        }
-        let store = self.node.engine.store();
-        let id = PartitionId(self.at.partition as u16);
-        if self
-            .visited
-            .as_ref()
-            .is_some_and(|visited| !visited.contains(&id))
-        {
-            self.leave_partition();
-            return passed;
-        }
-        let partition = store.lock(id);
-        let next = partition.keyspace(self.database).and_then(|keyspace| {
-            keyspace.scan(self.at.position, count, |entry| {
-                passed += 1;
-                if !entry.is_expired(self.now_ms) {
-                    visit(entry);
-                }
-            })
-        });
-        match next {
-            Some(position) => self.at.position = position,
-            None => {
-                drop(partition);
-                self.leave_partition();
-            }
-        }
-        passed
-    }
-
     fn leave_partition(&mut self) {
-        let partitions = u64::from(self.node.engine.store().layout().count());
         self.at.partition += 1;
         self.at.position = 0;
-        self.is_over = self.at.partition >= partitions;
+        self.is_over = self.at.partition >= self.partitions;
     }
 
     /// Whether everything was visited.
@@ -154,6 +133,42 @@ impl Walk {
     /// Where to go on.
     pub fn cursor(&self) -> Cursor {
         if self.is_over { Cursor::START } else { self.at }
+    }
+}
+
+impl<V: View> Walk<V> {
+    /// Visits about `count` keys of one partition, those of them that are not expired. Returns how many were
+    /// passed, the expired ones included: none if the partition is at its end.
+    pub fn step(&mut self, count: usize, mut visit: impl FnMut(&Entry)) -> usize {
+        let mut passed = 0;
+        if self.is_over {
+            return passed;
+        }
+        let id = PartitionId(self.at.partition as u16);
+        if self
+            .visited
+            .as_ref()
+            .is_some_and(|visited| !visited.contains(&id))
+        {
+            self.leave_partition();
+            return passed;
+        }
+        let mut next = None;
+        self.data.look(id, &mut |partition| {
+            next = partition.keyspace(self.database).and_then(|keyspace| {
+                keyspace.scan(self.at.position, count, |entry| {
+                    passed += 1;
+                    if !entry.is_expired(self.now_ms) {
+                        visit(entry);
+                    }
+                })
+            });
+        });
+        match next {
+            Some(position) => self.at.position = position,
+            None => self.leave_partition(),
+        }
+        passed
     }
 }
 

@@ -93,6 +93,11 @@ fn role(call: &mut Control<'_, '_>) -> CommandResult {
 
 /// Everything executed from here on is shown. A second `MONITOR` is not answered, as in Redis.
 fn monitor(call: &mut Control<'_, '_>) -> CommandResult {
+    if call.transaction.is_some() {
+        return Err(CommandError::line(
+            "ERR MONITOR isn't allowed for DENY BLOCKING client",
+        ));
+    }
     if !call.session.monitor {
         call.session.monitor = true;
         call.session.monitoring = Some(Monitor::start(call.node));

@@ -8,11 +8,12 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use coterie_protocol::text::parse_i64;
-use coterie_protocol::{ReplyWriter, Request};
+use coterie_protocol::{DatabaseId, ReplyWriter, Request};
 
 use crate::commands::value::string_of;
 use crate::commands::{CommandError, Control, Deferred};
-use crate::engine::Scope;
+use crate::engine::{Scope, Transaction};
+use crate::node::Node;
 use crate::store::Entry;
 
 /// Longest string, in bytes.
@@ -88,8 +89,11 @@ pub fn lcs(control: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
 /// The options and both values, if comparing those takes no more memory than Redis allows.
 fn read(control: &mut Control<'_, '_>) -> Result<(Options, Vec<u8>, Vec<u8>), CommandError> {
     let keys = [control.request.arg(1), control.request.arg(2)];
-    let config = control.node.config.load();
-    let mut moment = control.node.moment(&config);
+    let database = control.session.database;
+    if let Some(transaction) = control.transaction.as_deref_mut() {
+        return read_in(transaction, control.node, database, control.request);
+    }
+    let mut moment = control.node.moment(&control.node.config.load());
     moment.touch = !control.session.no_touch;
     let mut names = keys.into_iter();
     let mut transaction = control.node.engine.begin(
@@ -97,8 +101,17 @@ fn read(control: &mut Control<'_, '_>) -> Result<(Options, Vec<u8>, Vec<u8>), Co
         moment,
         &mut control.session.payload,
     );
+    read_in(&mut transaction, control.node, database, control.request)
+}
+
+fn read_in(
+    transaction: &mut Transaction<'_>,
+    node: &Node,
+    database: DatabaseId,
+    request: Request<'_>,
+) -> Result<(Options, Vec<u8>, Vec<u8>), CommandError> {
+    let keys = [request.arg(1), request.arg(2)];
     transaction.count_lookups();
-    let database = control.session.database;
     let mut length = |key| {
         let entry = string_of(transaction.get(database, key))
             .map_err(|_| CommandError::line("ERR The specified keys must contain string values"))?;
@@ -106,7 +119,7 @@ fn read(control: &mut Control<'_, '_>) -> Result<(Options, Vec<u8>, Vec<u8>), Co
     };
     let lengths = [length(keys[0])?, length(keys[1])?];
     // As in Redis the keys are looked up first, so that expired ones go even if the options are wrong.
-    let options = Options::parse(control.request)?;
+    let options = Options::parse(request)?;
     if lengths.iter().any(|length| *length > BYTES_MAX) {
         return Err(CommandError::line("ERR String too long for LCS"));
     }
@@ -114,13 +127,13 @@ fn read(control: &mut Control<'_, '_>) -> Result<(Options, Vec<u8>, Vec<u8>), Co
         .iter()
         .map(|length| *length as u128 + 1)
         .product::<u128>();
-    if cells * CELL_BYTES > u128::from(config.proto_max_bulk_len) {
+    if cells * CELL_BYTES > u128::from(node.config.load().proto_max_bulk_len) {
         return Err(CommandError::line(
             "ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len",
         ));
     }
     let (hits, misses) = transaction.lookups();
-    let statistics = &control.node.statistics;
+    let statistics = &node.statistics;
     statistics.keyspace_hits.fetch_add(hits, Relaxed);
     statistics.keyspace_misses.fetch_add(misses, Relaxed);
     if lengths.contains(&0) {

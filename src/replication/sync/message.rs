@@ -1,6 +1,6 @@
 //! What replicas ask each other when they compare (bodies of `Service::Sync`, in postcard's encoding).
 
-use coterie_protocol::{DatabaseId, Epoch, PartitionId, Version};
+use coterie_protocol::{DatabaseId, Epoch, NodeId, PartitionId, Version};
 use serde::{Deserialize, Serialize};
 
 /// A key and the digest of its state.
@@ -60,6 +60,11 @@ pub enum Request<'a> {
         /// Of which partition.
         partition: PartitionId,
     },
+    /// Take in nothing more of what these nodes have sent, if they are gone for you too.
+    Abandon {
+        /// Which.
+        nodes: Vec<NodeId>,
+    },
     /// Every replica has everything up to this version: tombstones up to there can go.
     Horizon {
         /// Of which partition.
@@ -73,7 +78,7 @@ impl Request<'_> {
     /// The partition it is about.
     pub fn partition(&self) -> Option<PartitionId> {
         match *self {
-            Request::Roots { .. } => None,
+            Request::Roots { .. } | Request::Abandon { .. } => None,
             Request::Leaves { partition }
             | Request::Keys { partition, .. }
             | Request::Exchange { partition, .. }
@@ -97,6 +102,8 @@ pub enum Answer {
     States(Vec<u8>),
     /// Whether it is as asked.
     Fence(bool),
+    /// Whether it is as asked.
+    Abandoned(bool),
     /// The stable horizon.
     Horizon(Version),
     /// The partition is not here.

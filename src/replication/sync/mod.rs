@@ -69,6 +69,18 @@ impl Summary {
     }
 }
 
+/// Has a peer take in nothing more of what nodes have sent. Returns whether it does.
+pub(super) async fn ask_to_abandon(
+    replication: &Replication,
+    peer: &Peer,
+    nodes: Vec<NodeId>,
+) -> bool {
+    let answer = replication
+        .ask_sync(peer, &Request::Abandon { nodes })
+        .await;
+    matches!(answer, Ok(Answer::Abandoned(true)))
+}
+
 impl Replication {
     async fn ask_sync(&self, peer: &Peer, request: &Request<'_>) -> Result<Answer, SyncError> {
         let link = peer.link().ok_or(SyncError::Unreachable(peer.id))?;
@@ -185,6 +197,7 @@ impl Replication {
                 let whom = if everyone { None } else { Some(from) };
                 Answer::Fence(self.fence(partition, epoch, version, whom).await)
             }
+            Request::Abandon { nodes } => Answer::Abandoned(self.abandon_here(&nodes).await),
             Request::StableHorizon { partition } => {
                 Answer::Horizon(self.engine.store().lock(partition).stable_horizon())
             }

@@ -9,7 +9,7 @@ use coterie_protocol::PartitionId;
 
 use super::message::{Answer, Request};
 use super::{Replication, SyncError};
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::replication::peers::{NodeSet, OWN, Peer};
 
 /// A node that may be behind tries this often to find out.
@@ -24,7 +24,7 @@ pub async fn run(replication: Arc<Replication>, clock: Clock) {
             continue;
         }
         let behind = replication.partitions_behind();
-        if !behind.is_empty() {
+        if !behind.is_empty() && replication.has_been_in_touch() {
             replication.catch_up(behind).await;
         }
         let interval = replication.round_interval_ms.load(Ordering::Relaxed);
@@ -37,26 +37,37 @@ pub async fn run(replication: Arc<Replication>, clock: Clock) {
     }
 }
 
-/// How often it is looked at who has fallen silent.
+/// How often it is looked at who has fallen silent, and who has waited too long.
 const SILENCE_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Notes when a peer falls silent: from then on it may write while this node can't hear of it. When it counts as gone,
-/// those who wait may have enough without it.
+/// Notes when a peer falls silent, and as long as its log does not come here: then it may write while this node can't
+/// hear of it. Notes too when it was this node that stood still. When a peer counts as gone, those who wait may have
+/// enough without it. Ends the waiting of who has waited too long for replicas.
 pub async fn watch_silence(replication: Arc<Replication>) {
     let mut live: HashMap<usize, bool> = HashMap::new();
     let mut connected: NodeSet = 0;
+    let mut timer = clock::ticks(SILENCE_INTERVAL);
     loop {
-        let before = std::mem::replace(&mut connected, replication.peers.connected(NodeSet::MAX));
-        if before & !connected != 0 {
-            replication.waiters.marks_moved();
+        timer.tick().await;
+        if replication.pulse.beat() {
+            replication.set_all_behind();
         }
+        let before = std::mem::replace(&mut connected, replication.peers.connected(NodeSet::MAX));
+        let mut is_fewer = before & !connected != 0;
         for peer in replication.peers.all().iter().skip(1) {
             let is_live = peer.is_live();
-            if live.insert(peer.index, is_live) == Some(true) && !is_live {
+            let was_live = live.insert(peer.index, is_live) == Some(true);
+            // A peer that lives, but whose writes do not come here, may write with others.
+            let is_missed = is_live && !replication.receivers.hears(peer.id);
+            if was_live && !is_live || is_missed {
                 replication.set_behind_with(peer);
+                is_fewer |= !is_live;
             }
         }
-        tokio::time::sleep(SILENCE_INTERVAL).await;
+        if is_fewer {
+            replication.waiters.marks_moved();
+        }
+        replication.waiters.expire(tokio::time::Instant::now());
     }
 }
 

@@ -117,6 +117,13 @@ fn print_effect(effect: &Effect<'_>, limit: usize, output: &mut dyn Write) -> st
         Effect::HashDelete { key, field } => {
             write!(output, " hash-delete {} {}", text(key), text(field))
         }
+        Effect::Operation {
+            id, settled, reply, ..
+        } => write!(
+            output,
+            " operation {id:?} settled={settled} {}",
+            text(reply)
+        ),
         Effect::Count {
             key, base, total, ..
         } => write!(output, " count {} {total} on {base}", text(key)),
