@@ -109,7 +109,8 @@ pub async fn evict(node: Arc<Node>) {
     }
 }
 
-/// Disconnects clients that were silent for longer than `timeout`. Monitors and those that wait are not idle.
+/// Disconnects clients that were silent for longer than `timeout`. Monitors, those that listen to
+/// channels and those that wait are not idle.
 pub async fn close_idle(node: Arc<Node>) {
     let mut ticks = interval(Duration::from_secs(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -123,12 +124,29 @@ pub async fn close_idle(node: Arc<Node>) {
         for client in node.clients.all() {
             let idle_ms = now_ms.saturating_sub(client.active_ms.load(Relaxed));
             let details = client.details.lock();
-            let is_exempt = details.monitor || details.blocked;
+            let is_exempt = details.monitor || details.blocked || details.listens_to != [0; 3];
             drop(details);
             if idle_ms > timeout_ms && !is_exempt {
                 tracing::debug!(client = client.id, "closed: idle");
                 node.clients.kill(&client);
             }
+        }
+    }
+}
+
+/// Disconnects clients that have had too many unread messages for too long, although no more come. Tells other nodes what
+/// this one's clients listen to, if they could not be told at once.
+pub async fn tend_listeners(node: Arc<Node>) {
+    let mut ticks = interval(Duration::from_secs(1));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let limit = node.config.load().client_output_buffer_limit.pubsub;
+        for client in node.clients.all() {
+            client.check_outbox(&limit);
+        }
+        if node.remote.is_behind() {
+            node.refresh_watch();
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::engine::{Engine, EvictionPolicy, EvictionSettings, Moment};
 use crate::latency::LatencyMonitor;
 use crate::monitor::Monitors;
 use crate::pause::Pause;
+use crate::pubsub::{PubSub, Remote};
 use crate::replication::Replication;
 use crate::scripts::Scripts;
 use crate::session::Registry;
@@ -24,6 +25,7 @@ use crate::slowlog::SlowLog;
 use crate::statistics::Statistics;
 use crate::store::access::LfuSettings;
 use crate::store::{AccessClock, Partition, View};
+use crate::tracking::Tracking;
 
 /// How far the node is with stopping.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -89,6 +91,12 @@ pub struct Node {
     pub pause: Pause,
     /// `SCRIPT`.
     pub scripts: Arc<Scripts>,
+    /// Who listens to which channel.
+    pub pubsub: PubSub,
+    /// What clients of other nodes listen to.
+    pub remote: Remote,
+    /// What clients may have in caches of their own.
+    pub tracking: Tracking,
     /// `SLOWLOG`.
     pub slow_log: SlowLog,
     /// `LATENCY`.
@@ -115,6 +123,8 @@ pub struct Node {
     pub shutdowns: Shutdowns,
     /// Held while settings are read and changed, so that no change is lost.
     config_change: Mutex<()>,
+    /// Held while it is found out what is wanted of transactions.
+    pub(crate) watching: Mutex<()>,
     /// Held while the configuration file is written.
     config_rewrite: Mutex<()>,
     /// Memory that is not data, in bytes; kept up while `maxmemory` is set.
@@ -139,7 +149,7 @@ impl Node {
         let run_id: String = (0..40)
             .map(|_| char::from(b"0123456789abcdef"[rand::random_range(0..16)]))
             .collect();
-        Arc::new(Node {
+        let node = Arc::new(Node {
             replication: OnceLock::new(),
             engine: engine.into(),
             config: ArcSwap::from_pointee(config),
@@ -148,6 +158,10 @@ impl Node {
             monitors: Monitors::default(),
             pause: Pause::default(),
             scripts: Arc::default(),
+            pubsub: PubSub::default(),
+            remote: Remote::default(),
+            tracking: Tracking::default(),
+            watching: Mutex::new(()),
             slow_log: SlowLog::default(),
             latency: LatencyMonitor::default(),
             ticks: quanta::Clock::new(),
@@ -167,7 +181,9 @@ impl Node {
             log_control: OnceLock::new(),
             phase: watch::Sender::new(Phase::Running),
             clock,
-        })
+        });
+        crate::notify::attach(&node);
+        node
     }
 
     /// The clock it reads.
@@ -199,6 +215,7 @@ impl Node {
             now_ms,
             access: AccessClock::new(now_ms, lfu),
             touch: true,
+            client: 0,
         }
     }
 
@@ -254,6 +271,7 @@ impl Node {
         }
         self.note_overhead(crate::memory::allocated_bytes());
         self.config.store(Arc::new(config));
+        self.refresh_watch();
     }
 
     /// Whether writes of a database are acknowledged only when they are on the disk.

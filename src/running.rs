@@ -67,6 +67,7 @@ impl Running {
         background.spawn(background::expire(node.clone()));
         background.spawn(background::evict(node.clone()));
         background.spawn(background::close_idle(node.clone()));
+        background.spawn(background::tend_listeners(node.clone()));
         background.spawn(background::evict_clients(node.clone()));
         background.spawn(background::checkpoint(node.clone()));
         background.spawn(background::sample(node.clone()));

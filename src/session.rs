@@ -5,16 +5,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+use bytes::Bytes;
 use coterie_protocol::{DatabaseId, PartitionId, RespVersion};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::commands::{Queue, Watched};
-use crate::config::Config;
+use crate::config::{Config, OutputBufferLimit};
 use crate::monitor::Monitor;
 use crate::outstanding::Outstanding;
+use crate::pubsub::{Outbox, Subscriptions, TooSlow, Topic};
 use crate::replication::Operation;
 use crate::topology::Quorum;
+use crate::tracking::{Mode, Tracked};
 use crate::wal::LogOffset;
 
 /// Whether replies are sent (`CLIENT REPLY`).
@@ -51,6 +54,10 @@ pub struct Session {
     pub monitor: bool,
     /// Where those copies come from, until the connection listens there.
     pub monitoring: Option<Monitor>,
+    /// What it listens to, once it did.
+    pub subscriptions: Option<Box<Subscriptions>>,
+    /// How it tracks keys (`CLIENT TRACKING`), if it does.
+    pub tracking: Option<Box<Tracked>>,
     /// To be closed after the replies so far are sent.
     pub close_after_reply: bool,
     /// What the replies so far wait for.
@@ -175,6 +182,8 @@ impl Session {
             last_command: "NULL",
             monitor: false,
             monitoring: None,
+            subscriptions: None,
+            tracking: None,
             close_after_reply: false,
             outstanding: Outstanding::default(),
             forwarded: false,
@@ -198,10 +207,12 @@ impl Session {
     /// client library told of itself.
     pub fn reset(&mut self, authenticated: bool) {
         self.database = DatabaseId(0);
-        self.resp = RespVersion::Resp2;
+        self.set_resp(RespVersion::Resp2);
         self.authenticated = authenticated;
         self.monitor = false;
         self.monitoring = None;
+        self.subscriptions = None;
+        self.tracking = None;
         self.no_touch = false;
         self.consistency = Consistency::default();
         self.end_transaction();
@@ -217,6 +228,18 @@ impl Session {
         self.watched.clear();
     }
 
+    /// Goes on in another version of the protocol.
+    pub fn set_resp(&mut self, version: RespVersion) {
+        self.resp = version;
+        self.client.outbox.set_version(version);
+    }
+
+    /// Whether it listens to anything.
+    #[inline]
+    pub fn is_subscriber(&self) -> bool {
+        self.subscriptions.as_ref().is_some_and(|s| !s.is_empty())
+    }
+
     /// Whether it has to authenticate first, under these settings.
     #[inline]
     pub fn needs_password(&self, config: &Config) -> bool {
@@ -226,6 +249,12 @@ impl Session {
     /// Whether the reply of the command that just ended is withheld. `CLIENT REPLY SKIP` moves on by one command.
     #[inline]
     pub fn end_command(&mut self) -> bool {
+        if let Some(tracked) = &mut self.tracking
+            && self.queue.is_none()
+            && !self.last_command.starts_with("client")
+        {
+            tracked.end_caching();
+        }
         if std::mem::take(&mut self.answered) {
             if self.reply_mode == ReplyMode::SkipNext {
                 self.reply_mode = ReplyMode::Skip;
@@ -256,6 +285,11 @@ impl Session {
         details.last_command = self.last_command;
         details.monitor = self.monitor;
         details.no_touch = self.no_touch;
+        if let Some(subscriptions) = &self.subscriptions {
+            details.listens_to = Topic::ALL.map(|topic| subscriptions.count(topic));
+        } else {
+            details.listens_to = [0; 3];
+        }
         details.queued = self.queue.as_ref().map(|queue| queue.commands.len());
         details.watched = self.watched.len();
     }
@@ -293,6 +327,10 @@ pub struct Client {
     pub active_ms: AtomicU64,
     /// Sizes of its buffers.
     pub buffers: Buffers,
+    /// Messages for it that no request of its asked for.
+    pub outbox: Outbox,
+    /// How it tracks keys, if it does.
+    pub tracking: Mutex<Option<Mode>>,
     /// What changes with its commands.
     pub details: Mutex<ClientDetails>,
     killed: AtomicBool,
@@ -326,6 +364,8 @@ pub struct ClientDetails {
     pub watched: usize,
     /// It is held back by `CLIENT PAUSE` or waits for something else.
     pub blocked: bool,
+    /// How many channels, patterns and shard channels it listens to, in the order of [`Topic::ALL`].
+    pub listens_to: [usize; 3],
 }
 
 /// Sizes of a connection's buffers in bytes, shown by its task whenever they change.
@@ -421,6 +461,8 @@ impl Client {
             connected_ms: now_ms,
             active_ms: AtomicU64::new(now_ms),
             buffers: Buffers::default(),
+            outbox: Outbox::default(),
+            tracking: Mutex::new(None),
             details: Mutex::new(ClientDetails {
                 name: Vec::new(),
                 library_name: Vec::new(),
@@ -434,6 +476,7 @@ impl Client {
                 queued: None,
                 watched: 0,
                 blocked: false,
+                listens_to: [0; 3],
             }),
             killed: AtomicBool::new(false),
             wake: Notify::new(),
@@ -450,6 +493,42 @@ impl Client {
     fn kill(&self) {
         self.killed.store(true, Ordering::Release);
         self.wake.notify_one();
+    }
+
+    /// Sends it a message that it did not ask for, in the version of its outbox. It is disconnected if it does not
+    /// read fast enough.
+    pub fn deliver(&self, message: &Bytes, limit: &OutputBufferLimit) {
+        let unsent = self.buffers.sizes().output_bytes;
+        if self.outbox.push(message, limit, unsent) == Err(TooSlow) {
+            self.give_up();
+        }
+    }
+
+    /// Disconnects it if it has not read its messages for too long.
+    pub fn check_outbox(&self, limit: &OutputBufferLimit) {
+        let unsent = self.buffers.sizes().output_bytes;
+        if self.outbox.check(limit, unsent) == Err(TooSlow) {
+            self.give_up();
+        }
+    }
+
+    fn give_up(&self) {
+        tracing::warn!(
+            client = self.id,
+            address = self.address,
+            "disconnected: its messages exceed client-output-buffer-limit"
+        );
+        self.kill();
+    }
+
+    /// Whether it listens to anything, as of its last batch of commands.
+    pub fn is_subscriber(&self) -> bool {
+        self.details.lock().listens_to != [0; 3]
+    }
+
+    /// Memory of its buffers and messages, in bytes.
+    pub fn buffer_bytes(&self) -> usize {
+        self.buffers.sizes().total() + self.outbox.bytes()
     }
 
     /// Whether somebody asked for its end.
@@ -502,7 +581,7 @@ impl Registry {
     /// The connections to end so that the buffers of the rest use no more than this, largest first. Spares those
     /// that asked for it (`CLIENT NO-EVICT`), although they count.
     pub fn above_memory_limit(&self, limit_bytes: u64) -> Vec<Arc<Client>> {
-        let sized = |client: Arc<Client>| (client.buffers.sizes().total() as u64, client);
+        let sized = |client: Arc<Client>| (client.buffer_bytes() as u64, client);
         let mut clients: Vec<_> = self.all().into_iter().map(sized).collect();
         let mut used: u64 = clients.iter().map(|(bytes, _)| bytes).sum();
         if used <= limit_bytes {

@@ -44,6 +44,7 @@ impl Handler for Dispatch {
             (Service::Client, Some(call)) => {
                 cluster.clients.received(&cluster.node, from, call, body);
             }
+            (Service::PubSub, None) => cluster.node.hear(from.node(), &body),
             (service, call) => match cluster.replication.get() {
                 Some(replication) => replication.received(from, service, call, body),
                 None => from.close(),
@@ -69,6 +70,10 @@ impl Handler for Dispatch {
         }
         if let Some(replication) = self.0.replication.get() {
             replication.link_changed(peer, up);
+        }
+        if up {
+            self.0.node.remote.reconnected(peer);
+            self.0.node.refresh_watch();
         }
     }
 

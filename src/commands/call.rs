@@ -12,6 +12,7 @@ use super::blocking::Patience;
 use super::error::{CommandError, CommandResult};
 use crate::effect::Effect;
 use crate::engine::Transaction;
+use crate::events::EventClasses;
 use crate::node::Node;
 use crate::session::Session;
 use crate::store::View;
@@ -47,6 +48,12 @@ pub struct Call<'c, 'x> {
 }
 
 impl Call<'_, '_> {
+    /// Tells an event of a key in the session's database, once the command's changes can be seen.
+    #[inline]
+    pub fn notify(&mut self, class: EventClasses, name: &'static str, key: &[u8]) {
+        self.transaction.notify(self.database, class, name, key);
+    }
+
     /// Makes sure that the log has room for these effects and this many bytes more, before the first change: for a
     /// command whose effects are larger than its arguments.
     pub fn reserve(&mut self, effects: &[Effect<'_>], more: usize) -> CommandResult {

@@ -157,6 +157,12 @@ pub fn execute(
         Ok(Routed::Later(outcome)) => return outcome,
         Err(error) => return reject(node, session, Some(command), &error, out),
     };
+    if let Some(tracked) = &session.tracking
+        && spec.flags.contains(Flags::READONLY)
+        && !matches!(spec.handler, Handler::Data(_))
+    {
+        tracked.remember(spec.keys.of(request));
+    }
     let began = batch.ticks;
     let opening = Opening {
         node,
@@ -234,6 +240,11 @@ fn execute_elsewhere(
     batch: &mut Batch,
     way: Way,
 ) -> Outcome {
+    if let Some(tracked) = &session.tracking
+        && command.spec.flags.contains(Flags::READONLY)
+    {
+        tracked.remember(command.spec.keys.of(request));
+    }
     match way {
         Way::Forward(_, peer) if command.spec.flags.contains(Flags::BLOCKING) => {
             let reply = blocking::elsewhere(node, session, request, peer, batch.epoch());
@@ -353,6 +364,19 @@ fn is_http(request: Request<'_>) -> bool {
     name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
 }
 
+/// What a client may send that listens to channels, in RESP2.
+const WHILE_LISTENING: [&str; 9] = [
+    "subscribe",
+    "unsubscribe",
+    "psubscribe",
+    "punsubscribe",
+    "ssubscribe",
+    "sunsubscribe",
+    "ping",
+    "quit",
+    "reset",
+];
+
 /// The checks on a command that need nothing but session and settings.
 fn admit(node: &Node, session: &Session, spec: &CommandSpec, config: &Config) -> CommandResult {
     if node.scripts.is_busy() && !spec.flags.contains(Flags::ALLOW_BUSY) {
@@ -362,6 +386,15 @@ fn admit(node: &Node, session: &Session, spec: &CommandSpec, config: &Config) ->
     }
     if session.needs_password(config) && !spec.flags.contains(Flags::NO_AUTH) {
         return Err(CommandError::line("NOAUTH Authentication required."));
+    }
+    if session.is_subscriber()
+        && session.resp == RespVersion::Resp2
+        && !WHILE_LISTENING.contains(&spec.name)
+    {
+        return Err(CommandError::err(format_args!(
+            "Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
+            spec.name
+        )));
     }
     if session.queue.is_some() && spec.flags.contains(Flags::NO_MULTI) {
         return Err(CommandError::line(
@@ -569,7 +602,11 @@ pub(super) fn run_data(
     let start = out.len();
     let mut moment = batch.moment;
     moment.touch = !session.no_touch;
+    moment.client = session.client.id;
     let mut transaction = node.engine.begin(scope, moment, &mut session.payload);
+    if spec.flags.contains(Flags::READONLY) {
+        transaction.count_lookups();
+    }
     if let (Some(once), Some((partition, levels))) = (&once, data.here)
         && once.begin(
             node,
@@ -625,11 +662,17 @@ pub(super) fn run_data(
     if !transaction.has_changes() {
         await_record(node, barrier, levels, synced, None);
     }
+    if let Some(tracked) = &session.tracking
+        && spec.flags.contains(Flags::READONLY)
+    {
+        transaction.tell_now();
+        tracked.remember(spec.keys.of(request));
+    }
     handled?;
     if let Some(once) = &once {
         once.note(&mut transaction, &out[start..]);
     }
-    if spec.flags.contains(Flags::READONLY) || transaction.counts_lookups() {
+    if transaction.counts_lookups() {
         batch.tally.looked_up(transaction.lookups());
     }
     // A record of its own stands behind everything the command has seen.

@@ -28,6 +28,7 @@ mod native;
 mod object;
 mod once;
 mod perform;
+mod pubsub;
 mod record;
 mod redaction;
 mod remote;

@@ -237,7 +237,7 @@ fn execute_some(
 /// Whether a command changes the state of a connection, or ends it. Callers without one say with each call what
 /// it is executed with.
 fn is_about_connection(request: Request<'_>) -> bool {
-    const NAMES: [&[u8]; 13] = [
+    const NAMES: [&[u8]; 19] = [
         b"AUTH",
         b"HELLO",
         b"SELECT",
@@ -248,6 +248,12 @@ fn is_about_connection(request: Request<'_>) -> bool {
         b"READWRITE",
         b"ASKING",
         b"COTERIE.CONSISTENCY",
+        b"SUBSCRIBE",
+        b"UNSUBSCRIBE",
+        b"PSUBSCRIBE",
+        b"PUNSUBSCRIBE",
+        b"SSUBSCRIBE",
+        b"SUNSUBSCRIBE",
         // Ends connections that speak it.
         b"POST",
         b"HOST:",

@@ -122,7 +122,10 @@ fn help(control: &mut Control<'_, '_>) -> CommandResult {
 
 fn encoding(call: &mut Call<'_, '_>) -> CommandResult {
     let config = call.node.config.load();
-    match call.transaction.peek(call.database, call.request.arg(2)) {
+    match call
+        .transaction
+        .peek_quietly(call.database, call.request.arg(2))
+    {
         Some(entry) => call.reply.bulk(encoding_name(entry, &config).as_bytes()),
         None => call.reply.null(),
     }
@@ -140,7 +143,10 @@ fn refcount(call: &mut Call<'_, '_>) -> CommandResult {
             | MaxmemoryPolicy::VolatileTtl
     );
     let shares_integers = config.maxmemory == 0 || !keeps_uses;
-    let Some(entry) = call.transaction.peek(call.database, call.request.arg(2)) else {
+    let Some(entry) = call
+        .transaction
+        .peek_quietly(call.database, call.request.arg(2))
+    else {
         call.reply.null();
         return Ok(());
     };
@@ -155,7 +161,9 @@ fn refcount(call: &mut Call<'_, '_>) -> CommandResult {
 
 fn idletime(call: &mut Call<'_, '_>) -> CommandResult {
     let clock = call.transaction.moment().access;
-    let found = call.transaction.peek(call.database, call.request.arg(2));
+    let found = call
+        .transaction
+        .peek_quietly(call.database, call.request.arg(2));
     match found.map(|entry| entry.access()) {
         None => call.reply.null(),
         Some(_) if clock.counts_uses() => {
@@ -170,7 +178,9 @@ fn idletime(call: &mut Call<'_, '_>) -> CommandResult {
 
 fn freq(call: &mut Call<'_, '_>) -> CommandResult {
     let clock = call.transaction.moment().access;
-    let found = call.transaction.peek(call.database, call.request.arg(2));
+    let found = call
+        .transaction
+        .peek_quietly(call.database, call.request.arg(2));
     match found.map(|entry| entry.access()) {
         None => call.reply.null(),
         Some(_) if !clock.counts_uses() => {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use coterie_protocol::{DatabaseId, PartitionId, Request, Slot};
 
-use super::error::CommandError;
+use super::error::{CommandError, CommandResult};
 use super::spec::{CommandSpec, Flags, Locks};
 use super::transactions::{SEEN, UNIT, is_watching};
 use crate::config::Redirect;
@@ -113,6 +113,35 @@ impl Router<'_> {
                 Err(self.moved(Slot::of(first), &peer))
             }
             way => Ok(way),
+        }
+    }
+
+    /// Whether shard channels can be used at this node: at every one, unless clients find their way by themselves.
+    ///
+    /// # Errors
+    /// They can't: they are used at other nodes, or not together.
+    pub fn check_channels<'c>(
+        &self,
+        mut channels: impl Iterator<Item = &'c [u8]>,
+    ) -> CommandResult {
+        let is_anywhere = self.session.proxied || self.session.forwarded;
+        if is_anywhere || self.node.config.load().redirect != Redirect::Moved {
+            return Ok(());
+        }
+        let Some(slot) = channels.next().map(Slot::of) else {
+            return Ok(());
+        };
+        if channels.any(|channel| Slot::of(channel) != slot) {
+            return Err(CROSS_SLOT);
+        }
+        let partition = self.node.engine.store().layout().partition_of(slot);
+        let (route, policy) = (self.routes.route(partition), self.policy());
+        if route.is_local(&policy) {
+            return Ok(());
+        }
+        match route.first_live(&policy) {
+            Some(peer) => Err(self.moved(slot, peer)),
+            None => Err(NO_REPLICAS_TO_READ),
         }
     }
 

@@ -11,8 +11,8 @@ use super::error::CommandError;
 use super::spec::CommandSpec;
 use super::{
     bitmaps, client, cluster, command, config, connection, coterie, debug, expiry, geo, hashes,
-    info, keys, latency, lists, memory, object, scan, scripts, server, sets, slowlog, sorted_sets,
-    strings, transactions, wait,
+    info, keys, latency, lists, memory, object, pubsub, scan, scripts, server, sets, slowlog,
+    sorted_sets, strings, transactions, wait,
 };
 
 /// The families.
@@ -35,6 +35,7 @@ static FAMILIES: &[&[CommandSpec]] = &[
     lists::BLOCKING_COMMANDS,
     memory::COMMANDS,
     object::COMMANDS,
+    pubsub::COMMANDS,
     scan::COMMANDS,
     scripts::COMMANDS,
     server::COMMANDS,

@@ -122,7 +122,9 @@ impl<'u> Unit<'u> {
         } else {
             Scope::Keys(&mut keys)
         };
-        let transaction = node.engine.begin(scope, batch.moment, payload);
+        let mut moment = batch.moment;
+        moment.client = session.client.id;
+        let transaction = node.engine.begin(scope, moment, payload);
         Ok(Unit {
             began: batch.ticks,
             database: session.database,
@@ -271,12 +273,20 @@ impl<'u> Unit<'u> {
         request: Request<'_>,
         out: &mut Vec<u8>,
     ) -> Result<Option<Deferred>, CommandError> {
+        if let Some(tracked) = &self.session.tracking
+            && spec.flags.contains(Flags::READONLY)
+        {
+            tracked.remember(spec.keys.of(request));
+        }
         let mut reply = ReplyWriter::new(out, self.session.resp);
         let mut control = match spec.handler {
             Handler::Data(handler) => {
                 let before = self.transaction.changed_bytes();
                 if spec.flags.contains(Flags::WRITE) && before > CHANGED_BYTES_MAX {
                     return Err(CommandError::NoRoom(NoRoom::TooLarge { bytes: before }, 0));
+                }
+                if spec.flags.contains(Flags::READONLY) {
+                    self.transaction.count_lookups();
                 }
                 let handled = handler(&mut Call {
                     request,
@@ -292,7 +302,7 @@ impl<'u> Unit<'u> {
                     }
                     handled => handled?,
                 }
-                if spec.flags.contains(Flags::READONLY) || self.transaction.counts_lookups() {
+                if self.transaction.counts_lookups() {
                     self.batch.tally.looked_up(self.transaction.lookups());
                 }
                 self.batch.tally.changes += u64::from(self.transaction.changed_bytes() > before);

@@ -36,6 +36,8 @@ impl ValueError {
         Self::fixed("argument must be a list of HOST:PORT, as in 192.0.2.1:6379");
     pub(super) const NOT_A_QUORUM: Self =
         Self::fixed("argument must be 'majority', 'all' or a number from 1 to 255");
+    pub(super) const NOT_EVENT_CLASSES: Self =
+        Self::fixed("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.");
     pub(super) const PERCENTILES: Self =
         Self::fixed("Invalid latency-tracking-info-percentiles parameters");
     pub(super) const PERCENTILE_RANGE: Self =

@@ -39,6 +39,8 @@ pub(super) enum Kind {
     Percentiles,
     /// Redis' `<class> <hard> <soft> <seconds>` groups.
     OutputBufferLimits,
+    /// Letters of classes of keyspace events.
+    EventClasses,
     /// Accepted with one value only, for the sake of tools that ask.
     Fixed { value: &'static str },
 }
@@ -121,6 +123,7 @@ impl Kind {
             Kind::Hostname => "a host name, or nothing".to_owned(),
             Kind::Endpoints => "a list of HOST:PORT".to_owned(),
             Kind::Quorum => "majority, all or a number from 1".to_owned(),
+            Kind::EventClasses => "any of the letters Ag$lshzxeKEtmdn, or nothing".to_owned(),
             Kind::List => "a list of words".to_owned(),
             Kind::Percentiles => "a list of numbers from 0 to 100".to_owned(),
             Kind::OutputBufferLimits => {
@@ -135,7 +138,13 @@ impl Kind {
     pub(super) fn is_text(&self) -> bool {
         matches!(
             self,
-            Kind::Text | Kind::Hidden | Kind::Ip | Kind::Hostname | Kind::List | Kind::Endpoints
+            Kind::Text
+                | Kind::Hidden
+                | Kind::Ip
+                | Kind::Hostname
+                | Kind::List
+                | Kind::Endpoints
+                | Kind::EventClasses
         )
     }
 

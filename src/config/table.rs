@@ -9,6 +9,7 @@ use super::values::{
     DebugCommand, Durability, Field, LogFormat, LogLevel, MaxmemoryPolicy, MemoryLimit,
     OutputBufferLimits, Redirect, Secret,
 };
+use crate::events::EventClasses;
 use crate::topology::Quorum;
 
 /// The group of parameters that only tests set.
@@ -129,6 +130,9 @@ parameters! {
         /// Memory that the buffers of all clients together may use, in bytes or in percent of maxmemory; above it the
         /// largest clients are disconnected. 0 is no limit.
         maxmemory_clients: MemoryLimit = "0", Kind::MemoryOrPercent, Live;
+        /// Keys that the server remembers to have been read by clients with CLIENT TRACKING; beyond that number, clients
+        /// are told to forget some. 0 is no limit.
+        tracking_table_max_keys: u64 = "1000000", integer(0, i64::MAX), Live;
     }
     "Data" {
         /// Number of databases that SELECT can choose from.
@@ -154,6 +158,10 @@ parameters! {
         /// Length of the longest member, in bytes, up to which a sorted set is a listpack.
         zset_max_listpack_value: u64 = "64", memory(0, LARGEST), Live,
             Alias { name: "zset-max-ziplist-value", spellings: &[] };
+        /// Events that are published when something happens to keys, and where: on the channel of the key (K) or of the
+        /// event (E). Classes are generic (g), strings ($), lists (l), sets (s), hashes (h), sorted sets (z), streams (t),
+        /// expired (x), evicted (e) and module (d) keys, all of these (A), new keys (n) and misses (m). Empty for none.
+        notify_keyspace_events: EventClasses = "", Kind::EventClasses, Live;
     }
     "Durability" {
         /// Directory of the log and the checkpoints; created if it does not exist.

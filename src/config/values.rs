@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::error::ValueError;
 use super::kind::{Kind, parse_memory};
+use crate::events::EventClasses;
 use crate::topology::Quorum;
 
 /// A type that a field of `Config` can have.
@@ -126,6 +127,16 @@ impl Field for Quorum {
 
     fn to_text(&self, _kind: &Kind) -> String {
         self.to_string()
+    }
+}
+
+impl Field for EventClasses {
+    fn parse(_kind: &Kind, text: &str, _current: Option<&Self>) -> Result<Self, ValueError> {
+        EventClasses::parse(text).ok_or(ValueError::NOT_EVENT_CLASSES)
+    }
+
+    fn to_text(&self, _kind: &Kind) -> String {
+        self.letters()
     }
 }
 

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use super::{Engine, Moment, Scope};
 use crate::config::MaxmemoryPolicy;
 use crate::effect::Effect;
+use crate::events::EventClasses;
 
 /// Candidates remembered between evictions.
 const POOL_MAX: usize = 16;
@@ -93,7 +94,7 @@ impl Pool {
         }
     }
 
-    fn leads(&self, partition: PartitionId) -> bool {
+    pub fn leads(&self, partition: PartitionId) -> bool {
         self.leads[partition.index()].load(Ordering::Relaxed)
     }
 }
@@ -154,6 +155,12 @@ impl Engine {
                     &Effect::Delete {
                         key: &candidate.key,
                     },
+                );
+                transaction.notify(
+                    candidate.database,
+                    EventClasses::EVICTED,
+                    "evicted",
+                    &candidate.key,
                 );
                 evicted += 1;
             }

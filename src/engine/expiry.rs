@@ -49,6 +49,7 @@ impl ExpiryCycle {
                 visited += 1;
             }
         }
+        engine.tell_departed();
         removed
     }
 }

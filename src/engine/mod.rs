@@ -14,6 +14,7 @@ mod replicated;
 #[cfg(test)]
 mod replicated_tests;
 mod transaction;
+mod watch;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,6 +33,7 @@ pub use replicated::{
     COORDINATED, FORGET, RECEIVED, Received, coordinated_by, effects_of, operation_of,
 };
 pub use transaction::{Scope, Transaction};
+pub use watch::{Notice, Wanted, Watch, Watcher};
 
 /// Kind of a log record whose payload is a sequence of effects.
 pub const EFFECTS: u8 = 1;
@@ -54,6 +56,8 @@ pub struct Moment {
     pub access: AccessClock,
     /// Whether reading counts as use (not for clients with `NO-TOUCH`).
     pub touch: bool,
+    /// Whose commands they are: the id of a client, 0 for nobody's.
+    pub client: u64,
 }
 
 /// What an engine is opened with.
@@ -82,6 +86,7 @@ pub struct Engine {
     checkpoints: Checkpoints,
     marks: replicated::Marks,
     waiters: Arc<Waiters>,
+    watch: Watch,
     segment_bytes: u32,
 }
 

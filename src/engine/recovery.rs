@@ -13,7 +13,9 @@ use super::checkpoint::{Checkpoints, decode_received, layout_payload, restore_bl
 use super::eviction::Pool;
 use super::reclaimer::Reclaimer;
 use super::replicated::{Marks, split_received};
-use super::{COORDINATED, EFFECTS, Engine, EngineOptions, FORGET, FORMAT, LAYOUT, MANY, RECEIVED};
+use super::{
+    COORDINATED, EFFECTS, Engine, EngineOptions, FORGET, FORMAT, LAYOUT, MANY, RECEIVED, Watch,
+};
 use crate::effect::{Effect, MalformedEffect, Stamped, is_state, split_actor};
 use crate::store::{AccessClock, Merged, PartitionGuard, Store};
 use crate::wal::checkpoint::{Checkpoint, CheckpointError};
@@ -148,6 +150,7 @@ pub(super) fn open(mut options: EngineOptions) -> Result<(Engine, RecoverySummar
         eviction: Pool::new(options.partitions.count()),
         checkpoints,
         marks,
+        watch: Watch::default(),
         segment_bytes,
     };
     Ok((engine, summary))

@@ -321,6 +321,7 @@ pub(super) fn moment(now_ms: u64) -> Moment {
         now_ms,
         access: AccessClock::new(now_ms, None),
         touch: true,
+        client: 0,
     }
 }
 

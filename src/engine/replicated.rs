@@ -168,6 +168,7 @@ impl Engine {
             self.append_received(header, origin, origin_end, effects)
         };
         self.unlock(guards);
+        self.tell_merged(database, effects);
         Ok(Received {
             offset,
             // A state says what was known, and claims nothing.
@@ -200,6 +201,7 @@ impl Engine {
             self.waiters.changed(database, state);
         }
         self.unlock(guards);
+        self.tell_merged(database, state);
         Ok((offset, outcome.new))
     }
 
@@ -310,6 +312,7 @@ impl Engine {
         let end = self.log.append(header, &payload);
         self.waiters.changed(database, &payload[head..]);
         self.unlock(guards);
+        self.tell_merged(database, effects);
         Ok(Some(end))
     }
 

@@ -3,10 +3,12 @@
 use coterie_protocol::{Actor, DatabaseId, PartitionId, Stamp, Version};
 use smallvec::SmallVec;
 
+use super::watch::{Notice, Wanted};
 use super::{Engine, Moment};
 use crate::effect::{
     Effect, Kind, OperationId, StringEncoding, encode_actor, encode_database, encode_stamp,
 };
+use crate::events::EventClasses;
 use crate::store::{Aside, Entry, Keyspace, Known, Partition, PartitionGuard, View};
 use crate::wal::{LogOffset, NoRoom, RecordHeader};
 
@@ -73,6 +75,10 @@ pub struct Transaction<'a> {
     counts_lookups: bool,
     /// Who makes the changes, if the partitions are replicated.
     actor: Option<Actor>,
+    /// What is noted of what happens…
+    wanted: Wanted,
+    /// … and that, in order.
+    notices: Vec<Notice>,
 }
 
 impl<'a> Transaction<'a> {
@@ -125,6 +131,8 @@ impl<'a> Transaction<'a> {
             lookups: (0, 0),
             counts_lookups: false,
             actor,
+            wanted: engine.watch.wanted(),
+            notices: Vec::new(),
         }
     }
 
@@ -217,12 +225,17 @@ impl<'a> Transaction<'a> {
     #[inline]
     pub fn get(&mut self, database: DatabaseId, key: &[u8]) -> Option<&Entry> {
         let touch = self.moment.touch;
-        self.look_up(database, key, touch)
+        self.look_up(database, key, touch, self.counts_lookups)
     }
 
     /// The live entry of a key, which does not count as used (`OBJECT`, `TTL`).
     pub fn peek(&mut self, database: DatabaseId, key: &[u8]) -> Option<&Entry> {
-        self.look_up(database, key, false)
+        self.look_up(database, key, false, self.counts_lookups)
+    }
+
+    /// Like [`Transaction::peek`], for commands that do not tell an event if the key is not there.
+    pub fn peek_quietly(&mut self, database: DatabaseId, key: &[u8]) -> Option<&Entry> {
+        self.look_up(database, key, false, false)
     }
 
     /// The live entry of a key, for looking at several at once: it does not count as used.
@@ -232,12 +245,22 @@ impl<'a> Transaction<'a> {
 
     /// Lets a key count as used, whatever the moment says of reading. Returns whether it is there.
     pub fn touch(&mut self, database: DatabaseId, key: &[u8]) -> bool {
-        self.look_up(database, key, true).is_some()
+        self.look_up(database, key, true, self.counts_lookups)
+            .is_some()
     }
 
     #[inline]
-    fn look_up(&mut self, database: DatabaseId, key: &[u8], touch: bool) -> Option<&Entry> {
+    fn look_up(
+        &mut self,
+        database: DatabaseId,
+        key: &[u8],
+        touch: bool,
+        tells_miss: bool,
+    ) -> Option<&Entry> {
         let index = self.guard(key);
+        if !self.wanted.is_nothing() {
+            self.note_lookup(index, database, key, tells_miss);
+        }
         let clock = touch.then_some(&self.moment.access);
         let found = self.guards[index].get(database, key, self.moment.now_ms, clock);
         match found {
@@ -245,6 +268,75 @@ impl<'a> Transaction<'a> {
             None => self.lookups.1 += 1,
         }
         found
+    }
+
+    /// Notes that a key has expired, or that one is looked up that is not there.
+    fn note_lookup(&mut self, index: usize, database: DatabaseId, key: &[u8], tells_miss: bool) {
+        let now_ms = self.moment.now_ms;
+        let is_there = self.guards[index]
+            .get(database, key, now_ms, None)
+            .is_some();
+        self.note_departed();
+        if !is_there && tells_miss {
+            self.notify(database, EventClasses::MISS, "keymiss", key);
+        }
+    }
+
+    /// Notes which keys have expired.
+    fn note_departed(&mut self) {
+        for guard in self.guards.iter_mut().filter(|guard| guard.has_departed()) {
+            let id = guard.id();
+            for (database, key) in guard.take_departed() {
+                self.notices.push(self.engine.expired(id, database, key));
+            }
+        }
+    }
+
+    /// Notes an event, which is told once the changes can be seen.
+    #[inline]
+    pub fn notify(
+        &mut self,
+        database: DatabaseId,
+        class: EventClasses,
+        name: &'static str,
+        key: &[u8],
+    ) {
+        if self.wanted.wants(class) {
+            self.notices.push(Notice::Event {
+                class,
+                name,
+                database,
+                key: key.into(),
+            });
+        }
+    }
+
+    /// Notes that a key is about to change, where the order of changes is not that in which it is told.
+    pub fn note_change(&mut self, key: &[u8]) {
+        if self.wanted.wants_changes() {
+            self.notices.push(Notice::Changed { key: key.into() });
+        }
+    }
+
+    /// Notes that databases are emptied, even if they are empty.
+    pub fn note_cleared(&mut self) {
+        if self.wanted.wants_changes() && self.notices.last() != Some(&Notice::Cleared) {
+            self.notices.push(Notice::Cleared);
+        }
+    }
+
+    /// What is noted of what happens.
+    #[inline]
+    pub fn wanted(&self) -> Wanted {
+        self.wanted
+    }
+
+    /// Tells what happened so far, while the partitions are locked: of keys that were found expired, to who remembers
+    /// in the same transaction what it has read.
+    pub fn tell_now(&mut self) {
+        self.note_departed();
+        let notices = std::mem::take(&mut self.notices);
+        self.engine.watch.tell(self.moment.client, notices);
     }
 
     /// How many lookups found a key, and how many did not.
@@ -283,10 +375,7 @@ impl<'a> Transaction<'a> {
 
     /// Makes a change to a key that takes several effects: all of them are in the record before the first is made.
     pub fn apply_all(&mut self, database: DatabaseId, effects: &[Effect<'_>]) {
-        let Some((first, key)) = effects
-            .first()
-            .and_then(|first| Some((first, first.key()?)))
-        else {
+        let Some(key) = effects.first().and_then(Effect::key) else {
             debug_assert!(false, "use apply_everywhere");
             return;
         };
@@ -297,9 +386,44 @@ impl<'a> Transaction<'a> {
             "one change per single-key transaction"
         );
         self.is_whole_aside = false;
+        let is_new = !self.wanted.is_nothing() && self.note_effects(index, database, key);
         if let Some(actor) = self.actor {
-            return self.merge_all(index, database, effects, actor);
+            self.merge_all(index, database, effects, actor);
+        } else {
+            self.change_all(index, database, effects);
         }
+        if is_new {
+            self.note_new(index, database, key);
+        }
+    }
+
+    /// Notes that effects are about to be made on a key. Returns whether it is to be seen if that makes a new one.
+    fn note_effects(&mut self, index: usize, database: DatabaseId, key: &[u8]) -> bool {
+        let now_ms = self.moment.now_ms;
+        let wants_new = self.wanted.wants(EventClasses::NEW);
+        let is_there = wants_new
+            && self.guards[index]
+                .get(database, key, now_ms, None)
+                .is_some();
+        self.note_departed();
+        self.note_change(key);
+        wants_new && !is_there
+    }
+
+    /// Notes that a key that was not there is, if so.
+    fn note_new(&mut self, index: usize, database: DatabaseId, key: &[u8]) {
+        let now_ms = self.moment.now_ms;
+        let guard = &mut self.guards[index];
+        if guard.get(database, key, now_ms, None).is_some() {
+            self.notify(database, EventClasses::NEW, "new", key);
+        }
+    }
+
+    /// Makes changes to a key of a partition that is not replicated.
+    fn change_all(&mut self, index: usize, database: DatabaseId, effects: &[Effect<'_>]) {
+        let Some(first) = effects.first() else {
+            return;
+        };
         let mut version = self.record(database, first);
         for effect in &effects[1..] {
             self.record(database, effect);
@@ -585,6 +709,7 @@ impl<'a> Transaction<'a> {
     /// Clears a database in the locked partitions (`FLUSHDB`).
     pub fn clear(&mut self, database: DatabaseId) {
         let version = self.record(database, &Effect::Clear);
+        self.note_cleared();
         for (index, guard) in self.guards.iter_mut().enumerate() {
             if let Some(actor) = self.actor {
                 debug_assert!(self.undo.is_none(), "refused in a cluster");
@@ -745,11 +870,25 @@ impl Drop for Transaction<'_> {
                 self.undo(change);
             }
             self.payload.clear();
+            // Of what happened, this much remains.
+            self.notices.retain(|notice| match notice {
+                Notice::Expired { .. } => true,
+                Notice::Event { class, .. } => *class == EventClasses::MISS,
+                Notice::Changed { .. } | Notice::Cleared => false,
+            });
         }
         // A single change that was made but not committed is whole: memory and log must agree on it.
         self.append();
         for guard in self.guards.iter_mut().filter(|guard| guard.has_garbage()) {
             self.engine.reclaimer.free(guard.take_garbage());
+        }
+        if !self.wanted.is_nothing() {
+            self.note_departed();
+            // Unlocked: what is told can be seen.
+            self.guards.clear();
+            let notices = std::mem::take(&mut self.notices);
+            self.engine.watch.tell(self.moment.client, notices);
+            self.engine.tell_departed();
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::totals::Totals;
 use super::value::{Field, Value};
 use crate::node::Node;
+use crate::pubsub::Topic;
 use crate::store::View;
 
 pub(super) fn stats(node: &Node, data: &dyn View) -> Vec<Field> {
@@ -37,9 +38,27 @@ pub(super) fn stats(node: &Node, data: &dyn View) -> Vec<Field> {
         count("evicted_clients", &statistics.evicted_clients),
         count("keyspace_hits", &statistics.keyspace_hits),
         count("keyspace_misses", &statistics.keyspace_misses),
+        Field::new(
+            "pubsub_channels",
+            Value::count(node.pubsub.count(Topic::Channel)),
+        ),
+        Field::new(
+            "pubsub_patterns",
+            Value::count(node.pubsub.count(Topic::Pattern)),
+        ),
+        Field::new(
+            "pubsubshard_channels",
+            Value::count(node.pubsub.count(Topic::Shard)),
+        ),
         // There is no fork to time.
         Field::new("latest_fork_usec", Value::count(0)),
         Field::new("total_forks", Value::count(0)),
+        Field::new("tracking_total_keys", Value::count(node.tracking.keys())),
+        Field::new("tracking_total_items", Value::count(node.tracking.items())),
+        Field::new(
+            "tracking_total_prefixes",
+            Value::count(node.tracking.prefixes()),
+        ),
         count("total_error_replies", &statistics.error_replies),
         count("protocol_errors", &statistics.protocol_errors),
     ]

@@ -26,7 +26,7 @@ impl Buffers {
             let sizes = client.buffers.sizes();
             buffers.clients += 1;
             buffers.blocked += usize::from(client.details.lock().blocked);
-            buffers.total_bytes += sizes.total();
+            buffers.total_bytes += client.buffer_bytes();
             buffers.max_input_bytes = buffers.max_input_bytes.max(sizes.query_capacity);
             buffers.max_output_bytes = buffers.max_output_bytes.max(sizes.output_bytes);
         }
@@ -49,5 +49,6 @@ pub(super) fn clients(node: &Node) -> Vec<Field> {
             Value::count(buffers.max_output_bytes),
         ),
         Field::new("blocked_clients", Value::count(buffers.blocked)),
+        Field::new("tracking_clients", Value::count(node.tracking.clients())),
     ]
 }

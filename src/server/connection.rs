@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::output::{Output, RETAINED_BYTES, over_limit};
 use crate::commands::{Batch, Outcome, Pending, conclude, execute, prefetch, settle};
+use crate::config::OutputBufferLimit;
 use crate::node::Node;
 use crate::outstanding::Outstanding;
 use crate::session::{ReplyMode, Session};
@@ -180,6 +181,7 @@ impl<S: Stream> Connection<S> {
                     &mut self.output.bytes,
                     batch,
                 );
+                self.take_messages();
                 match outcome {
                     Outcome::Replied => {}
                     Outcome::NoRoom(_)
@@ -302,6 +304,7 @@ impl<S: Stream> Connection<S> {
         if self.incomplete {
             return Ok(());
         }
+        self.take_messages();
         let unsent = self.output.unsent();
         if unsent == 0 {
             return Ok(());
@@ -310,6 +313,15 @@ impl<S: Stream> Connection<S> {
         self.output.send(&mut self.stream, &limits).await?;
         self.count_sent(unsent);
         Ok(())
+    }
+
+    /// Puts messages that no request asked for behind the replies so far, some of them if there are many.
+    #[inline]
+    fn take_messages(&mut self) {
+        let outbox = &self.session.client.outbox;
+        if outbox.is_busy() {
+            outbox.take(&mut self.output.bytes, FLUSH_BYTES);
+        }
     }
 
     /// Counts what was sent since this many bytes were unsent.
@@ -322,7 +334,7 @@ impl<S: Stream> Connection<S> {
         self.show_buffers();
     }
 
-    /// Reads more input.
+    /// Reads more input, or returns without because there are messages to send.
     async fn fill(&mut self) -> Result<(), End> {
         let query_limit = self.node.config.load().client_query_buffer_limit;
         if (self.input.len() + self.session.queued_bytes()) as u64 > query_limit {
@@ -340,13 +352,13 @@ impl<S: Stream> Connection<S> {
         let wanted = self.scanner.wanted().saturating_sub(self.input.len());
         self.input
             .reserve(wanted.clamp(READ_BYTES, self.input.len().max(READ_BYTES)));
-        let read = if self.output.unsent() == 0 {
-            self.stream.read_buf(&mut self.input).await?
-        } else {
-            let unsent = self.output.unsent();
-            let read = self.read_while_sending().await?;
+        let unsent = self.output.unsent();
+        let read = self.read_while_sending().await?;
+        if unsent > 0 {
             self.count_sent(unsent);
-            read
+        }
+        let Some(read) = read else {
+            return Ok(());
         };
         if read == 0 {
             return Err(End::Closed);
@@ -358,23 +370,34 @@ impl<S: Stream> Connection<S> {
         Ok(())
     }
 
-    /// Reads more input from a client that is behind with reading, going on to send what it has not read.
-    async fn read_while_sending(&mut self) -> Result<usize, End> {
-        let limits = self.node.config.load().client_output_buffer_limit.normal;
-        let deadline = self.output.deadline(&limits);
+    /// Reads more input, going on to send what the client has not read. `None` when everything is sent and there are
+    /// messages to send.
+    async fn read_while_sending(&mut self) -> Result<Option<usize>, End> {
+        let mut limits = OutputBufferLimit::default();
+        let mut deadline = None;
+        if self.output.unsent() > 0 {
+            limits = self.node.config.load().client_output_buffer_limit.normal;
+            deadline = self.output.deadline(&limits);
+        }
         let Connection {
             stream,
             output,
             input,
+            session,
             ..
         } = self;
+        let outbox = &session.client.outbox;
         let progress = poll_fn(|context| {
-            let sent = output.poll_send(stream, context);
-            if let Poll::Ready(Err(error)) = sent {
-                return Poll::Ready(Err(error));
+            match output.poll_send(stream, context) {
+                // Messages wait until the client has read what was sent before.
+                Poll::Ready(Ok(())) if outbox.poll_busy(context).is_ready() => {
+                    return Poll::Ready(Ok(None));
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Ready(Ok(())) | Poll::Pending => {}
             }
             let mut read = pin!(stream.read_buf(input));
-            read.as_mut().poll(context)
+            read.as_mut().poll(context).map_ok(Some)
         });
         match deadline {
             None => Ok(progress.await?),
@@ -382,7 +405,7 @@ impl<S: Stream> Connection<S> {
                 Ok(read) => Ok(read?),
                 Err(_) if output.unsent() as u64 > limits.soft => Err(over_limit("soft").into()),
                 // It has read enough in time.
-                Err(_) => Ok(stream.read_buf(input).await?),
+                Err(_) => Ok(Some(stream.read_buf(input).await?)),
             },
         }
     }

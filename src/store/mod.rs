@@ -5,6 +5,7 @@ mod collection;
 pub mod containers;
 #[cfg(test)]
 pub mod contents;
+mod departed;
 mod digest;
 mod entry;
 mod keyspace;
@@ -32,6 +33,7 @@ pub use collection::{
     PendingState, Position, Score, SetView, SortedSetView, StreamId, StreamMark, StreamView,
     decode_fields, encode_fields, insert_changes,
 };
+pub use departed::Departed;
 pub use digest::BUCKETS;
 pub use entry::{Entry, Parts};
 pub use keyspace::Keyspace;
@@ -58,6 +60,7 @@ pub struct Store {
     allocated: AtomicI64,
     /// The node's actor plus one; 0 when it is not part of a cluster.
     actor: AtomicU32,
+    departed: Departed,
 }
 
 /// Partitions that can be looked into. Each is locked for as long as that takes, or all of them are already.
@@ -86,6 +89,7 @@ struct Padded(Mutex<Partition>);
 pub struct PartitionGuard<'a> {
     partition: MutexGuard<'a, Partition>,
     allocated: &'a AtomicI64,
+    departed: &'a Departed,
     before: usize,
 }
 
@@ -101,6 +105,7 @@ impl Store {
             databases,
             allocated: AtomicI64::new(0),
             actor: AtomicU32::new(0),
+            departed: Departed::default(),
         }
     }
 
@@ -134,11 +139,13 @@ impl Store {
     /// Locks a partition. Who locks several does so in ascending order.
     #[inline]
     pub fn lock(&self, id: PartitionId) -> PartitionGuard<'_> {
-        let partition = self.partitions[usize::from(id.0)].0.lock();
+        let mut partition = self.partitions[usize::from(id.0)].0.lock();
+        partition.notes_departed = self.departed.is_wanted();
         let before = partition.allocated_bytes();
         PartitionGuard {
             partition,
             allocated: &self.allocated,
+            departed: &self.departed,
             before,
         }
     }
@@ -180,6 +187,11 @@ impl Store {
         self.layout.iter()
     }
 
+    /// Keys that expired, until that is told.
+    pub fn departed(&self) -> &Departed {
+        &self.departed
+    }
+
     /// Memory of all keys, values and tables, in bytes.
     pub fn allocated_bytes(&self) -> usize {
         self.allocated.load(Ordering::Relaxed).max(0) as usize
@@ -202,6 +214,10 @@ impl std::ops::DerefMut for PartitionGuard<'_> {
 
 impl Drop for PartitionGuard<'_> {
     fn drop(&mut self) {
+        if !self.partition.departed.is_empty() {
+            let keys = std::mem::take(&mut self.partition.departed);
+            self.departed.add(self.partition.id(), keys);
+        }
         let after = self.partition.allocated_bytes();
         if after != self.before {
             self.allocated

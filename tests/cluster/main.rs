@@ -6,6 +6,7 @@ mod common;
 mod faults;
 mod guarantees;
 mod intruders;
+mod listeners;
 mod model;
 mod network;
 mod once;

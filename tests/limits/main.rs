@@ -8,6 +8,7 @@ mod clients;
 mod connections;
 mod eviction;
 mod keyspace;
+mod listeners;
 mod progress;
 
 use common::{Connection, Options, Program, Server};

@@ -42,6 +42,9 @@ scripts! {
     connection,
     auth,
     server,
+    pubsub,
+    events,
+    tracking,
     transactions,
 }
 

@@ -39,6 +39,7 @@ pub mod datagram;
 pub mod execute;
 pub mod frame;
 pub mod handshake;
+pub mod pubsub;
 pub mod refusal;
 mod secret;
 pub mod unit;
@@ -83,11 +84,13 @@ pub enum Service {
     Client = 11,
     /// As `Records`, with the same body; acknowledged only when everything in it is on the disk.
     DurableRecords = 12,
+    /// Messages for clients that listen.
+    PubSub = 13,
 }
 
 impl Service {
     /// Every service.
-    pub const ALL: [Service; 12] = [
+    pub const ALL: [Service; 13] = [
         Service::Raft,
         Service::Topology,
         Service::Membership,
@@ -100,6 +103,7 @@ impl Service {
         Service::Sync,
         Service::Client,
         Service::DurableRecords,
+        Service::PubSub,
     ];
 
     /// The service with this number.

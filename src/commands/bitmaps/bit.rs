@@ -6,6 +6,7 @@ use super::parse_offset;
 use crate::commands::value::string_of;
 use crate::commands::{Call, CommandError, CommandResult};
 use crate::effect::{Effect, StringEncoding};
+use crate::events::EventClasses;
 use crate::store::Entry;
 
 /// Its place in a string: the byte, and a mask of one bit in it.
@@ -31,6 +32,7 @@ pub fn setbit(call: &mut Call<'_, '_>) -> CommandResult {
     let old = entry.and_then(|entry| entry.value().get(offset as usize).copied());
     let byte = old.unwrap_or(0);
     let new = [if bit { byte | mask } else { byte & !mask }];
+    let is_changed = old != Some(new[0]);
     let effect = match entry {
         None => Some(Effect::PutPadded {
             key,
@@ -49,6 +51,9 @@ pub fn setbit(call: &mut Call<'_, '_>) -> CommandResult {
     };
     if let Some(effect) = effect {
         call.transaction.apply(call.database, &effect);
+    }
+    if is_changed {
+        call.notify(EventClasses::STRING, "setbit", key);
     }
     call.reply.integer((byte & mask != 0).into());
     Ok(())

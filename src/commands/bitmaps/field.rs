@@ -11,6 +11,7 @@ use super::check_offset;
 use crate::commands::value::string_of;
 use crate::commands::{Call, CommandError, CommandResult};
 use crate::effect::{Effect, StringEncoding};
+use crate::events::EventClasses;
 use crate::store::Entry;
 
 /// Fields with at most this many bytes between them are copied and written together: to log another effect takes as many.
@@ -395,6 +396,7 @@ fn execute(call: &mut Call<'_, '_>, operations: &[Operation]) -> CommandResult {
         })
         .collect();
     call.transaction.apply_all(call.database, &effects);
+    call.notify(EventClasses::STRING, "setbit", key);
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use crate::commands::value::string_of;
 use crate::commands::{Call, CommandError, CommandResult};
 use crate::effect::{Effect, StringEncoding};
+use crate::events::EventClasses;
 use crate::store::Entry;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -79,9 +80,11 @@ pub fn bitop(call: &mut Call<'_, '_>) -> CommandResult {
             expire_at: None,
         };
         call.transaction.apply(call.database, &effect);
-    } else if call.transaction.peek(call.database, key).is_some() {
+        call.notify(EventClasses::STRING, "set", key);
+    } else if call.transaction.peek_quietly(call.database, key).is_some() {
         call.transaction
             .apply(call.database, &Effect::Delete { key });
+        call.notify(EventClasses::GENERIC, "del", key);
     }
     call.reply.integer(result.len() as i64);
     Ok(())

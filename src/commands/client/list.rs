@@ -11,6 +11,7 @@ use super::ClientType;
 use crate::commands::connection::DEFAULT_USER;
 use crate::commands::{CommandError, CommandResult, Control, Deferred};
 use crate::session::{Client, ClientDetails, Session};
+use crate::tracking::Mode;
 
 /// Clients told about before other connections of the thread get their turn.
 const SLICE: usize = 64;
@@ -87,20 +88,22 @@ fn own_line(call: &Control<'_, '_>) -> String {
 /// Redis' buffer of fixed size.
 fn write_line(text: &mut String, client: &Client, now_ms: u64, own_arguments: Option<usize>) {
     let details = client.details.lock().clone();
+    let mode = client.tracking.lock().clone();
     let sizes = client.buffers.sizes();
     let seconds_since = |then_ms: u64| now_ms.saturating_sub(then_ms) / 1000;
     let argument_bytes = own_arguments.unwrap_or_default();
     // Input is not read while replies are on their way.
     let is_writing = own_arguments.is_none() && sizes.output_bytes > 0;
+    let messages = client.outbox.bytes();
     let large_output = sizes.output_bytes > REPLY_CHUNK_BYTES;
     let names = details.name.len() + details.library_name.len() + details.library_version.len();
     // Writing to a string does not fail.
     let _ = writeln!(
         text,
         "id={id} addr={address} laddr={local} fd={descriptor} name={name} age={age} idle={idle} \
-         flags={flags} db={database} sub=0 psub=0 ssub=0 multi={multi} qbuf={qbuf} qbuf-free={qbuf_free} \
-         argv-mem={argument_bytes} multi-mem={multi_bytes} rbs={rbs} rbp={rbp} obl={obl} oll=0 omem={omem} \
-         tot-mem={total} events={events} cmd={command} user={DEFAULT_USER} redir=-1 resp={resp} \
+         flags={flags} db={database} sub={channels} psub={patterns} ssub={shard_channels} multi={multi} qbuf={qbuf} \
+         qbuf-free={qbuf_free} argv-mem={argument_bytes} multi-mem={multi_bytes} rbs={rbs} rbp={rbp} obl={obl} oll=0 \
+         omem={omem} tot-mem={total} events={events} cmd={command} user={DEFAULT_USER} redir={redirect} resp={resp} \
          lib-name={library} lib-ver={library_version} watch={watched}",
         id = client.id,
         address = client.address,
@@ -109,8 +112,11 @@ fn write_line(text: &mut String, client: &Client, now_ms: u64, own_arguments: Op
         name = String::from_utf8_lossy(&details.name),
         age = seconds_since(client.connected_ms),
         idle = seconds_since(client.active_ms.load(Ordering::Relaxed)),
-        flags = flags(client, &details),
+        flags = flags(client, &details, mode.as_ref()),
         database = details.database,
+        channels = details.listens_to[0],
+        patterns = details.listens_to[1],
+        shard_channels = details.listens_to[2],
         multi = details.queued.map_or(-1, |count| count as i64),
         multi_bytes = sizes.queued_bytes,
         watched = details.watched,
@@ -119,14 +125,16 @@ fn write_line(text: &mut String, client: &Client, now_ms: u64, own_arguments: Op
         rbs = sizes.output_capacity,
         rbp = sizes.output_peak,
         obl = sizes.output_bytes,
-        omem = if large_output {
-            sizes.output_capacity
-        } else {
-            0
-        },
-        total = sizes.total() + argument_bytes + names + FIXED_BYTES,
+        omem = messages
+            + if large_output {
+                sizes.output_capacity
+            } else {
+                0
+            },
+        total = client.buffer_bytes() + argument_bytes + names + FIXED_BYTES,
         events = if is_writing { "w" } else { "r" },
         command = details.last_command,
+        redirect = mode.as_ref().map_or(-1, |mode| mode.redirect as i64),
         resp = match details.resp {
             RespVersion::Resp2 => 2,
             RespVersion::Resp3 => 3,
@@ -137,11 +145,15 @@ fn write_line(text: &mut String, client: &Client, now_ms: u64, own_arguments: Op
 }
 
 /// A letter for each thing that is special about a client; `N` for none.
-fn flags(client: &Client, details: &ClientDetails) -> String {
+fn flags(client: &Client, details: &ClientDetails, mode: Option<&Mode>) -> String {
     let letters = [
         ('O', details.monitor),
+        ('P', details.listens_to != [0; 3]),
         ('x', details.queued.is_some()),
         ('b', details.blocked),
+        ('t', mode.is_some()),
+        ('R', mode.is_some_and(|mode| mode.is_broken)),
+        ('B', mode.is_some_and(|mode| mode.broadcast)),
         ('U', client.is_unix_socket()),
         ('e', details.no_evict),
         ('T', details.no_touch),

@@ -3,6 +3,7 @@
 mod kill;
 mod list;
 mod table;
+mod tracking;
 
 use coterie_protocol::text::parse_i64;
 
@@ -38,9 +39,13 @@ impl ClientType {
         }
     }
 
-    /// Every connection sends commands; those that subscribe or replicate will say so.
-    fn of(_client: &Client) -> Self {
-        ClientType::Normal
+    /// Who listens to channels is of a type of its own; nobody replicates this way.
+    fn of(client: &Client) -> Self {
+        if client.is_subscriber() {
+            ClientType::PubSub
+        } else {
+            ClientType::Normal
+        }
     }
 }
 
@@ -191,30 +196,13 @@ fn unblock(call: &mut Control<'_, '_>) -> CommandResult {
     Ok(())
 }
 
-fn getredir(call: &mut Control<'_, '_>) -> CommandResult {
-    // Nobody tracks keys.
-    call.reply.integer(-1);
-    Ok(())
-}
-
-fn trackinginfo(call: &mut Control<'_, '_>) -> CommandResult {
-    let reply = &mut *call.reply;
-    reply.map(3);
-    reply.bulk(b"flags");
-    reply.set(1);
-    reply.bulk(b"off");
-    reply.bulk(b"redirect");
-    reply.integer(-1);
-    reply.bulk(b"prefixes");
-    reply.array(0);
-    Ok(())
-}
-
 fn help(call: &mut Control<'_, '_>) -> CommandResult {
     super::help::help(
         call.reply,
         "CLIENT",
         &[
+            "CACHING (YES|NO)",
+            "    Have the keys of the next command tracked, or not, with OPTIN or OPTOUT.",
             "GETNAME",
             "    Tell the name of this connection.",
             "GETREDIR",
@@ -243,6 +231,8 @@ fn help(call: &mut Control<'_, '_>) -> CommandResult {
             "    Tell the server about the client library.",
             "SETNAME <name>",
             "    Name this connection.",
+            "TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [...]] [OPTIN] [OPTOUT] [NOLOOP]",
+            "    Tell this connection when keys change that it has read, for a cache of its own.",
             "TRACKINGINFO",
             "    Tell how this connection tracks keys for a cache of its own.",
             "UNBLOCK <id> [TIMEOUT|ERROR]",

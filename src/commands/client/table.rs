@@ -37,6 +37,21 @@ pub static COMMANDS: &[CommandSpec] = &[CommandSpec {
 
 static SUBCOMMANDS: &[CommandSpec] = &[
     CommandSpec {
+        name: "client|caching",
+        arity: 3,
+        handler: Handler::Control(super::tracking::caching),
+        docs: Docs {
+            summary: "Has the keys of the next command tracked, or not.",
+            since: "6.0.0",
+            arguments: &[Argument::one_of(
+                "mode",
+                &[token("yes", "YES"), token("no", "NO")],
+            )],
+            ..DOCS
+        },
+        ..SUBCOMMAND
+    },
+    CommandSpec {
         name: "client|getname",
         handler: Handler::Control(super::getname),
         docs: Docs {
@@ -48,7 +63,7 @@ static SUBCOMMANDS: &[CommandSpec] = &[
     },
     CommandSpec {
         name: "client|getredir",
-        handler: Handler::Control(super::getredir),
+        handler: Handler::Control(super::tracking::redirection),
         docs: Docs {
             summary: "Tells which client gets the invalidations of keys this connection tracks.",
             since: "6.0.0",
@@ -226,8 +241,21 @@ static SUBCOMMANDS: &[CommandSpec] = &[
         ..SUBCOMMAND
     },
     CommandSpec {
+        name: "client|tracking",
+        arity: -3,
+        handler: Handler::Control(super::tracking::tracking),
+        docs: Docs {
+            summary: "Turns on or off that this connection is told when keys change that it has read.",
+            since: "6.0.0",
+            complexity: "O(1); some options take longer",
+            arguments: TRACKING_ARGUMENTS,
+            ..DOCS
+        },
+        ..SUBCOMMAND
+    },
+    CommandSpec {
         name: "client|trackinginfo",
-        handler: Handler::Control(super::trackinginfo),
+        handler: Handler::Control(super::tracking::info),
         docs: Docs {
             summary: "Tells how this connection tracks keys for a cache of its own.",
             since: "6.2.0",
@@ -271,6 +299,22 @@ const fn token(name: &'static str, token: &'static str) -> Argument {
         ..Argument::NEW
     }
 }
+
+const TRACKING_ARGUMENTS: &[Argument] = &[
+    Argument::one_of("status", &[token("on", "ON"), token("off", "OFF")]),
+    Argument::new("client-id", "integer")
+        .after("REDIRECT")
+        .optional(),
+    Argument::new("prefix", "string").after("PREFIX").flagged(&[
+        "optional",
+        "multiple",
+        "multiple_token",
+    ]),
+    token("bcast", "BCAST").optional(),
+    token("optin", "OPTIN").optional(),
+    token("optout", "OPTOUT").optional(),
+    token("noloop", "NOLOOP").optional(),
+];
 
 const ON_OR_OFF: Argument = Argument {
     name: "enabled",

@@ -22,7 +22,13 @@ const HELLO_UNAUTHENTICATED: &str = "NOAUTH HELLO must be called with the client
     protocol version at the same time";
 
 fn ping(call: &mut Control<'_, '_>) -> CommandResult {
+    let as_message = call.session.is_subscriber() && call.session.resp == RespVersion::Resp2;
     match call.request.len() {
+        1 | 2 if as_message => {
+            call.reply.array(2);
+            call.reply.bulk(b"pong");
+            call.reply.bulk(call.request.get(1).unwrap_or_default());
+        }
         1 => call.reply.simple("PONG"),
         2 => call.reply.bulk(call.request.arg(1)),
         _ => return Err(CommandError::Arity("ping".into())),
@@ -127,7 +133,7 @@ fn hello(call: &mut Control<'_, '_>) -> CommandResult {
         return Err(CommandError::line(HELLO_UNAUTHENTICATED));
     }
     if let Some(version) = version {
-        call.session.resp = version;
+        call.session.set_resp(version);
         call.reply.set_version(version);
     }
     greet(call);

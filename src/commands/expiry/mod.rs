@@ -6,6 +6,7 @@ use coterie_protocol::text::parse_i64;
 
 use super::{Call, CommandError, CommandResult};
 use crate::effect::Effect;
+use crate::events::EventClasses;
 
 pub use table::COMMANDS;
 
@@ -131,6 +132,11 @@ fn set_expiry(call: &mut Call<'_, '_>, form: Form, command: &str) -> CommandResu
             at => Effect::ExpireAt { key, at },
         };
         call.transaction.apply(call.database, &effect);
+        let name = match effect {
+            Effect::Delete { .. } => "del",
+            _ => "expire",
+        };
+        call.notify(EventClasses::GENERIC, name, key);
     }
     call.reply.integer(holds.into());
     Ok(())
@@ -145,6 +151,7 @@ fn persist(call: &mut Call<'_, '_>) -> CommandResult {
     if expires {
         let effect = Effect::ExpireAt { key, at: None };
         call.transaction.apply(call.database, &effect);
+        call.notify(EventClasses::GENERIC, "persist", key);
     }
     call.reply.integer(expires.into());
     Ok(())

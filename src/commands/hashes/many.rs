@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use super::{hash, hash_of, set_fields};
 use crate::commands::{Call, CommandError, CommandResult};
 use crate::effect::Effect;
+use crate::events::EventClasses;
 use crate::store::{HashView, Kind};
 
 /// `HSET`
@@ -43,7 +44,7 @@ fn set_pairs(call: &mut Call<'_, '_>) -> CommandResult {
     let pairs = (2..request.len())
         .step_by(2)
         .map(|index| (request.arg(index), request.arg(index + 1)));
-    set_fields(call, pairs)
+    set_fields(call, pairs, "hset")
 }
 
 /// How many fields these are if one that is named again does not count.
@@ -79,6 +80,7 @@ pub fn hdel(call: &mut Call<'_, '_>) -> CommandResult {
     let is_replicated = call.transaction.is_replicated();
     let (mut effects, mut found) = (Vec::new(), 0);
     let hash = hash(call)?;
+    let length = hash.map_or(0, |hash| hash.len() as i64);
     let mut seen = HashSet::new();
     for field in request.iter().skip(2).filter(|field| seen.insert(*field)) {
         let is_here = hash.is_some_and(|hash| hash.get(field).is_some());
@@ -92,6 +94,12 @@ pub fn hdel(call: &mut Call<'_, '_>) -> CommandResult {
     if !effects.is_empty() {
         call.reserve(&effects, 0)?;
         call.transaction.apply_all(call.database, &effects);
+    }
+    if found > 0 {
+        call.notify(EventClasses::HASH, "hdel", key);
+        if found == length {
+            call.notify(EventClasses::GENERIC, "del", key);
+        }
     }
     call.reply.integer(found);
     Ok(())

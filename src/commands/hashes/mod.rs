@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 use super::value::hash_of;
 use super::{Call, CommandError, CommandResult};
 use crate::effect::Effect;
+use crate::events::EventClasses;
 use crate::store::{HashView, Kind};
 
 /// The hash at the call's key, which counts as used.
@@ -21,10 +22,11 @@ fn hash<'t>(call: &'t mut Call<'_, '_>) -> Result<Option<HashView<'t>>, CommandE
     hash_of(call.transaction.get(call.database, call.request.arg(1)))
 }
 
-/// Gives values to fields of the call's key, which becomes a hash if it is none yet.
+/// Gives values to fields of the call's key, which becomes a hash if it is none yet. `event` tells of it.
 fn set_fields<'a>(
     call: &mut Call<'_, '_>,
     pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+    event: &'static str,
 ) -> CommandResult {
     let key = call.request.arg(1);
     let kind = Kind::Hash;
@@ -38,5 +40,6 @@ fn set_fields<'a>(
     // They name the key again with each field.
     call.reserve(&effects, 0)?;
     call.transaction.apply_all(call.database, &effects);
+    call.notify(EventClasses::HASH, event, key);
     Ok(())
 }

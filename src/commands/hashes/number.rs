@@ -4,6 +4,7 @@ use coterie_protocol::text::parse_i64;
 
 use super::{hash, set_fields};
 use crate::commands::{Call, CommandError, CommandResult, long_double};
+use crate::events::EventClasses;
 
 /// `HINCRBY`
 pub fn hincrby(call: &mut Call<'_, '_>) -> CommandResult {
@@ -21,6 +22,7 @@ pub fn hincrby(call: &mut Call<'_, '_>) -> CommandResult {
     let key = call.request.arg(1);
     call.transaction
         .count_field(call.database, key, field, increment, new);
+    call.notify(EventClasses::HASH, "hincrby", key);
     call.reply.integer(new);
     Ok(())
 }
@@ -42,7 +44,8 @@ pub fn hincrbyfloat(call: &mut Call<'_, '_>) -> CommandResult {
         "ERR increment would produce NaN or Infinity",
     ))?;
     let text = long_double::format(new);
-    set_fields(call, std::iter::once((field, text.as_bytes())))?;
+    let pairs = std::iter::once((field, text.as_bytes()));
+    set_fields(call, pairs, "hincrbyfloat")?;
     call.reply.bulk(text.as_bytes());
     Ok(())
 }

@@ -44,7 +44,7 @@ pub fn hsetnx(call: &mut Call<'_, '_>) -> CommandResult {
     let (field, value) = (call.request.arg(2), call.request.arg(3));
     let missing = hash(call)?.is_none_or(|hash| hash.get(field).is_none());
     if missing {
-        set_fields(call, std::iter::once((field, value)))?;
+        set_fields(call, std::iter::once((field, value)), "hset")?;
     }
     call.reply.integer(missing.into());
     Ok(())

@@ -10,6 +10,7 @@ use coterie_protocol::text::parse_i64;
 use super::value::kind_name;
 use super::{Call, CommandError, CommandResult};
 use crate::effect::{Effect, Kind, StringEncoding};
+use crate::events::EventClasses;
 
 pub use table::COMMANDS;
 
@@ -22,6 +23,9 @@ fn del(call: &mut Call<'_, '_>) -> CommandResult {
         if is_here || call.transaction.is_replicated() {
             call.transaction
                 .apply(call.database, &Effect::Delete { key });
+        }
+        if is_here {
+            call.notify(EventClasses::GENERIC, "del", key);
         }
         deleted += i64::from(is_here);
     }
@@ -76,15 +80,22 @@ fn rename_key(call: &mut Call<'_, '_>, replace: bool) -> Result<bool, CommandErr
     if from == to {
         return Ok(replace);
     }
-    if !replace && call.transaction.get(database, to).is_some() {
+    let replaces = call.transaction.get(database, to).is_some();
+    if !replace && replaces {
         return Ok(false);
     }
     let Some(copy) = Copied::of(call, from) else {
         return Err(CommandError::NoSuchKey);
     };
+    call.transaction.note_change(from);
     copy.put(call, from, database, to)?;
     call.transaction
         .apply(database, &Effect::Delete { key: from });
+    if replaces {
+        call.notify(EventClasses::NEW, "new", to);
+    }
+    call.notify(EventClasses::GENERIC, "rename_from", from);
+    call.notify(EventClasses::GENERIC, "rename_to", to);
     Ok(true)
 }
 
@@ -95,14 +106,21 @@ fn copy(call: &mut Call<'_, '_>) -> CommandResult {
         return Err(same_object());
     }
     let Some(copy) = Copied::of(call, from) else {
+        call.notify(EventClasses::MISS, "keymiss", from);
         call.reply.integer(0);
         return Ok(());
     };
-    if !replace && call.transaction.get(database, to).is_some() {
+    let replaces = call.transaction.get(database, to).is_some();
+    if !replace && replaces {
         call.reply.integer(0);
         return Ok(());
     }
     copy.put(call, from, database, to)?;
+    let transaction = &mut *call.transaction;
+    if replaces {
+        transaction.notify(database, EventClasses::NEW, "new", to);
+    }
+    transaction.notify(database, EventClasses::GENERIC, "copy_to", to);
     call.reply.integer(1);
     Ok(())
 }
@@ -152,6 +170,9 @@ fn move_key(call: &mut Call<'_, '_>) -> CommandResult {
     copy.put(call, key, target, key)?;
     call.transaction
         .apply(call.database, &Effect::Delete { key });
+    call.notify(EventClasses::GENERIC, "move_from", key);
+    call.transaction
+        .notify(target, EventClasses::GENERIC, "move_to", key);
     call.reply.integer(1);
     Ok(())
 }
@@ -297,6 +318,7 @@ fn clear(call: &mut Call<'_, '_>, wanted: impl Fn(DatabaseId) -> bool) -> Comman
     call.transaction
         .reserve(bytes)
         .map_err(|error| CommandError::NoRoom(error, bytes))?;
+    call.transaction.note_cleared();
     for database in used {
         call.transaction.apply_everywhere(database, &Effect::Clear);
     }

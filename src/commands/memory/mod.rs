@@ -19,7 +19,7 @@ pub use table::COMMANDS;
 fn usage(call: &mut Call<'_, '_>) -> CommandResult {
     check_usage_options(call)?;
     let key = call.request.arg(2);
-    let found = call.transaction.peek(call.database, key);
+    let found = call.transaction.peek_quietly(call.database, key);
     let Some(entry) = found.map(|entry| (entry.allocated_bytes(), entry.expire_at().is_some()))
     else {
         call.reply.null();

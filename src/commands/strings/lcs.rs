@@ -111,6 +111,7 @@ fn read_in(
     request: Request<'_>,
 ) -> Result<(Options, Vec<u8>, Vec<u8>), CommandError> {
     let keys = [request.arg(1), request.arg(2)];
+    transaction.count_lookups();
     let mut length = |key| {
         let entry = string_of(transaction.get(database, key))
             .map_err(|_| CommandError::line("ERR The specified keys must contain string values"))?;

@@ -3,6 +3,7 @@
 use crate::commands::value::string_of;
 use crate::commands::{Call, CommandError, CommandResult};
 use crate::effect::{Effect, StringEncoding};
+use crate::events::EventClasses;
 
 /// `MGET`
 pub fn mget(call: &mut Call<'_, '_>) -> CommandResult {
@@ -57,5 +58,6 @@ fn store_pairs(call: &mut Call<'_, '_>) {
             expire_at: None,
         };
         call.transaction.apply(call.database, &effect);
+        call.notify(EventClasses::STRING, "set", call.request.arg(index));
     }
 }

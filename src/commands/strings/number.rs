@@ -5,6 +5,7 @@ use coterie_protocol::text::parse_i64;
 use crate::commands::value::string_of;
 use crate::commands::{Call, CommandError, CommandResult, long_double};
 use crate::effect::{Effect, StringEncoding};
+use crate::events::EventClasses;
 
 /// `INCR`
 pub fn incr(call: &mut Call<'_, '_>) -> CommandResult {
@@ -41,6 +42,7 @@ fn add(call: &mut Call<'_, '_>, increment: i64) -> CommandResult {
         "ERR increment or decrement would overflow",
     ))?;
     call.transaction.count(call.database, key, increment, new);
+    call.notify(EventClasses::STRING, "incrby", key);
     call.reply.integer(new);
     Ok(())
 }
@@ -72,6 +74,7 @@ pub fn incrbyfloat(call: &mut Call<'_, '_>) -> CommandResult {
         expire_at,
     };
     call.transaction.apply(call.database, &effect);
+    call.notify(EventClasses::STRING, "incrbyfloat", key);
     call.reply.bulk(text.as_bytes());
     Ok(())
 }

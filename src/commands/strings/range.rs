@@ -6,6 +6,7 @@ use super::checked_length;
 use crate::commands::value::string_of;
 use crate::commands::{Call, CommandError, CommandResult};
 use crate::effect::{Effect, StringEncoding};
+use crate::events::EventClasses;
 use crate::store::Entry;
 
 /// `APPEND`
@@ -29,6 +30,7 @@ pub fn append(call: &mut Call<'_, '_>) -> CommandResult {
         }
     };
     call.transaction.apply(call.database, &effect);
+    call.notify(EventClasses::STRING, "append", key);
     call.reply.integer(length as i64);
     Ok(())
 }
@@ -60,6 +62,7 @@ pub fn setrange(call: &mut Call<'_, '_>) -> CommandResult {
         None => Effect::PutPadded { key, offset, bytes },
     };
     call.transaction.apply(call.database, &effect);
+    call.notify(EventClasses::STRING, "setrange", key);
     call.reply.integer(end.max(old_length.unwrap_or(0)) as i64);
     Ok(())
 }

@@ -6,6 +6,7 @@ use coterie_protocol::text::parse_i64;
 use crate::commands::value::string_of;
 use crate::commands::{Call, CommandError, CommandResult};
 use crate::effect::{Effect, StringEncoding};
+use crate::events::EventClasses;
 use crate::store::Entry;
 
 /// When `SET` sets.
@@ -183,6 +184,9 @@ fn set_with_options(call: &mut Call<'_, '_>) -> CommandResult {
     };
     if sets {
         store(call, call.request.arg(2), expire_at);
+        if time.is_some() {
+            call.notify(EventClasses::GENERIC, "expire", call.request.arg(1));
+        }
     }
     match (options.get, sets) {
         (true, _) => {}
@@ -201,6 +205,7 @@ fn store(call: &mut Call<'_, '_>, value: &[u8], expire_at: Option<u64>) {
         expire_at,
     };
     call.transaction.apply(call.database, &effect);
+    call.notify(EventClasses::STRING, "set", call.request.arg(1));
 }
 
 /// `SETNX`
@@ -229,6 +234,7 @@ pub fn psetex(call: &mut Call<'_, '_>) -> CommandResult {
 fn set_for(call: &mut Call<'_, '_>, form: TimeForm, command: &str) -> CommandResult {
     let expire_at = form.resolve(call.request.arg(2), call.transaction.now_ms(), command)?;
     store(call, call.request.arg(3), Some(expire_at));
+    call.notify(EventClasses::GENERIC, "expire", call.request.arg(1));
     call.reply.ok();
     Ok(())
 }
@@ -252,6 +258,7 @@ pub fn getdel(call: &mut Call<'_, '_>) -> CommandResult {
     call.reply.bulk(entry.value());
     call.transaction
         .apply(call.database, &Effect::Delete { key });
+    call.notify(EventClasses::GENERIC, "del", key);
     Ok(())
 }
 
@@ -278,6 +285,12 @@ pub fn getex(call: &mut Call<'_, '_>) -> CommandResult {
     call.reply.bulk(entry.value());
     if let Some(effect) = effect {
         call.transaction.apply(call.database, &effect);
+        let name = match effect {
+            Effect::Delete { .. } => "del",
+            Effect::ExpireAt { at: None, .. } => "persist",
+            _ => "expire",
+        };
+        call.notify(EventClasses::GENERIC, name, key);
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ use crate::commands::execute::{run, write_error};
 use crate::commands::perform::perform;
 use crate::commands::record::{Pending, finish};
 use crate::commands::routing::Router;
-use crate::commands::spec::{CommandSpec, Handler, Locks};
+use crate::commands::spec::{CommandSpec, Flags, Handler, Locks};
 use crate::commands::table;
 use crate::commands::unit::Opening;
 use crate::config::Redirect;
@@ -193,6 +193,11 @@ pub fn exec(opening: Opening<'_>, queue: &Queue) -> Result<Deferred, CommandErro
         for queued in &queue.commands {
             let (spec, request) = (queued.spec(), queued.request());
             if is_about_keys(spec) {
+                if let Some(tracked) = &session.tracking
+                    && spec.flags.contains(Flags::READONLY)
+                {
+                    tracked.remember(spec.keys.of(request));
+                }
                 for key in spec.keys.of(request) {
                     target.add(node, session.database, key)?;
                 }

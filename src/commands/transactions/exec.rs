@@ -56,7 +56,7 @@ fn choices(session: &Session) -> impl FnOnce(&mut Session) + use<> {
     let (authenticated, last_write) = (session.authenticated, session.last_write);
     move |session| {
         session.database = origin.database;
-        session.resp = origin.resp;
+        session.set_resp(origin.resp);
         session.no_touch = origin.no_touch;
         session.consistency = origin.consistency;
         session.reply_mode = reply_mode;

@@ -19,6 +19,7 @@ fn samples(kind: &Kind) -> Vec<String> {
         Kind::Hostname => vec!["a-1.example.org".into(), String::new()],
         Kind::Endpoints => vec!["a:1 [::1]:65535".into(), String::new()],
         Kind::Quorum => vec!["all".into(), "majority".into(), "1".into(), "255".into()],
+        Kind::EventClasses => vec!["AKEm".into(), "g$nE".into(), String::new()],
         Kind::Text => vec!["a b".into(), "é\"\\\n'#".into(), String::new()],
         Kind::List => vec!["* -::*".into(), String::new()],
         Kind::Percentiles => vec!["0 100 12.5".into(), String::new()],

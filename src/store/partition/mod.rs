@@ -32,6 +32,10 @@ pub struct Partition {
     /// How often databases were swapped; a checkpoint that walks the partition starts over when it changes.
     pub(super) swaps: u64,
     expired: u64,
+    /// Whether keys that expire are noted.
+    pub(super) notes_departed: bool,
+    /// Those that did since it was locked.
+    pub(super) departed: Vec<(DatabaseId, Box<[u8]>)>,
     /// Memory of all its databases.
     pub(super) allocated_bytes: usize,
     pub(super) garbage: Vec<Garbage>,
@@ -58,6 +62,8 @@ impl Partition {
             databases: Vec::new(),
             swaps: 0,
             expired: 0,
+            notes_departed: false,
+            departed: Vec::new(),
             allocated_bytes: 0,
             garbage: Vec::new(),
             replica: None,
@@ -232,6 +238,8 @@ impl Partition {
             garbage,
             allocated_bytes,
             replica,
+            notes_departed,
+            departed,
             ..
         } = self;
         let keyspace = databases.get_mut(database.index())?.as_deref_mut()?;
@@ -239,6 +247,9 @@ impl Partition {
             Lookup::Live(entry) => entry,
             Lookup::Expired { entry, freed_bytes } => {
                 *expired += 1;
+                if *notes_departed {
+                    departed.push((database, key.into()));
+                }
                 *allocated_bytes = allocated_bytes.wrapping_add_signed(-freed_bytes);
                 match replica {
                     Some(replica) => {
@@ -293,6 +304,9 @@ impl Partition {
         let count = collected.len();
         self.expired += count as u64;
         for entry in collected {
+            if self.notes_departed {
+                self.departed.push((database, entry.key().into()));
+            }
             match &mut self.replica {
                 Some(replica) => {
                     let hash = xxh3_64_with_seed(entry.key(), self.seed);
@@ -303,6 +317,17 @@ impl Partition {
             }
         }
         (count, next.flatten())
+    }
+
+    /// Takes the keys that have expired since it was locked, if they are noted.
+    pub fn take_departed(&mut self) -> Vec<(DatabaseId, Box<[u8]>)> {
+        std::mem::take(&mut self.departed)
+    }
+
+    /// Whether any key has expired since it was locked, if that is noted.
+    #[inline]
+    pub fn has_departed(&self) -> bool {
+        !self.departed.is_empty()
     }
 
     /// What is to be freed outside the lock.
