@@ -312,12 +312,14 @@ fn score() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn sorted_set_command() -> impl Strategy<Value = Command> {
-    let pairs = vec((score(), field()), 1..4).prop_map(|pairs| {
-        pairs
-            .into_iter()
-            .flat_map(|(s, m)| [s, m])
-            .collect::<Vec<_>>()
-    });
+    let pairs = || {
+        vec((score(), field()), 1..4).prop_map(|pairs| {
+            pairs
+                .into_iter()
+                .flat_map(|(s, m)| [s, m])
+                .collect::<Vec<_>>()
+        })
+    };
     let conditions = vec(word(&["NX", "XX", "GT", "LT", "CH", "INCR"]), 0..3);
     let bound = || (word(&["", "("]), score()).prop_map(|(mark, score)| [mark, score].concat());
     let member_bound = || {
@@ -336,8 +338,8 @@ fn sorted_set_command() -> impl Strategy<Value = Command> {
         ]
     };
     let changes = prop_oneof![
-        6 => (key(), pairs.clone()).prop_map(|(k, p)| join(vec![one("ZADD"), vec![k], p])),
-        4 => (key(), conditions, pairs).prop_map(|(k, c, p)| join(vec![one("ZADD"), vec![k], c, p])),
+        6 => (key(), pairs()).prop_map(|(k, p)| join(vec![one("ZADD"), vec![k], p])),
+        4 => (key(), conditions, pairs()).prop_map(|(k, c, p)| join(vec![one("ZADD"), vec![k], c, p])),
         2 => (key(), score(), field()).prop_map(|(k, s, m)| vec![b"ZINCRBY".to_vec(), k, s, m]),
         2 => (key(), vec(field(), 1..4)).prop_map(|(k, m)| join(vec![one("ZREM"), vec![k], m])),
         1 => (word(&["ZPOPMIN", "ZPOPMAX"]), key()).prop_map(|(c, k)| vec![c, k]),
@@ -366,7 +368,7 @@ fn sorted_set_command() -> impl Strategy<Value = Command> {
         1 => (some(), vec(word(&["LIMIT", "1", "0", "x"]), 0..3))
             .prop_map(|(k, o)| join(vec![one("ZINTERCARD"), k, o])),
     ];
-    prop_oneof![1 => changes, 1 => reads]
+    prop_oneof![1 => changes.boxed(), 1 => reads.boxed()]
 }
 
 fn place_command() -> impl Strategy<Value = Command> {
@@ -463,7 +465,15 @@ fn key_command() -> impl Strategy<Value = Command> {
 
 /// Any command, now and then with an argument too many or too few.
 pub fn command() -> impl Strategy<Value = Command> {
-    let command = prop_oneof![5 => string_command(), 3 => bitmap_command(), 5 => hash_command(), 6 => sorted_set_command(), 1 => place_command(), 4 => key_command()];
+    // Boxed: all strategies in one value are too much for the stack of a test.
+    let command = prop_oneof![
+        5 => string_command().boxed(),
+        3 => bitmap_command().boxed(),
+        5 => hash_command().boxed(),
+        6 => sorted_set_command().boxed(),
+        1 => place_command().boxed(),
+        4 => key_command().boxed(),
+    ];
     (command, 0u8..40, value()).prop_map(|(mut command, odds, extra)| {
         match odds {
             0 if command.len() > 1 => drop(command.pop()),
