@@ -127,6 +127,11 @@ pub fn state_commands() -> Vec<Command> {
                 sequence.push(command);
             }
             sequence.push(join(vec![one("LRANGE"), vec![key.into()], words("0 -1")]));
+            sequence.push(join(vec![
+                one("ZRANGE"),
+                vec![key.into()],
+                words("0 -1 WITHSCORES"),
+            ]));
         }
     }
     sequence
@@ -152,7 +157,8 @@ pub fn agree(
     }
     if is("OBJECT") && *our == Reply::Bulk(b"listpack".to_vec()) {
         // Redis remembers longer what a hash once was: in a copy, and in a value that was not set.
-        return matches!(their, Reply::Bulk(name) if name == b"listpack" || name == b"hashtable");
+        let names: [&[u8]; 3] = [b"listpack", b"hashtable", b"skiplist"];
+        return matches!(their, Reply::Bulk(name) if names.contains(&&**name));
     }
     if ["KEYS", "HKEYS", "HVALS", "HRANDFIELD"]
         .iter()
@@ -355,6 +361,101 @@ fn list_command() -> impl Strategy<Value = Command> {
     ]
 }
 
+fn score() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        6 => (-3i64..6).prop_map(|n| n.to_string().into_bytes()),
+        2 => float(),
+        1 => select(&["inf", "-inf", "+inf", "0.1", "1e300", "x"][..]).prop_map(|text| text.as_bytes().to_vec()),
+    ]
+}
+
+fn sorted_set_command() -> impl Strategy<Value = Command> {
+    let pairs = || {
+        vec((score(), field()), 1..4).prop_map(|pairs| {
+            pairs
+                .into_iter()
+                .flat_map(|(s, m)| [s, m])
+                .collect::<Vec<_>>()
+        })
+    };
+    let conditions = vec(word(&["NX", "XX", "GT", "LT", "CH", "INCR"]), 0..3);
+    let bound = || (word(&["", "("]), score()).prop_map(|(mark, score)| [mark, score].concat());
+    let member_bound = || {
+        prop_oneof![
+            1 => word(&["-", "+"]),
+            2 => (word(&["[", "("]), field()).prop_map(|(mark, member)| [mark, member].concat()),
+        ]
+    };
+    let options = || vec(word(&["REV", "WITHSCORES", "LIMIT", "0", "2"]), 0..4);
+    let some = || vec(key(), 1..4).prop_map(|keys| join(vec![one(&keys.len().to_string()), keys]));
+    let aggregate = || {
+        prop_oneof![
+            2 => Just(Vec::new()),
+            1 => (score(), score()).prop_map(|(a, b)| vec![b"WEIGHTS".to_vec(), a, b]),
+            1 => word(&["SUM", "MIN", "MAX", "FOO"]).prop_map(|w| vec![b"AGGREGATE".to_vec(), w]),
+        ]
+    };
+    let changes = prop_oneof![
+        6 => (key(), pairs()).prop_map(|(k, p)| join(vec![one("ZADD"), vec![k], p])),
+        4 => (key(), conditions, pairs()).prop_map(|(k, c, p)| join(vec![one("ZADD"), vec![k], c, p])),
+        2 => (key(), score(), field()).prop_map(|(k, s, m)| vec![b"ZINCRBY".to_vec(), k, s, m]),
+        2 => (key(), vec(field(), 1..4)).prop_map(|(k, m)| join(vec![one("ZREM"), vec![k], m])),
+        1 => (word(&["ZPOPMIN", "ZPOPMAX"]), key()).prop_map(|(c, k)| vec![c, k]),
+        1 => (word(&["ZPOPMIN", "ZPOPMAX"]), key(), number()).prop_map(|(c, k, n)| vec![c, k, n]),
+        1 => (some(), word(&["MIN", "MAX"])).prop_map(|(k, e)| join(vec![one("ZMPOP"), k, vec![e]])),
+        1 => (key(), number(), number()).prop_map(|(k, a, b)| vec![b"ZREMRANGEBYRANK".to_vec(), k, a, b]),
+        1 => (key(), bound(), bound()).prop_map(|(k, a, b)| vec![b"ZREMRANGEBYSCORE".to_vec(), k, a, b]),
+        2 => (word(&["ZUNIONSTORE", "ZINTERSTORE", "ZDIFFSTORE"]), key(), some(), aggregate())
+            .prop_map(|(c, d, k, a)| join(vec![vec![c, d], k, a])),
+        1 => (key(), key(), number(), number()).prop_map(|(d, k, a, b)| vec![b"ZRANGESTORE".to_vec(), d, k, a, b]),
+    ];
+    let reads = prop_oneof![
+        2 => (word(&["ZSCORE", "ZRANK", "ZREVRANK"]), key(), field()).prop_map(|(c, k, m)| vec![c, k, m]),
+        1 => (key(), vec(field(), 1..4)).prop_map(|(k, m)| join(vec![one("ZMSCORE"), vec![k], m])),
+        1 => (word(&["ZCARD"]), key()).prop_map(|(c, k)| vec![c, k]),
+        1 => (key(), bound(), bound()).prop_map(|(k, a, b)| vec![b"ZCOUNT".to_vec(), k, a, b]),
+        2 => (word(&["ZRANGE", "ZREVRANGE"]), key(), number(), number(), options())
+            .prop_map(|(c, k, a, b, o)| join(vec![vec![c, k, a, b], o])),
+        2 => (word(&["ZRANGEBYSCORE", "ZREVRANGEBYSCORE"]), key(), bound(), bound(), options())
+            .prop_map(|(c, k, a, b, o)| join(vec![vec![c, k, a, b], o])),
+        // Where scores differ the answer depends on how Redis holds the set.
+        1 => (word(&["ZRANGEBYLEX", "ZREVRANGEBYLEX"]), member_bound(), member_bound(), options())
+            .prop_map(|(c, a, b, o)| join(vec![vec![c, b"nosuch".to_vec(), a, b], o])),
+        2 => (word(&["ZUNION", "ZINTER", "ZDIFF"]), some(), aggregate(), options())
+            .prop_map(|(c, k, a, o)| join(vec![vec![c], k, a, o])),
+        1 => (some(), vec(word(&["LIMIT", "1", "0", "x"]), 0..3))
+            .prop_map(|(k, o)| join(vec![one("ZINTERCARD"), k, o])),
+    ];
+    prop_oneof![1 => changes.boxed(), 1 => reads.boxed()]
+}
+
+fn place_command() -> impl Strategy<Value = Command> {
+    let degrees = || (-181i32..=181).prop_map(|n| n.to_string().into_bytes());
+    let narrow = || (-86i32..=86).prop_map(|n| n.to_string().into_bytes());
+    let unit = || word(&["M", "KM", "FT", "MI", "X"]);
+    // No COUNT: which of several at the same distance it takes is not determined.
+    let options = || {
+        vec(
+            word(&["ASC", "DESC", "WITHDIST", "WITHHASH", "WITHCOORD"]),
+            0..4,
+        )
+    };
+    prop_oneof![
+        4 => (key(), vec((degrees(), narrow(), field()), 1..4)).prop_map(|(k, p)| {
+            let places = p.into_iter().flat_map(|(x, y, m)| [x, y, m]).collect();
+            join(vec![one("GEOADD"), vec![k], places])
+        }),
+        2 => (word(&["GEOPOS", "GEOHASH"]), key(), vec(field(), 0..3)).prop_map(|(c, k, m)| join(vec![vec![c, k], m])),
+        1 => (key(), field(), field(), unit()).prop_map(|(k, a, b, u)| vec![b"GEODIST".to_vec(), k, a, b, u]),
+        2 => (key(), degrees(), narrow(), number(), unit(), options()).prop_map(|(k, x, y, r, u, o)| {
+            join(vec![one("GEOSEARCH"), vec![k], one("FROMLONLAT"), vec![x, y], one("BYRADIUS"), vec![r, u], o])
+        }),
+        1 => (key(), key(), field(), number(), number(), unit()).prop_map(|(d, k, m, w, h, u)| {
+            join(vec![one("GEOSEARCHSTORE"), vec![d, k], one("FROMMEMBER"), vec![m], one("BYBOX"), vec![w, h, u]])
+        }),
+    ]
+}
+
 fn bitmap_command() -> impl Strategy<Value = Command> {
     let unit = vec(word(&["BIT", "BYTE"]), 0..2);
     let field = prop_oneof![3 => word(&["u8", "i8", "u4", "i5", "u63", "i64", "u1"]), 1 => word(&["u64", "i0", "x"])];
@@ -414,8 +515,16 @@ fn key_command() -> impl Strategy<Value = Command> {
 
 /// Any command, now and then with an argument too many or too few.
 pub fn command() -> impl Strategy<Value = Command> {
-    let command = prop_oneof![5 => string_command(), 3 => bitmap_command(), 5 => hash_command(), 5 => list_command(),
-        4 => key_command()];
+    // Boxed: all strategies in one value are too much for the stack of a test.
+    let command = prop_oneof![
+        5 => string_command().boxed(),
+        3 => bitmap_command().boxed(),
+        5 => hash_command().boxed(),
+        5 => list_command().boxed(),
+        6 => sorted_set_command().boxed(),
+        1 => place_command().boxed(),
+        4 => key_command().boxed(),
+    ];
     (command, 0u8..40, value()).prop_map(|(mut command, odds, extra)| {
         match odds {
             0 if command.len() > 1 => drop(command.pop()),

@@ -299,10 +299,12 @@ fn until(connection: &mut Connection, command: &[Vec<u8>], text: &str, what: &st
     last
 }
 
-/// Iterates `SCAN` or `HSCAN` with the given options to its end.
+/// Iterates `SCAN`, `HSCAN` or `ZSCAN` with the given options to its end.
 fn scan(connection: &mut Connection, words: &[Vec<u8>]) -> Outcome {
-    // The cursor follows the command's name, and in `HSCAN` the key, whose elements come in pairs.
-    let in_key = words[0].eq_ignore_ascii_case(b"HSCAN");
+    // The cursor follows the command's name, or the key, whose elements come in pairs.
+    let in_key = [b"HSCAN", b"ZSCAN"]
+        .iter()
+        .any(|name| words[0].eq_ignore_ascii_case(*name));
     let (head, options) = words.split_at(if in_key { 2 } else { 1 });
     let mut cursor = b"0".to_vec();
     let mut keys = BTreeSet::new();

@@ -10,7 +10,7 @@
 //! | `~match PATTERN` | both replies, as plain text, match the glob pattern (error texts begin with `-`) |
 //! | `~near N` | both are integers that differ by at most N; negative ones are equal (the default for TTL, with 2) |
 //! | `~until TEXT` | the command is repeated on both until its reply is TEXT |
-//! | `~scan` | the command is a SCAN or HSCAN without cursor: it is iterated, and the keys or fields with values are compared |
+//! | `~scan` | the command is a SCAN, HSCAN or ZSCAN without cursor: it is iterated, and the keys or elements with values are compared |
 //! | `~set NAME` | the reply (not compared) replaces the word `$NAME` from here on |
 //! | `~noreply` | no reply is read |
 //! | `~closes` | the server closes the connection after the reply |

@@ -6,10 +6,10 @@ use coterie_protocol::Request;
 use coterie_protocol::text::parse_f64;
 use smallvec::SmallVec;
 
-use super::{change, encode, scored, sorted_set};
-use crate::commands::value::is_compact_sorted_set;
+use super::{Packing, change, scored, sorted_set};
 use crate::commands::{Call, CommandError, CommandResult};
 use crate::effect::Effect;
+use crate::store::Score;
 
 /// What `ZADD` is told besides scores and members.
 #[derive(Clone, Copy, Default, Debug)]
@@ -124,6 +124,7 @@ pub fn add(call: &mut Call<'_, '_>, options: Options, members: &[(f64, &[u8])]) 
     // Another replica may know another score: there it counts even if it is none here.
     let is_replicated = call.transaction.is_replicated();
     let set = sorted_set(call)?;
+    let mut packing = Packing::of(set, &node.config.load());
     let mut writes: SmallVec<[(&[u8], f64); 1]> = SmallVec::new();
     // Where among the writes a member is that may be named again.
     let mut written: HashMap<&[u8], usize> = HashMap::new();
@@ -141,32 +142,22 @@ pub fn add(call: &mut Call<'_, '_>, options: Options, members: &[(f64, &[u8])]) 
         let is_changed = old.is_some_and(|old| old != new);
         added += i64::from(old.is_none());
         updated += i64::from(is_changed);
+        if old.is_none() {
+            packing.add(member);
+        }
+        let kept = packing.kept(new);
         match earlier {
-            Some(index) if is_changed => writes[index].1 = new,
+            Some(index) if is_changed => writes[index].1 = kept,
             None if is_changed || old.is_none() || is_replicated => {
                 if members.len() > 1 {
                     written.insert(member, writes.len());
                 }
-                writes.push((member, new));
+                writes.push((member, kept));
             }
             _ => {}
         }
     }
-    let config = node.config.load();
-    let is_compact = match set {
-        Some(set) => is_compact_sorted_set(set, &config),
-        None => config.zset_max_listpack_entries > 0,
-    };
-    let scores: SmallVec<[[u8; 8]; 1]> = writes
-        .iter()
-        .map(|(_, score)| encode(*score, is_compact))
-        .collect();
-    let effects: SmallVec<[Effect<'_>; 1]> = writes
-        .iter()
-        .zip(&scores)
-        .map(|((member, _), score)| scored(key, member, score))
-        .collect();
-    change(call, &effects)?;
+    write(call, key, &writes)?;
     match (options.increments, latest) {
         (true, Some(score)) => call.reply.double(score),
         (true, None) => call.reply.null(),
@@ -174,4 +165,15 @@ pub fn add(call: &mut Call<'_, '_>, options: Options, members: &[(f64, &[u8])]) 
         (false, _) => call.reply.integer(added),
     }
     Ok(())
+}
+
+fn write(call: &mut Call<'_, '_>, key: &[u8], writes: &[(&[u8], f64)]) -> CommandResult {
+    let encoded = |(_, score): &(&[u8], f64)| Score::encode(*score);
+    let scores: SmallVec<[[u8; 8]; 1]> = writes.iter().map(encoded).collect();
+    let effects: SmallVec<[Effect<'_>; 1]> = writes
+        .iter()
+        .zip(&scores)
+        .map(|((member, _), score)| scored(key, member, score))
+        .collect();
+    change(call, &effects)
 }

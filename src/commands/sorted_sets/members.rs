@@ -85,6 +85,19 @@ fn rank(call: &mut Call<'_, '_>, reverse: bool) -> CommandResult {
     Ok(())
 }
 
+/// Up to this size Redis' list packs hold whole scores as integers, all digits of which are written.
+const PACKED_INTEGER_MAX: f64 = 4_611_686_018_427_387_904.0;
+
+/// A score as `ZSCAN` writes it.
+fn write_score(score: f64, is_compact: bool, digits: &mut Vec<u8>) {
+    digits.clear();
+    if is_compact && score.abs() <= PACKED_INTEGER_MAX && score.trunc() == score {
+        digits.extend_from_slice(itoa::Buffer::new().format(score as i64).as_bytes());
+    } else {
+        format_double(score, digits);
+    }
+}
+
 /// `ZSCAN`
 pub fn zscan(call: &mut Call<'_, '_>) -> CommandResult {
     let cursor = element_cursor(call.request)?;
@@ -92,13 +105,13 @@ pub fn zscan(call: &mut Call<'_, '_>) -> CommandResult {
     let set = sorted_set_of(call.transaction.get(call.database, call.request.arg(1)))?;
     let walk = set.map(|set| {
         move |count, visit: &mut dyn FnMut(&[&[u8]])| {
+            let is_compact = is_compact_sorted_set(set, &config);
             let mut digits = Vec::new();
             let mut visit = |member: &[u8], score: f64| {
-                digits.clear();
-                format_double(score, &mut digits);
+                write_score(score, is_compact, &mut digits);
                 visit(&[member, &digits]);
             };
-            if is_compact_sorted_set(set, &config) {
+            if is_compact {
                 // All at once, whatever the cursor, as Redis does with a list pack.
                 set.iter().for_each(|(member, score)| visit(member, score));
                 return None;

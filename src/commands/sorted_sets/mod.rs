@@ -15,7 +15,7 @@ use coterie_protocol::{ReplyWriter, RespVersion};
 pub use add::{Options, add};
 pub use table::{ALGEBRA_COMMANDS, MEMBER_COMMANDS, RANGE_COMMANDS};
 
-use super::value::sorted_set_of;
+use super::value::{is_compact_sorted_set, sorted_set_of};
 use super::{Call, CommandError, CommandResult};
 use crate::config::Config;
 use crate::effect::Effect;
@@ -57,16 +57,43 @@ fn change(call: &mut Call<'_, '_>, effects: &[Effect<'_>]) -> CommandResult {
     Ok(())
 }
 
-/// A score as it is kept: Redis' list packs have no negative zero.
-fn encode(score: f64, is_compact: bool) -> [u8; 8] {
-    // The sum of the two zeros is the positive one.
-    Score::encode(if is_compact { score + 0.0 } else { score })
+/// Whether Redis would hold a sorted set as a list pack, while members are added to it.
+struct Packing {
+    is_compact: bool,
+    length: u64,
+    length_max: u64,
+    member_bytes_max: u64,
+}
+
+impl Packing {
+    /// That of a sorted set before there are more members.
+    fn of(set: Option<SortedSetView<'_>>, config: &Config) -> Self {
+        Packing {
+            is_compact: set.is_none_or(|set| is_compact_sorted_set(set, config)),
+            length: set.map_or(0, SortedSetView::len) as u64,
+            length_max: config.zset_max_listpack_entries,
+            member_bytes_max: config.zset_max_listpack_value,
+        }
+    }
+
+    fn add(&mut self, member: &[u8]) {
+        self.length += 1;
+        self.is_compact &=
+            self.length <= self.length_max && member.len() as u64 <= self.member_bytes_max;
+    }
+
+    /// A score as it is kept: list packs have no negative zero.
+    fn kept(&self, score: f64) -> f64 {
+        // The sum of the two zeros is the positive one.
+        if self.is_compact { score + 0.0 } else { score }
+    }
 }
 
 /// Makes these the members of a key, whatever it held, and answers how many they are.
 pub fn replace(call: &mut Call<'_, '_>, key: &[u8], members: &[Scored]) -> CommandResult {
-    let is_compact = would_be_compact(members, &call.node.config.load());
-    let encoded = |(_, score): &Scored| encode(*score, is_compact);
+    let mut packing = Packing::of(None, &call.node.config.load());
+    members.iter().for_each(|(member, _)| packing.add(member));
+    let encoded = |(_, score): &Scored| Score::encode(packing.kept(*score));
     let scores: Vec<[u8; 8]> = members.iter().map(encoded).collect();
     let mut effects = Vec::with_capacity(members.len() + 1);
     let is_there = call.transaction.find(call.database, key).is_some();
@@ -79,11 +106,6 @@ pub fn replace(call: &mut Call<'_, '_>, key: &[u8], members: &[Scored]) -> Comma
     change(call, &effects)?;
     call.reply.integer(members.len() as i64);
     Ok(())
-}
-
-fn would_be_compact(members: &[Scored], config: &Config) -> bool {
-    let is_short = |(member, _): &Scored| member.len() as u64 <= config.zset_max_listpack_value;
-    members.len() as u64 <= config.zset_max_listpack_entries && members.iter().all(is_short)
 }
 
 /// How members are answered.
