@@ -39,6 +39,8 @@ scripts! {
     hash_keys,
     lists,
     lists_blocking,
+    sets,
+    scripting,
     sorted_sets_members,
     sorted_sets_ranges,
     sorted_sets_algebra,
