@@ -32,7 +32,7 @@ pub struct Interest {
 /// How waiting ended.
 pub enum End {
     /// The request was executed: its reply, and what that still waits for.
-    Served(Vec<u8>, Outstanding),
+    Served(Vec<u8>, Box<Outstanding>),
     /// The time is over, or somebody said so (`CLIENT UNBLOCK id TIMEOUT`).
     TimedOut,
     /// `CLIENT UNBLOCK id ERROR`
@@ -104,7 +104,10 @@ pub struct Claim<'w>(&'w Waiter);
 impl Claim<'_> {
     /// It was executed, and needs to wait no more.
     pub fn served(self, reply: Vec<u8>, outstanding: Outstanding) {
-        self.to(State::Woken(Wake::Ended(End::Served(reply, outstanding))));
+        self.to(State::Woken(Wake::Ended(End::Served(
+            reply,
+            Box::new(outstanding),
+        ))));
     }
 
     /// It has to be executed by the waiter itself, since it takes time.

@@ -47,10 +47,15 @@ pub struct Mode {
 /// Ids of clients, ascending.
 type Ids = SmallVec<[u64; 2]>;
 
+/// Keys and who may have them.
+type Shard = HashMap<Box<[u8]>, Ids>;
+/// Prefixes of keys and who wants to know of such keys.
+type Prefixes = BTreeMap<Box<[u8]>, BTreeMap<u64, Arc<Client>>>;
+
 /// See the module.
 pub struct Tracking {
-    shards: Box<[Mutex<HashMap<Box<[u8]>, Ids>>]>,
-    prefixes: RwLock<BTreeMap<Box<[u8]>, BTreeMap<u64, Arc<Client>>>>,
+    shards: Box<[Mutex<Shard>]>,
+    prefixes: RwLock<Prefixes>,
     clients: AtomicUsize,
     keys: AtomicUsize,
     items: AtomicUsize,
@@ -315,7 +320,12 @@ impl Tracked {
     /// Takes note of keys that the client reads, if it is to be told of them.
     pub fn remember<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) {
         let is_wanted = self.client.tracking.lock().as_ref().is_some_and(|mode| {
-            !mode.broadcast && !(mode.opt_in && !self.caching) && !(mode.opt_out && self.caching)
+            let is_left_out = if self.caching {
+                mode.opt_out
+            } else {
+                mode.opt_in
+            };
+            !mode.broadcast && !is_left_out
         });
         if !is_wanted {
             return;

@@ -54,6 +54,35 @@ impl Call<'_, '_> {
         self.transaction.notify(self.database, class, name, key);
     }
 
+    /// Tells that something was taken out of a collection, and that the key is gone with the last of it.
+    pub fn notify_taken(&mut self, class: EventClasses, name: &'static str, key: &[u8]) {
+        if !self.transaction.tells_events() {
+            return;
+        }
+        self.notify(class, name, key);
+        if self.transaction.find(self.database, key).is_none() {
+            self.notify(EventClasses::GENERIC, "del", key);
+        }
+    }
+
+    /// Tells that a command kept its result at a key, or nothing: then what was there before is gone.
+    pub fn notify_stored(
+        &mut self,
+        class: EventClasses,
+        name: &'static str,
+        key: &[u8],
+        was_there: bool,
+    ) {
+        if !self.transaction.tells_events() {
+            return;
+        }
+        if self.transaction.find(self.database, key).is_some() {
+            self.notify(class, name, key);
+        } else if was_there {
+            self.notify(EventClasses::GENERIC, "del", key);
+        }
+    }
+
     /// Makes sure that the log has room for these effects and this many bytes more, before the first change: for a
     /// command whose effects are larger than its arguments.
     pub fn reserve(&mut self, effects: &[Effect<'_>], more: usize) -> CommandResult {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use coterie_protocol::{DatabaseId, PartitionId, Request, Slot};
 
 use super::error::{CommandError, CommandResult};
-use super::spec::{CommandSpec, Flags, Locks};
+use super::spec::{CommandSpec, Flags, Handler, Locks};
 use super::transactions::{SEEN, UNIT, is_watching};
 use crate::config::Redirect;
 use crate::node::Node;
@@ -88,7 +88,9 @@ impl Router<'_> {
         }
         let way = if spec.name == SEEN {
             self.route_seen(partition)
-        } else if spec.flags.intersects(Flags::WRITE | Flags::MAY_REPLICATE) {
+        } else if spec.flags.intersects(Flags::WRITE | Flags::MAY_REPLICATE)
+            || matches!(spec.handler, Handler::Script(_))
+        {
             let plain = is_plain(spec.name, request) || self.is_done(partition);
             self.route_write(partition, plain)
         } else {

@@ -292,6 +292,12 @@ impl<'a> Transaction<'a> {
         }
     }
 
+    /// Whether any events are told.
+    #[inline]
+    pub fn tells_events(&self) -> bool {
+        !self.wanted.is_nothing()
+    }
+
     /// Notes an event, which is told once the changes can be seen.
     #[inline]
     pub fn notify(

@@ -63,9 +63,12 @@ impl Topic {
 /// Those who listen to the same, by their ids.
 type Listeners = BTreeMap<u64, Arc<Client>>;
 
+/// Channels and who listens to them.
+type Shard = HashMap<Box<[u8]>, Listeners>;
+
 /// Channels of one kind.
 struct Channels {
-    shards: Box<[Mutex<HashMap<Box<[u8]>, Listeners>>]>,
+    shards: Box<[Mutex<Shard>]>,
     count: AtomicUsize,
 }
 

@@ -323,7 +323,7 @@ impl Session<'_> {
                 "ERR redis.log() requires two arguments or more.".to_owned()
             ));
         }
-        let level = match arguments.get(0) {
+        let level = match arguments.front() {
             Some(Value::Integer(level)) => *level,
             Some(Value::Number(level)) => *level as i64,
             _ => {
@@ -356,7 +356,7 @@ impl Session<'_> {
             let text = "ERR redis.setresp() requires one argument.";
             return Ok(Err(text.to_owned()));
         }
-        let version = lua.coerce_integer(arguments.get(0).cloned().unwrap_or(Value::Nil))?;
+        let version = lua.coerce_integer(arguments.front().cloned().unwrap_or(Value::Nil))?;
         self.resp = match version {
             Some(2) => RespVersion::Resp2,
             Some(3) => RespVersion::Resp3,
@@ -388,7 +388,7 @@ fn set_replication(lua: &Lua, arguments: &MultiValue) -> mlua::Result<Answer> {
         let text = "ERR redis.set_repl() requires one argument.";
         return Ok(Err(text.to_owned()));
     }
-    let flags = lua.coerce_integer(arguments.get(0).cloned().unwrap_or(Value::Nil))?;
+    let flags = lua.coerce_integer(arguments.front().cloned().unwrap_or(Value::Nil))?;
     Ok(match flags {
         Some(0..=3) => Ok(Value::Nil),
         _ => Err(
@@ -399,7 +399,7 @@ fn set_replication(lua: &Lua, arguments: &MultiValue) -> mlua::Result<Answer> {
 }
 
 fn sha1_hex(lua: &Lua, arguments: &MultiValue) -> mlua::Result<Answer> {
-    let text = match arguments.get(0) {
+    let text = match arguments.front() {
         Some(value) if arguments.len() == 1 => lua.coerce_string(value.clone())?,
         _ => None,
     };

@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod blocking;
 mod faults;
 mod guarantees;
 mod intruders;

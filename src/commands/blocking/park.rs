@@ -49,7 +49,7 @@ pub fn park(node: Arc<Node>, origin: Origin, request: OwnedRequest, placed: Plac
     })
 }
 
-/// A client that waits.
+/// A client that waits. There may be many, nearly all of which do nothing else: what comes after waiting is boxed.
 pub struct Parked {
     /// The node it is connected to.
     pub node: Arc<Node>,
@@ -71,17 +71,17 @@ impl Parked {
                     // It leaves its place before it waits for anything else.
                     drop(waiting);
                     match end {
-                        Some(end) => Some(self.tell(end).await),
+                        Some(end) => Some(Box::pin(self.tell(end)).await),
                         None => None,
                     }
                 }
-                Placed::Elsewhere(peer, epoch) => wait_there(self, &peer, epoch).await,
+                Placed::Elsewhere(peer, epoch) => Box::pin(wait_there(self, &peer, epoch)).await,
             };
             if let Some(reply) = ended {
                 return reply;
             }
             // Its keys have moved, or the node was lost that it waited at.
-            placed = match self.again().await {
+            placed = match Box::pin(self.again()).await {
                 Ok(placed) => placed,
                 Err(reply) => return reply,
             };
@@ -108,7 +108,7 @@ impl Parked {
         match end {
             End::Served(mut out, outstanding) => {
                 if !outstanding.is_empty() {
-                    conclude(outstanding, &self.node, &self.origin, &mut out).await;
+                    conclude(*outstanding, &self.node, &self.origin, &mut out).await;
                 }
                 out
             }
@@ -126,7 +126,7 @@ impl Parked {
                     Wake::Ended(end) => return Some(end),
                     Wake::Turn(key) => tokio::select! {
                         biased;
-                        served = self.take_turn(waiting, &key) => match served {
+                        served = Box::pin(self.take_turn(waiting, &key)) => match served {
                             Turn::Over(end) => return Some(end),
                             Turn::Nothing => waiting.tried(),
                             Turn::Elsewhere => return None,
@@ -160,7 +160,7 @@ impl Parked {
             match self.attempt(&mut session, patience, &mut out) {
                 Attempt::Done => {
                     let outstanding = std::mem::take(&mut session.outstanding);
-                    return Turn::Over(End::Served(out, outstanding));
+                    return Turn::Over(End::Served(out, outstanding.into()));
                 }
                 Attempt::Nothing | Attempt::Parked(..) => return Turn::Nothing,
                 Attempt::Elsewhere(..) => return Turn::Elsewhere,
@@ -179,7 +179,7 @@ impl Parked {
             match self.attempt(&mut session, Patience::Allowed, &mut out) {
                 Attempt::Done => {
                     let outstanding = std::mem::take(&mut session.outstanding);
-                    return Err(self.tell(End::Served(out, outstanding)).await);
+                    return Err(self.tell(End::Served(out, outstanding.into())).await);
                 }
                 Attempt::Parked(waiting, timeout) => return Ok(Placed::Here(waiting, timeout)),
                 Attempt::Elsewhere(peer, epoch) => return Ok(Placed::Elsewhere(peer, epoch)),

@@ -110,7 +110,11 @@ fn search(call: &mut Call<'_, '_>, form: Form) -> CommandResult {
         (found.member.to_vec(), score)
     };
     let members: Vec<Scored> = found.iter().map(kept).collect();
-    replace(call, destination, &members)
+    let event = match form {
+        Form::Search { .. } => "geosearchstore",
+        _ => "georadiusstore",
+    };
+    replace(call, event, destination, &members)
 }
 
 /// The places within a shape, at most `limit`, cell by cell.

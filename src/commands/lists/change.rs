@@ -4,6 +4,7 @@ use super::{index_of, indices, integer, list, removed};
 use crate::commands::value::list_of;
 use crate::commands::{Call, CommandError, CommandResult};
 use crate::effect::Effect;
+use crate::events::EventClasses;
 use crate::store::{Kind, insert_changes};
 
 /// `LSET`
@@ -25,6 +26,7 @@ pub fn lset(call: &mut Call<'_, '_>) -> CommandResult {
             value,
         },
     );
+    call.notify(EventClasses::LIST, "lset", key);
     call.reply.ok();
     Ok(())
 }
@@ -42,7 +44,7 @@ pub fn lrem(call: &mut Call<'_, '_>) -> CommandResult {
         Some(list) if count < 0 => matching(list.positioned(0..list.len()).rev(), value, limit),
         Some(list) => matching(list.positioned(0..list.len()), value, limit),
     };
-    remove(call, &positions)?;
+    remove(call, "lrem", &positions)?;
     call.reply.integer(positions.len() as i64);
     Ok(())
 }
@@ -71,13 +73,13 @@ pub fn ltrim(call: &mut Call<'_, '_>) -> CommandResult {
             others.map(|(position, _)| position.to_vec()).collect()
         }
     };
-    remove(call, &positions)?;
+    remove(call, "ltrim", &positions)?;
     call.reply.ok();
     Ok(())
 }
 
 /// Takes elements out of the list at the call's key.
-fn remove(call: &mut Call<'_, '_>, positions: &[Vec<u8>]) -> CommandResult {
+fn remove(call: &mut Call<'_, '_>, event: &'static str, positions: &[Vec<u8>]) -> CommandResult {
     if positions.is_empty() {
         return Ok(());
     }
@@ -88,6 +90,7 @@ fn remove(call: &mut Call<'_, '_>, positions: &[Vec<u8>]) -> CommandResult {
         .collect();
     call.reserve(&effects, 0)?;
     call.transaction.apply_all(call.database, &effects);
+    call.notify_taken(EventClasses::LIST, event, key);
     Ok(())
 }
 
@@ -114,6 +117,7 @@ pub fn linsert(call: &mut Call<'_, '_>) -> CommandResult {
     let effects: Vec<Effect<'_>> = changes.iter().map(|change| change.effect(key)).collect();
     call.reserve(&effects, 0)?;
     call.transaction.apply_all(call.database, &effects);
+    call.notify(EventClasses::LIST, "linsert", key);
     call.reply.integer(length as i64 + 1);
     Ok(())
 }

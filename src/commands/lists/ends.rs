@@ -9,6 +9,7 @@ use crate::commands::spec::Positions;
 use crate::commands::value::list_of;
 use crate::commands::{Call, CommandError, CommandResult};
 use crate::effect::Effect;
+use crate::events::EventClasses;
 use crate::store::{ListView, insert_changes};
 
 /// `LPUSH`
@@ -65,6 +66,11 @@ pub fn push(call: &mut Call<'_, '_>, key: &[u8], end: End, values: &[&[u8]]) -> 
         call.reserve(&effects, 0)?;
     }
     call.transaction.apply_all(call.database, &effects);
+    let event = match end {
+        End::Left => "lpush",
+        End::Right => "rpush",
+    };
+    call.notify(EventClasses::LIST, event, key);
     Ok(())
 }
 
@@ -98,7 +104,8 @@ fn pop_argument(call: &mut Call<'_, '_>, end: End) -> CommandResult {
     Ok(())
 }
 
-fn request_name(end: End) -> &'static str {
+/// The command that takes from an end, and the event.
+pub fn request_name(end: End) -> &'static str {
     match end {
         End::Left => "lpop",
         End::Right => "rpop",
@@ -117,6 +124,7 @@ pub fn pop_one(call: &mut Call<'_, '_>, key: &[u8], end: End) -> CommandResult {
     call.reply.bulk(value);
     call.transaction
         .apply(call.database, &removed(key, &position));
+    call.notify_taken(EventClasses::LIST, request_name(end), key);
     Ok(())
 }
 
@@ -143,6 +151,7 @@ pub fn pop_many(call: &mut Call<'_, '_>, key: &[u8], end: End, count: usize) -> 
         .collect();
     call.reserve(&effects, 0)?;
     call.transaction.apply_all(call.database, &effects);
+    call.notify_taken(EventClasses::LIST, request_name(end), key);
     Ok(())
 }
 

@@ -2,11 +2,12 @@
 
 use smallvec::SmallVec;
 
-use super::ends::push;
+use super::ends::{push, request_name};
 use super::{End, removed};
 use crate::commands::value::list_of;
 use crate::commands::{Call, CommandError, CommandResult};
 use crate::effect::Effect;
+use crate::events::EventClasses;
 use crate::store::Kind;
 
 /// `LMOVE`
@@ -66,6 +67,7 @@ pub fn transfer(call: &mut Call<'_, '_>, (from, to): (End, End)) -> Result<bool,
         .into();
     call.transaction
         .apply(database, &removed(source, &position));
+    call.notify_taken(EventClasses::LIST, request_name(from), source);
     call.reply.bulk(&value);
     Ok(true)
 }

@@ -10,6 +10,7 @@ use crate::commands::spec::Positions;
 use crate::commands::value::set_of;
 use crate::commands::{Call, CommandError, CommandResult};
 use crate::effect::Effect;
+use crate::events::EventClasses;
 use crate::store::SetView;
 
 /// How sets are put together.
@@ -70,6 +71,12 @@ fn store(call: &mut Call<'_, '_>, operation: Operation) -> CommandResult {
         call.reserve(&effects, 0)?;
         call.transaction.apply_all(call.database, &effects);
     }
+    let event = match operation {
+        Operation::Intersection => "sinterstore",
+        Operation::Union => "sunionstore",
+        Operation::Difference => "sdiffstore",
+    };
+    call.notify_stored(EventClasses::SET, event, key, is_there);
     call.reply.integer(members.len() as i64);
     Ok(())
 }

@@ -9,6 +9,7 @@ use crate::commands::scan::{element_cursor, elements};
 use crate::commands::value::{is_compact_set, set_of};
 use crate::commands::{Call, CommandResult};
 use crate::effect::Effect;
+use crate::events::EventClasses;
 use crate::store::SetView;
 
 /// `SADD`
@@ -47,6 +48,11 @@ fn change_members(call: &mut Call<'_, '_>, removes: bool) -> CommandResult {
         }
     }
     change(call, &effects)?;
+    match (changed, removes) {
+        (0, _) => {}
+        (_, true) => call.notify_taken(EventClasses::SET, "srem", key),
+        (_, false) => call.notify(EventClasses::SET, "sadd", key),
+    }
     call.reply.integer(changed);
     Ok(())
 }
@@ -106,6 +112,8 @@ pub fn smove(call: &mut Call<'_, '_>) -> CommandResult {
         for effect in &effects {
             call.transaction.apply(database, effect);
         }
+        call.notify_taken(EventClasses::SET, "srem", source);
+        call.notify(EventClasses::SET, "sadd", destination);
     }
     call.reply.integer(is_member.into());
     Ok(())

@@ -7,6 +7,7 @@ use crate::commands::sampling::{Pair, Urn, distinct};
 use crate::commands::value::set_of;
 use crate::commands::{Call, CommandError, CommandResult};
 use crate::effect::Effect;
+use crate::events::EventClasses;
 
 /// Length of an empty bulk string in a reply.
 const ELEMENT_BYTES_MIN: u64 = 6;
@@ -29,6 +30,9 @@ pub fn spop(call: &mut Call<'_, '_>) -> CommandResult {
     let key = call.request.arg(1);
     let effects: Vec<Effect<'_>> = chosen.iter().map(|member| removed(key, member)).collect();
     change(call, &effects)?;
+    if !effects.is_empty() {
+        call.notify_taken(EventClasses::SET, "spop", key);
+    }
     match (count, chosen.first()) {
         (None, Some(member)) => call.reply.bulk(member),
         (None, None) => call.reply.null(),

@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use super::{Packing, change, scored, sorted_set};
 use crate::commands::{Call, CommandError, CommandResult};
 use crate::effect::Effect;
+use crate::events::EventClasses;
 use crate::store::Score;
 
 /// What `ZADD` is told besides scores and members.
@@ -158,6 +159,10 @@ pub fn add(call: &mut Call<'_, '_>, options: Options, members: &[(f64, &[u8])]) 
         }
     }
     write(call, key, &writes)?;
+    if added + updated > 0 {
+        let event = if options.increments { "zincr" } else { "zadd" };
+        call.notify(EventClasses::SORTED_SET, event, key);
+    }
     match (options.increments, latest) {
         (true, Some(score)) => call.reply.double(score),
         (true, None) => call.reply.null(),

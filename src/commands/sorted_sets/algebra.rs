@@ -110,11 +110,11 @@ fn answer(call: &mut Call<'_, '_>, name: &str, operation: Operation) -> CommandR
     Ok(())
 }
 
-fn store(call: &mut Call<'_, '_>, name: &str, operation: Operation) -> CommandResult {
+fn store(call: &mut Call<'_, '_>, name: &'static str, operation: Operation) -> CommandResult {
     call.transaction.count_lookups();
     let query = Query::parse(call, name, operation, Purpose::Store)?;
     let (key, members) = (call.request.arg(1), query.combine(call));
-    replace(call, key, &members)
+    replace(call, name, key, &members)
 }
 
 /// Where the keys are of commands that only read.

@@ -9,6 +9,7 @@ use crate::commands::scan::{element_cursor, elements};
 use crate::commands::value::{is_compact_sorted_set, sorted_set_of};
 use crate::commands::{Call, CommandResult};
 use crate::effect::Effect;
+use crate::events::EventClasses;
 use crate::store::SortedSetView;
 
 /// `ZREM`
@@ -28,6 +29,9 @@ pub fn zrem(call: &mut Call<'_, '_>) -> CommandResult {
         }
     }
     change(call, &effects)?;
+    if count > 0 {
+        call.notify_taken(EventClasses::SORTED_SET, "zrem", key);
+    }
     call.reply.integer(count);
     Ok(())
 }

@@ -19,6 +19,7 @@ use super::value::{is_compact_sorted_set, sorted_set_of};
 use super::{Call, CommandError, CommandResult};
 use crate::config::Config;
 use crate::effect::Effect;
+use crate::events::EventClasses;
 use crate::store::{Kind, Score, SortedSetView};
 
 /// A member and its score.
@@ -90,7 +91,12 @@ impl Packing {
 }
 
 /// Makes these the members of a key, whatever it held, and answers how many they are.
-pub fn replace(call: &mut Call<'_, '_>, key: &[u8], members: &[Scored]) -> CommandResult {
+pub fn replace(
+    call: &mut Call<'_, '_>,
+    event: &'static str,
+    key: &[u8],
+    members: &[Scored],
+) -> CommandResult {
     let mut packing = Packing::of(None, &call.node.config.load());
     members.iter().for_each(|(member, _)| packing.add(member));
     let encoded = |(_, score): &Scored| Score::encode(packing.kept(*score));
@@ -104,6 +110,7 @@ pub fn replace(call: &mut Call<'_, '_>, key: &[u8], members: &[Scored]) -> Comma
     let pairs = members.iter().zip(&scores);
     effects.extend(pairs.map(|((member, _), score)| scored(key, member, score)));
     change(call, &effects)?;
+    call.notify_stored(EventClasses::SORTED_SET, event, key, is_there);
     call.reply.integer(members.len() as i64);
     Ok(())
 }

@@ -10,6 +10,7 @@ use crate::commands::spec::Positions;
 use crate::commands::value::sorted_set_of;
 use crate::commands::{Call, CommandError, CommandResult};
 use crate::effect::Effect;
+use crate::events::EventClasses;
 
 /// Which members are taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,6 +70,13 @@ pub fn pop(
         .map(|(member, _)| removed(key, member))
         .collect();
     change(call, &effects)?;
+    if !effects.is_empty() {
+        let event = match end {
+            End::Min => "zpopmin",
+            End::Max => "zpopmax",
+        };
+        call.notify_taken(EventClasses::SORTED_SET, event, key);
+    }
     Ok(members)
 }
 

@@ -96,7 +96,7 @@ pub fn zrangestore(call: &mut Call<'_, '_>) -> CommandResult {
             .map(|(member, score)| (member.to_vec(), score))
             .collect()
     });
-    replace(call, request.arg(1), &members)
+    replace(call, "zrangestore", request.arg(1), &members)
 }
 
 /// A range that was asked for, and what of it.

@@ -5,6 +5,7 @@ use super::{change, removed};
 use crate::commands::value::{is_compact_sorted_set, sorted_set_of};
 use crate::commands::{Call, CommandResult};
 use crate::effect::Effect;
+use crate::events::EventClasses;
 
 /// `ZCOUNT`
 pub fn zcount(call: &mut Call<'_, '_>) -> CommandResult {
@@ -56,6 +57,14 @@ fn remove(call: &mut Call<'_, '_>, by: By) -> CommandResult {
     });
     let effects: Vec<Effect<'_>> = members.iter().map(|member| removed(key, member)).collect();
     change(call, &effects)?;
+    if !effects.is_empty() {
+        let event = match by {
+            By::Rank => "zremrangebyrank",
+            By::Score => "zremrangebyscore",
+            By::Member => "zremrangebylex",
+        };
+        call.notify_taken(EventClasses::SORTED_SET, event, key);
+    }
     call.reply.integer(members.len() as i64);
     Ok(())
 }

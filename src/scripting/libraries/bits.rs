@@ -7,9 +7,12 @@ use super::{Arguments, Failure, define, one};
 /// Adding this to a number leaves its integer part, modulo 2^32, in the low bits.
 const TO_BITS: f64 = 6_755_399_441_055_744.0;
 
+type Unary = fn(u32) -> u32;
+type Binary = fn(u32, u32) -> u32;
+
 pub(super) fn library(lua: &Lua) -> mlua::Result<Table> {
     let library = lua.create_table()?;
-    let unary: [(&str, fn(u32) -> u32); 3] = [
+    let unary: [(&str, Unary); 3] = [
         ("tobit", |bits| bits),
         ("bnot", |bits| !bits),
         ("bswap", u32::swap_bytes),
@@ -19,7 +22,7 @@ pub(super) fn library(lua: &Lua) -> mlua::Result<Table> {
             one(signed(operation(bits(lua, &arguments, 0)?)))
         })?;
     }
-    let folds: [(&str, fn(u32, u32) -> u32); 3] = [
+    let folds: [(&str, Binary); 3] = [
         ("band", |a, b| a & b),
         ("bor", |a, b| a | b),
         ("bxor", |a, b| a ^ b),
@@ -33,7 +36,7 @@ pub(super) fn library(lua: &Lua) -> mlua::Result<Table> {
             one(signed(result))
         })?;
     }
-    let shifts: [(&str, fn(u32, u32) -> u32); 5] = [
+    let shifts: [(&str, Binary); 5] = [
         ("lshift", |bits, by| bits << by),
         ("rshift", |bits, by| bits >> by),
         ("arshift", |bits, by| (bits as i32 >> by) as u32),
