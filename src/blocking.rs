@@ -148,8 +148,9 @@ struct Tables {
 #[derive(Default)]
 pub struct Waiters {
     count: AtomicUsize,
+    /// Reset by who has served the last of the changed keys.
     any_changed: AtomicBool,
-    serving: AtomicBool,
+    serving: Mutex<()>,
     tables: Mutex<Tables>,
     work: Notify,
 }
@@ -235,21 +236,24 @@ impl Waiters {
         }
     }
 
-    /// Whether a key was changed that somebody waits for.
+    /// Whether a key was changed that somebody waits for, who may not have been served yet.
     #[inline]
     pub fn has_work(&self) -> bool {
         self.any_changed.load(Ordering::Acquire)
     }
 
-    /// Waits until there is work that nobody may have begun.
+    /// Waits until there may be work.
     pub async fn work(&self) {
         self.work.notified().await;
     }
 
-    /// The right to serve; `None` as long as somebody else has it, who will look for work once more.
-    pub fn begin_to_serve(&self) -> Option<Serving<'_>> {
-        let is_free = !self.serving.swap(true, Ordering::AcqRel);
-        is_free.then_some(Serving(self))
+    /// The right to serve. Waits for whoever has it, so that one's own changes are served thereafter. No partition may be
+    /// locked.
+    pub fn begin_to_serve(&self) -> Serving<'_> {
+        Serving {
+            waiters: self,
+            _right: self.serving.lock(),
+        }
     }
 
     /// Ends a client's waiting. Returns whether it waited.
@@ -301,14 +305,17 @@ impl Waiters {
 }
 
 /// The right to serve those who wait, which one thread has at a time, so that their order is kept.
-pub struct Serving<'w>(&'w Waiters);
+pub struct Serving<'w> {
+    waiters: &'w Waiters,
+    _right: MutexGuard<'w, ()>,
+}
 
 impl Serving<'_> {
     /// A key that was changed.
     pub fn next_key(&self) -> Option<(DatabaseId, Vec<u8>)> {
-        let mut tables = self.0.tables();
+        let mut tables = self.waiters.tables();
         let Some(name) = tables.changed.pop_front() else {
-            self.0.any_changed.store(false, Ordering::Release);
+            self.waiters.any_changed.store(false, Ordering::Release);
             return None;
         };
         tables.changed_set.remove(&name);
@@ -317,9 +324,9 @@ impl Serving<'_> {
 
     /// Puts a key back that has more to be served.
     pub fn put_back(&self, database: DatabaseId, key: &[u8]) {
-        let mut tables = self.0.tables();
-        self.0.note(&mut tables, database, key);
-        self.0.work.notify_one();
+        let mut tables = self.waiters.tables();
+        self.waiters.note(&mut tables, database, key);
+        self.waiters.work.notify_one();
     }
 
     /// Who has waited longest for a key and a kind of value, of those that came after this one.
@@ -330,17 +337,11 @@ impl Serving<'_> {
         kind: Kind,
         after: u64,
     ) -> Option<Arc<Waiter>> {
-        let tables = self.0.tables();
+        let tables = self.waiters.tables();
         let queues = tables.queues.get(&database)?.get(key)?;
         let (_, queue) = queues.iter().find(|(of, _)| *of == kind)?;
         let id = queue.range(after + 1..).next()?;
         tables.waiters.get(id).cloned()
-    }
-}
-
-impl Drop for Serving<'_> {
-    fn drop(&mut self) {
-        self.0.serving.store(false, Ordering::Release);
     }
 }
 

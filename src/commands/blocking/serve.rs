@@ -14,20 +14,20 @@ use crate::store::{Entry, Kind};
 /// Waiters served before the thread goes on with what it was at.
 const SERVED_AT_ONCE: usize = 64;
 
-/// Serves those who wait for keys that were changed, a few at least. Another thread that does so already goes on.
+/// Serves those who wait for keys that were changed, a few at least. What this thread has changed is served then, by it
+/// or by another.
 pub fn serve(node: &Arc<Node>) {
     let waiters = node.engine.waiters();
+    if !waiters.has_work() {
+        return;
+    }
+    let serving = waiters.begin_to_serve();
     let mut left = SERVED_AT_ONCE;
-    while waiters.has_work() {
-        let Some(serving) = waiters.begin_to_serve() else {
+    while let Some((database, key)) = serving.next_key() {
+        serve_key(node, &serving, database, &key, &mut left);
+        if left == 0 {
+            serving.put_back(database, &key);
             return;
-        };
-        while let Some((database, key)) = serving.next_key() {
-            serve_key(node, &serving, database, &key, &mut left);
-            if left == 0 {
-                serving.put_back(database, &key);
-                return;
-            }
         }
     }
 }
