@@ -17,7 +17,7 @@ use super::record::{Pending, finish};
 use super::routing::{Levels, Way, is_plain};
 use super::scripts;
 use super::spanning;
-use super::spec::{CommandSpec, Flags, Handler, Locks, ScriptHandler};
+use super::spec::{Categories, CommandSpec, Flags, Handler, Locks, ScriptHandler};
 use super::table::{self, Command};
 use super::transactions;
 use super::unit::{Opening, Reach, Unit};
@@ -230,6 +230,17 @@ fn enqueue(
     Outcome::Replied
 }
 
+/// Whether a command can be executed once more where it is not known what became of it: what else is done to its values
+/// can be written over. What a unit has come to is not noted with its record.
+fn is_operation(spec: &CommandSpec) -> bool {
+    let elements = Categories::LIST
+        | Categories::SET
+        | Categories::SORTED_SET
+        | Categories::GEO
+        | Categories::STREAM;
+    matches!(spec.handler, Handler::Data(_)) && !spec.categories.intersects(elements)
+}
+
 /// Has a request executed by another node, or in parts.
 fn execute_elsewhere(
     node: &Arc<Node>,
@@ -255,8 +266,7 @@ fn execute_elsewhere(
             let repeatable = !spec.flags.intersects(Flags::WRITE) || is_plain(spec.name, request);
             let epoch = batch.epoch();
             let operation = match &session.operation {
-                // What a unit has come to is not noted with its record.
-                None if repeatable || !matches!(spec.handler, Handler::Data(_)) => None,
+                None if repeatable || !is_operation(spec) => None,
                 None => {
                     let (database, level) = (session.database, session.consistency.write);
                     let replication = node.replication.get();

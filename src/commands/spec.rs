@@ -344,9 +344,9 @@ pub enum Find {
 pub struct KeySpec {
     /// See [`KeyFlags`].
     pub flags: KeyFlags,
-    /// See [`Begin`].
+    /// Where its keys begin.
     pub begin: Begin,
-    /// See [`Find`].
+    /// Which they are.
     pub find: Find,
     /// A remark, or empty.
     pub notes: &'static str,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 /// to four ticks of 20 ms without an answer.
 const STILL_AFTER: Duration = Duration::from_millis(50);
 
-/// Beats a few times within [`STILL_AFTER`] as long as the node runs.
+/// Beats every 20 ms as long as the node runs.
 pub struct Pulse {
     origin: Instant,
     /// Milliseconds from there to the last beat.
