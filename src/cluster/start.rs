@@ -87,8 +87,12 @@ fn topology_directory(config: &Config) -> PathBuf {
 
 /// What the cluster that the data directory belongs to seeds the hashes of keys with; `None` if it belongs to none.
 pub fn known_seed(config: &Config) -> Result<Option<u64>, ClusterError> {
-    let cluster = TopologyHandle::cluster_of(&topology_directory(config));
-    let cluster = cluster.map_err(topology::StartError::from)?;
+    let directory = topology_directory(config);
+    if !directory.is_dir() {
+        // Who opens the data directory says what is wrong with that.
+        return Ok(None);
+    }
+    let cluster = TopologyHandle::cluster_of(&directory).map_err(topology::StartError::from)?;
     Ok(cluster.map(ClusterId::seed))
 }
 
