@@ -537,6 +537,7 @@ fn run_script(
     out: &mut Vec<u8>,
 ) -> Result<Option<Deferred>, CommandError> {
     let start = out.len();
+    let began = opening.batch.ticks;
     let mut reach = Reach {
         keys: spec.keys.of(request).collect(),
         ..Reach::default()
@@ -550,6 +551,8 @@ fn run_script(
             Ok(())
         });
         opening.session.payload = payload;
+        // It takes as long as all of its commands, also if they are undone.
+        opening.batch.ticks = began;
         match done {
             Err(CommandError::NotLocked) if !reach.everything && opening.batch.routes.is_none() => {
                 out.truncate(start);

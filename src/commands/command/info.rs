@@ -50,7 +50,9 @@ const CATEGORIES: &[(&str, Membership)] = &[
     ("keyspace", |spec| {
         spec.categories.contains(Categories::KEYSPACE)
     }),
-    ("read", |spec| spec.flags.contains(Flags::READONLY)),
+    ("read", |spec| {
+        spec.flags.contains(Flags::READONLY) && !spec.categories.contains(Categories::SCRIPTING)
+    }),
     ("write", |spec| spec.flags.contains(Flags::WRITE)),
     ("set", |spec| spec.categories.contains(Categories::SET)),
     ("sortedset", |spec| {
