@@ -8,7 +8,9 @@ use proptest::sample::select;
 use proptest::test_runner::{TestCaseError, TestRunner};
 
 use crate::common::{Connection, Protocol, Reply, Server};
-use crate::generated::{Command, agree, command, config, show, state_commands, words};
+use crate::generated::{
+    Command, agree, command, config, keep_expired, show, state_commands, words,
+};
 
 /// Keys of different partitions: an absent key counts as changed when another one of its partition comes to be, rarely.
 const WATCHED: [&str; 3] = ["k0", "k1", "k2"];
@@ -149,6 +151,8 @@ fn compare(ours: &mut Side, theirs: &mut Side, steps: &[Step]) -> Result<(), Str
 
 fn compare_transactions(protocol: Protocol) {
     let (subject, oracle) = (Server::subject(), Server::oracle());
+    keep_expired(&mut subject.connect_as(protocol));
+    keep_expired(&mut oracle.connect_as(protocol));
     let mut runner = TestRunner::new(config());
     let result = runner.run(&vec(step(), 1..60), |steps| {
         let mut ours = Side::new(&subject, protocol);
