@@ -236,6 +236,13 @@ impl Waiters {
         }
     }
 
+    /// How many stand in queues of keys, for clients of this node or of others.
+    pub fn queued(&self) -> usize {
+        let tables = self.tables.lock();
+        let waits_here = |waiter: &&Arc<Waiter>| !waiter.interest.keys.is_empty();
+        tables.waiters.values().filter(waits_here).count()
+    }
+
     /// Whether a key was changed that somebody waits for, who may not have been served yet.
     #[inline]
     pub fn has_work(&self) -> bool {

@@ -49,6 +49,10 @@ pub(super) fn clients(node: &Node) -> Vec<Field> {
             Value::count(buffers.max_output_bytes),
         ),
         Field::new("blocked_clients", Value::count(buffers.blocked)),
+        Field::new(
+            "clients_in_queues",
+            Value::count(node.engine.waiters().queued()),
+        ),
         Field::new("tracking_clients", Value::count(node.tracking.clients())),
     ]
 }

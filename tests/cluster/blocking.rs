@@ -22,12 +22,28 @@ fn send(client: &mut Connection, line: &str) {
     client.send(&encode_command(&words)).expect("it is taken");
 }
 
-fn blocked(client: &mut Connection) -> usize {
+fn field(client: &mut Connection, name: &str) -> usize {
     let info = client.run("INFO clients").text();
     let count = info
         .lines()
-        .find_map(|line| line.strip_prefix("blocked_clients:"));
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     count.expect("the field").trim().parse().expect("a number")
+}
+
+fn blocked(client: &mut Connection) -> usize {
+    field(client, "blocked_clients")
+}
+
+/// Waits until so many stand in the queues of all nodes. Until then a client's request may still be on its way, and is
+/// in doubt when the node it was sent to dies.
+fn wait_until_queued(cluster: &Cluster, count: usize) {
+    let mut controls: Vec<_> = (0..3).map(|node| cluster.client(node)).collect();
+    wait_until("all stand in queues", || {
+        let queued = controls
+            .iter_mut()
+            .map(|control| field(control, "clients_in_queues"));
+        queued.sum::<usize>() == count
+    });
 }
 
 /// A client at a node that waits for what a command waits for.
@@ -119,6 +135,7 @@ fn waiting_survives_the_node_it_was_for() {
             waiters.push((number, waiter(&cluster, node, &line)));
         }
     }
+    wait_until_queued(&cluster, waiters.len());
     cluster.kill(0);
     cluster.wait_until_seen_down(0);
     let mut pusher = cluster.client(1);
