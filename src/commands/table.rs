@@ -42,6 +42,7 @@ static FAMILIES: &[&[CommandSpec]] = &[
     sets::COMMANDS,
     slowlog::COMMANDS,
     sorted_sets::ALGEBRA_COMMANDS,
+    sorted_sets::BLOCKING_COMMANDS,
     sorted_sets::MEMBER_COMMANDS,
     sorted_sets::RANGE_COMMANDS,
     strings::COMMANDS,

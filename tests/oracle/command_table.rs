@@ -109,6 +109,9 @@ const COMMANDS: &[&str] = &[
     "script|kill",
     "script|load",
     // sorted sets
+    "bzmpop",
+    "bzpopmax",
+    "bzpopmin",
     "zadd",
     "zcard",
     "zcount",

@@ -39,6 +39,7 @@ scripts! {
     hash_keys,
     lists,
     lists_blocking,
+    sorted_sets_blocking,
     sets,
     scripting,
     sorted_sets_members,
