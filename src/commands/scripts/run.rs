@@ -175,7 +175,7 @@ pub fn run_in(
     match (given_up, ended) {
         (Some(GivenUp::NoRoom(bytes)), _) => Err(CommandError::NoRoom(NoRoom::Preparing, bytes)),
         (Some(GivenUp::NotLocked), _) => Err(CommandError::NotLocked),
-        (None, Err(ended)) if ended.is_stopped => Err(CommandError::Bytes(ended.text)),
+        (None, Err(ended)) if ended.is_stopped => Err(CommandError::Stopped(ended.text)),
         (None, Err(ended)) => {
             // What it has changed until then stays, as in Redis.
             ReplyWriter::new(out, resp).error(ended.text);
