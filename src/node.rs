@@ -14,6 +14,7 @@ use crate::commands::table;
 use crate::config::logging::LogControl;
 use crate::config::{Config, Durability, RewriteError};
 use crate::engine::{Engine, EvictionPolicy, EvictionSettings, Moment};
+use crate::functions::Functions;
 use crate::latency::LatencyMonitor;
 use crate::monitor::Monitors;
 use crate::pause::Pause;
@@ -91,6 +92,8 @@ pub struct Node {
     pub pause: Pause,
     /// `SCRIPT`.
     pub scripts: Arc<Scripts>,
+    /// `FUNCTION`.
+    pub functions: Functions,
     /// Who listens to which channel.
     pub pubsub: PubSub,
     /// What clients of other nodes listen to.
@@ -158,6 +161,7 @@ impl Node {
             monitors: Monitors::default(),
             pause: Pause::default(),
             scripts: Arc::default(),
+            functions: Functions::default(),
             pubsub: PubSub::default(),
             remote: Remote::default(),
             tracking: Tracking::default(),

@@ -10,9 +10,9 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::error::CommandError;
 use super::spec::CommandSpec;
 use super::{
-    bitmaps, client, cluster, command, config, connection, coterie, debug, expiry, geo, hashes,
-    info, keys, latency, lists, memory, object, pubsub, scan, scripts, server, sets, slowlog,
-    sorted_sets, strings, transactions, wait,
+    bitmaps, client, cluster, command, config, connection, coterie, debug, expiry, functions, geo,
+    hashes, hyperloglog, info, keys, latency, lists, memory, object, pubsub, scan, scripts, server,
+    sets, slowlog, sorted_sets, strings, transactions, wait,
 };
 
 /// The families.
@@ -26,8 +26,10 @@ static FAMILIES: &[&[CommandSpec]] = &[
     coterie::COMMANDS,
     debug::COMMANDS,
     expiry::COMMANDS,
+    functions::COMMANDS,
     geo::COMMANDS,
     hashes::COMMANDS,
+    hyperloglog::COMMANDS,
     info::COMMANDS,
     keys::COMMANDS,
     latency::COMMANDS,
@@ -42,6 +44,7 @@ static FAMILIES: &[&[CommandSpec]] = &[
     sets::COMMANDS,
     slowlog::COMMANDS,
     sorted_sets::ALGEBRA_COMMANDS,
+    sorted_sets::BLOCKING_COMMANDS,
     sorted_sets::MEMBER_COMMANDS,
     sorted_sets::RANGE_COMMANDS,
     strings::COMMANDS,

@@ -158,6 +158,8 @@ parameters! {
         /// Length of the longest member, in bytes, up to which a sorted set is a listpack.
         zset_max_listpack_value: u64 = "64", memory(0, LARGEST), Live,
             Alias { name: "zset-max-ziplist-value", spellings: &[] };
+        /// Length in bytes, header included, up to which a HyperLogLog is kept sparse.
+        hll_sparse_max_bytes: u64 = "3000", memory(0, LARGEST), Live;
         /// Events that are published when something happens to keys, and where: on the channel of the key (K) or of the
         /// event (E). Classes are generic (g), strings ($), lists (l), sets (s), hashes (h), sorted sets (z), streams (t),
         /// expired (x), evicted (e) and module (d) keys, all of these (A), new keys (n) and misses (m). Empty for none.

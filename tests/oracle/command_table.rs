@@ -55,6 +55,12 @@ const COMMANDS: &[&str] = &[
     "hsetnx",
     "hstrlen",
     "hvals",
+    // HyperLogLog
+    "pfadd",
+    "pfcount",
+    "pfdebug",
+    "pfmerge",
+    "pfselftest",
     // lists
     "blmove",
     "blmpop",
@@ -96,6 +102,19 @@ const COMMANDS: &[&str] = &[
     "sscan",
     "sunion",
     "sunionstore",
+    // functions
+    "fcall",
+    "fcall_ro",
+    "function",
+    "function|delete",
+    "function|dump",
+    "function|flush",
+    "function|help",
+    "function|kill",
+    "function|list",
+    "function|load",
+    "function|restore",
+    "function|stats",
     // scripts
     "eval",
     "eval_ro",
@@ -109,6 +128,9 @@ const COMMANDS: &[&str] = &[
     "script|kill",
     "script|load",
     // sorted sets
+    "bzmpop",
+    "bzpopmax",
+    "bzpopmin",
     "zadd",
     "zcard",
     "zcount",
