@@ -1,13 +1,15 @@
 //! The server as a running script sees it: commands are executed in the script's unit.
 
-use coterie_protocol::{OwnedRequest, ReplyWriter, RespVersion};
+use std::time::Instant;
+
+use coterie_protocol::{ReplyWriter, Request, RespVersion};
 
 use super::declaration::Declaration;
 use crate::commands::error::CommandError;
-use crate::commands::spec::{Flags, Handler, Locks};
+use crate::commands::spec::{Flags, Handler};
 use crate::commands::table;
 use crate::commands::unit::Unit;
-use crate::scripting::{Host, LogLevel};
+use crate::scripting::{Host, LogLevel, MayGoOn};
 use crate::wal::NoRoom;
 
 /// Why a unit is given up, and has to be begun anew.
@@ -25,6 +27,8 @@ pub struct UnitHost<'a, 'u> {
     declared: Declaration,
     is_read_only: bool,
     is_out_of_memory: bool,
+    began: Instant,
+    may_go_on: MayGoOn,
     /// Set when the rest of the script does not count any more.
     pub given_up: Option<GivenUp>,
 }
@@ -36,12 +40,15 @@ impl<'a, 'u> UnitHost<'a, 'u> {
         declared: Declaration,
         is_read_only: bool,
         is_out_of_memory: bool,
+        may_go_on: MayGoOn,
     ) -> Self {
         UnitHost {
             unit,
             declared,
             is_read_only: is_read_only || declared.no_writes,
             is_out_of_memory,
+            began: Instant::now(),
+            may_go_on,
             given_up: None,
         }
     }
@@ -64,9 +71,7 @@ impl<'a, 'u> UnitHost<'a, 'u> {
 }
 
 impl Host for UnitHost<'_, '_> {
-    fn call(&mut self, arguments: &[Vec<u8>], resp: RespVersion, out: &mut Vec<u8>) {
-        let owned = OwnedRequest::new(arguments);
-        let request = owned.request();
+    fn call(&mut self, request: Request<'_>, resp: RespVersion, out: &mut Vec<u8>) {
         let mut refuse = |text: &str| ReplyWriter::new(out, resp).error(text);
         if self.given_up.is_some() {
             return refuse("ERR the script is given up");
@@ -81,8 +86,7 @@ impl Host for UnitHost<'_, '_> {
         if let Some(text) = self.refusal(spec.flags) {
             return refuse(text);
         }
-        let is_late = matches!(spec.handler, Handler::Deferred(_)) && spec.locks != Locks::All;
-        if is_late || matches!(spec.handler, Handler::Unit(_) | Handler::Script(_)) {
+        if matches!(spec.handler, Handler::Unit(_) | Handler::Script(_)) {
             return refuse("ERR This Redis command is not allowed from script");
         }
         if !self.unit.covers(spec, request) {
@@ -98,7 +102,8 @@ impl Host for UnitHost<'_, '_> {
             Err(error) => return ReplyWriter::new(out, resp).error(error.to_line()),
         }
         let before = std::mem::replace(&mut self.unit.session().resp, resp);
-        let ran = self.unit.run(command, request, 0, out);
+        let may_go_on = || (self.may_go_on)(self.began).is_ok();
+        let ran = self.unit.run_to_end(command, request, &may_go_on, out);
         self.unit.session().resp = before;
         if let Err(error) = ran {
             // Nothing else ends a unit with a command that is no script.
@@ -110,9 +115,8 @@ impl Host for UnitHost<'_, '_> {
         }
     }
 
-    fn may_call(&mut self, arguments: &[Vec<u8>]) -> Option<bool> {
-        let owned = OwnedRequest::new(arguments);
-        table::lookup(owned.request()).ok().map(|_| true)
+    fn may_call(&mut self, request: Request<'_>) -> Option<bool> {
+        table::lookup(request).ok().map(|_| true)
     }
 
     fn log(&mut self, level: LogLevel, text: &[u8]) {

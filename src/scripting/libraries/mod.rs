@@ -3,6 +3,8 @@
 mod bits;
 mod json;
 mod message_pack;
+mod pattern;
+pub(super) mod strings;
 mod structs;
 
 use mlua::{Lua, LuaString, MultiValue, Table, Value};
