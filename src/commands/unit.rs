@@ -12,7 +12,7 @@ use super::error::CommandError;
 use super::execute::{Batch, await_record, record_bytes, write_error};
 use super::record::{Pending, finish};
 use super::routing::Levels;
-use super::spec::{CommandSpec, Flags, Handler, Locks, ScriptHandler};
+use super::spec::{CommandSpec, Flags, Handler, ScriptHandler};
 use super::table::Command;
 use crate::engine::{Scope, Transaction};
 use crate::node::Node;
@@ -65,7 +65,8 @@ impl<'k> Reach<'k> {
     /// Takes in what a command needs.
     pub fn add(&mut self, spec: &CommandSpec, request: Request<'k>) {
         // What a script touches besides its keys is only known when it runs.
-        self.everything |= spec.locks == Locks::All || matches!(spec.handler, Handler::Script(_));
+        self.everything |=
+            spec.locks.covers_everything(request) || matches!(spec.handler, Handler::Script(_));
         self.keys.extend(spec.keys.of(request));
         self.bytes += later_bytes(spec, request);
     }
@@ -152,7 +153,7 @@ impl<'u> Unit<'u> {
     /// Whether everything a command is about is locked.
     pub fn covers(&self, spec: &CommandSpec, request: Request<'_>) -> bool {
         self.transaction.covers_everything()
-            || spec.locks != Locks::All
+            || !spec.locks.covers_everything(request)
                 && spec
                     .keys
                     .of(request)
@@ -217,7 +218,7 @@ impl<'u> Unit<'u> {
                 out.truncate(start);
                 // What looks into the data has done so; what is left may wait, and does so without locks.
                 let mut context = Context::from_waker(Waker::noop());
-                if command.spec.locks == Locks::All
+                if command.spec.locks.is_all()
                     && let Poll::Ready(reply) = reply.as_mut().poll(&mut context)
                 {
                     out.extend_from_slice(&reply);
