@@ -5,7 +5,7 @@
 //! the byte that follows. See the description in LibLZF by Marc Lehmann.
 
 /// Most bytes that a byte can become: a copy of 264 takes three.
-const GROWTH_MAX: usize = 88;
+pub const GROWTH_MAX: usize = 88;
 /// Farthest copy.
 const DISTANCE_MAX: usize = 1 << 13;
 /// Longest copy.
@@ -18,9 +18,8 @@ const TABLE_BITS: u32 = 14;
 
 /// The `length` bytes that were compressed; `None` if that isn't so.
 pub fn expand(compressed: &[u8], length: usize) -> Option<Vec<u8>> {
-    if length > compressed.len().saturating_mul(GROWTH_MAX) {
-        return None;
-    }
+    // The caller has seen to it that this isn't much more than what there is.
+    debug_assert!(length <= compressed.len().saturating_mul(GROWTH_MAX));
     let mut out = Vec::with_capacity(length);
     let mut bytes = compressed.iter();
     while let Some(control) = bytes.next() {

@@ -133,7 +133,10 @@ impl<'a> Reader<'a> {
         let length = self.number()?;
         let compressed = self.checked(compressed)?;
         let compressed = self.take(compressed)?;
-        let length = usize::try_from(length).map_err(|_| DecodeError::Malformed)?;
+        let length = usize::try_from(length).ok();
+        let length_max = compressed.len().saturating_mul(lzf::GROWTH_MAX);
+        let length = length.filter(|length| *length <= length_max);
+        let length = length.ok_or(DecodeError::Malformed)?;
         self.charge(length)?;
         lzf::expand(compressed, length).ok_or(DecodeError::Malformed)
     }
