@@ -168,11 +168,11 @@ fn stream() -> impl Strategy<Value = Vec<Command>> {
                     commands.push(words(&read));
                 }
                 if let Some(id) = picked.first() {
-                    commands.push(words(&["XACK", "k", &group, id.get(&ids)]));
+                    commands.push(words(&["XACK", "k", &group, &ids[id.index(ids.len())]]));
                 }
             }
             for id in &picked {
-                commands.push(words(&["XDEL", "k", id.get(&ids)]));
+                commands.push(words(&["XDEL", "k", &ids[id.index(ids.len())]]));
             }
             commands
         })
