@@ -17,9 +17,9 @@ const PLAIN: u64 = 1;
 /// … and one that is a listpack.
 const PACKED: u64 = 2;
 
-/// See [`super::decode`].
-pub fn decode(bytes: &[u8]) -> Read<Value> {
-    let mut reader = Reader::new(bytes);
+/// See [`super::decode`]. The value may take so many bytes in the log.
+pub fn decode(bytes: &[u8], budget: usize) -> Read<Value> {
+    let mut reader = Reader::new(bytes, budget);
     match reader.byte()? {
         kinds::STRING => {
             let value = reader.string()?;

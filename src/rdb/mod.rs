@@ -92,7 +92,7 @@ pub fn verified(payload: &[u8]) -> Result<&[u8], DecodeError> {
 /// # Errors
 /// It is no value that Redis could have written, one of a module, or too large.
 pub fn decode(value: &[u8]) -> Result<Value, DecodeError> {
-    collections::decode(value)
+    collections::decode(value, reader::BYTES_MAX)
 }
 
 /// Adds the footer.

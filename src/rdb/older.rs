@@ -22,7 +22,7 @@ fn expect(is_right: bool) -> Read<()> {
 /// Visits the elements of a ziplist: a header (total bytes, where the last element begins, their number), the elements, each
 /// with the length of the one before it in front, and `0xff`.
 pub fn ziplist<'a>(bytes: &'a [u8], mut visit: impl FnMut(Item<'a>) -> Read<()>) -> Read<()> {
-    let mut reader = Reader::new(bytes);
+    let mut reader = Reader::new(bytes, 0);
     let total = u32::from_le_bytes(reader.array()?) as usize;
     let last = u32::from_le_bytes(reader.array()?) as usize;
     let announced = u16::from_le_bytes(reader.array()?);
@@ -36,7 +36,7 @@ pub fn ziplist<'a>(bytes: &'a [u8], mut visit: impl FnMut(Item<'a>) -> Read<()>)
             break;
         }
         let start = bytes.len() - rest.len();
-        let mut reader = Reader::new(rest);
+        let mut reader = Reader::new(rest, 0);
         let length = match reader.byte()? {
             LONG => u32::from_le_bytes(reader.array()?) as usize,
             length => length.into(),
@@ -86,7 +86,7 @@ pub fn zipmap<'a>(
     bytes: &'a [u8],
     mut visit: impl FnMut(&'a [u8], &'a [u8]) -> Read<()>,
 ) -> Read<()> {
-    let mut reader = Reader::new(bytes);
+    let mut reader = Reader::new(bytes, 0);
     let announced = reader.byte()?;
     let mut count = 0;
     while let Some(length) = zipmap_length(&mut reader)? {
@@ -113,7 +113,7 @@ fn zipmap_length(reader: &mut Reader<'_>) -> Read<Option<usize>> {
 
 /// Visits the texts of a set of integers: the bytes of each, their number (little-endian `u32`s), and they, ascending.
 pub fn intset(bytes: &[u8], mut visit: impl FnMut(Cow<'_, [u8]>) -> Read<()>) -> Read<()> {
-    let mut reader = Reader::new(bytes);
+    let mut reader = Reader::new(bytes, 0);
     let width = u32::from_le_bytes(reader.array()?) as usize;
     let count = u32::from_le_bytes(reader.array()?) as usize;
     expect(matches!(width, 2 | 4 | 8))?;

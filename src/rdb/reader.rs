@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::lzf;
 
 /// What all elements of a value may take in the log, in bytes: a record can't be larger.
-const BYTES_MAX: usize = 1 << 30;
+pub const BYTES_MAX: usize = 1 << 30;
 /// What an element takes in a record besides its bytes.
 const ELEMENT_BYTES: usize = 40;
 
@@ -39,8 +39,8 @@ enum Length {
 }
 
 impl<'a> Reader<'a> {
-    pub fn new(bytes: &'a [u8]) -> Self {
-        let budget = BYTES_MAX;
+    /// Of a value that may take so many bytes in the log.
+    pub fn new(bytes: &'a [u8], budget: usize) -> Self {
         Reader { bytes, budget }
     }
 

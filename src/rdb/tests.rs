@@ -4,7 +4,7 @@ use coterie_protocol::{Actor, DatabaseId, Partitions, Version};
 use proptest::prelude::*;
 
 use super::listpack::{Builder, Listpack};
-use super::{DecodeError, Pairs, Value, decode, encode, lzf, sign, verified};
+use super::{DecodeError, Pairs, Value, collections, decode, encode, lzf, sign, verified};
 use crate::effect::{Effect, Kind, StringEncoding};
 use crate::store::{
     AccessClock, Attribute, ConsumerState, Entry, GroupState, PendingState, Score, Store, StreamId,
@@ -18,7 +18,7 @@ const DATABASE: DatabaseId = DatabaseId::DEFAULT;
 const WRITTEN: &[&[u8]] = &[
     b"\x00\x01v",
     b"\x00\xc1\x39\x30",
-    b"\x00\xc3\x04\x40\x64\x00a\xe0\x5a\x00",
+    b"\x00\xc3\x05\x40\x64\x00a\xe0\x5a\x00",
     b"\x01\x02\x01a\xc0\x05",
     b"\x02\x02\x01a\xc0\x05",
     b"\x03\x03\x01a\xff\x01b\xfe\x01c\x031.5",
@@ -319,7 +319,7 @@ fn a_value_that_would_grow_beyond_a_record_is_refused() {
     [4000, 0, 1]
         .into_iter()
         .for_each(|number| pack.push_number(number));
-    pack.push(&vec![b'f'; 1 << 20]);
+    pack.push(&vec![b'f'; 1 << 16]);
     pack.push_number(0);
     for sequence in 0..4000 {
         [2, 0, sequence, 7, 4]
@@ -330,7 +330,8 @@ fn a_value_that_would_grow_beyond_a_record_is_refused() {
     bytes.extend_from_slice(&StreamId::new(1, 1).to_bytes());
     super::write::put_string(&pack.finish(), &mut bytes);
     assert!(bytes.len() < 100_000);
-    assert_eq!(decode(&bytes), Err(DecodeError::TooLarge));
+    let read = collections::decode(&bytes, 1 << 24);
+    assert_eq!(read, Err(DecodeError::TooLarge));
 }
 
 proptest! {
