@@ -23,6 +23,7 @@ mod pause;
 mod priority;
 pub mod pubsub;
 pub mod rates;
+mod rdb;
 pub mod replication;
 pub mod report;
 pub mod running;

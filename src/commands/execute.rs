@@ -612,11 +612,11 @@ pub(super) fn run_data(
     let once = once.map(|operation| Once::new(operation, spec, request, session.database));
     let overwrites = once.as_ref().is_some_and(Once::overwrites);
     let scope = match spec.locks {
-        Locks::All => Scope::All,
-        Locks::Keys if keys.len() == 1 && !overwrites => {
+        locks if locks.covers_everything(request) => Scope::All,
+        Locks::Keys | Locks::Asked(_) if keys.len() == 1 && !overwrites => {
             Scope::Key(keys.next().unwrap_or_default())
         }
-        Locks::Keys | Locks::KeysWithUndo => Scope::Keys(&mut keys),
+        _ => Scope::Keys(&mut keys),
     };
     let database = session.database;
     let start = out.len();
@@ -673,7 +673,7 @@ pub(super) fn run_data(
     }
     let barrier = &mut session.outstanding.barrier;
     // Who changes several databases does so as safely as any of them wants it.
-    let is_wide = spec.locks == Locks::All || !transaction.changes_only(database);
+    let is_wide = spec.locks.is_all() || !transaction.changes_only(database);
     let synced = if is_wide {
         node.has_synced(&batch.config)
     } else {

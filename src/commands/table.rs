@@ -10,9 +10,9 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::error::CommandError;
 use super::spec::CommandSpec;
 use super::{
-    bitmaps, client, cluster, command, config, connection, coterie, debug, expiry, geo, hashes,
-    info, keys, latency, lists, memory, object, pubsub, scan, scripts, server, sets, slowlog,
-    sorted_sets, strings, transactions, wait,
+    bitmaps, client, cluster, command, config, connection, coterie, debug, dump, expiry, geo,
+    hashes, info, keys, latency, lists, memory, object, pubsub, scan, scripts, server, sets,
+    slowlog, sort, sorted_sets, strings, transactions, wait,
 };
 
 /// The families.
@@ -25,6 +25,7 @@ static FAMILIES: &[&[CommandSpec]] = &[
     connection::COMMANDS,
     coterie::COMMANDS,
     debug::COMMANDS,
+    dump::COMMANDS,
     expiry::COMMANDS,
     geo::COMMANDS,
     hashes::COMMANDS,
@@ -41,6 +42,7 @@ static FAMILIES: &[&[CommandSpec]] = &[
     server::COMMANDS,
     sets::COMMANDS,
     slowlog::COMMANDS,
+    sort::COMMANDS,
     sorted_sets::ALGEBRA_COMMANDS,
     sorted_sets::MEMBER_COMMANDS,
     sorted_sets::RANGE_COMMANDS,

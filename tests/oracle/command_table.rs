@@ -7,6 +7,11 @@ use crate::runner::report;
 
 /// Every command that both servers have; subcommands are written `container|name`.
 const COMMANDS: &[&str] = &[
+    // values of any type
+    "sort",
+    "sort_ro",
+    "dump",
+    "restore",
     // strings
     "append",
     "decr",

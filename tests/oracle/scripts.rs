@@ -40,6 +40,8 @@ scripts! {
     lists,
     lists_blocking,
     sets,
+    sort,
+    restore,
     scripting,
     sorted_sets_members,
     sorted_sets_ranges,

@@ -22,7 +22,13 @@ pub fn of(request: Request<'_>) -> Result<Vec<(&[u8], KeyFlags)>, CommandError> 
         return Err(CommandError::err("Invalid arguments specified for command"));
     }
     let mut keys = Vec::new();
-    for key_spec in spec.key_specs {
+    let is_unknown = |spec: &KeySpec| matches!(spec.find, Find::Unknown);
+    let last_unknown = spec.key_specs.iter().rposition(is_unknown);
+    for (index, key_spec) in spec.key_specs.iter().enumerate() {
+        if is_unknown(key_spec) && Some(index) != last_unknown {
+            // Only data tells these: none of the arguments are theirs.
+            continue;
+        }
         let flags = flags(spec, key_spec, request);
         let places = places(key_spec, request, &all);
         keys.extend(places.into_iter().map(|place| (request.arg(place), flags)));

@@ -4,7 +4,7 @@ use coterie_protocol::{OwnedRequest, ReplyWriter, RespVersion};
 
 use super::declaration::Declaration;
 use crate::commands::error::CommandError;
-use crate::commands::spec::{Flags, Handler, Locks};
+use crate::commands::spec::{Flags, Handler};
 use crate::commands::table;
 use crate::commands::unit::Unit;
 use crate::scripting::{Host, LogLevel};
@@ -81,7 +81,7 @@ impl Host for UnitHost<'_, '_> {
         if let Some(text) = self.refusal(spec.flags) {
             return refuse(text);
         }
-        let is_late = matches!(spec.handler, Handler::Deferred(_)) && spec.locks != Locks::All;
+        let is_late = matches!(spec.handler, Handler::Deferred(_)) && !spec.locks.is_all();
         if is_late || matches!(spec.handler, Handler::Unit(_) | Handler::Script(_)) {
             return refuse("ERR This Redis command is not allowed from script");
         }

@@ -20,7 +20,7 @@ use crate::commands::perform::perform;
 use crate::commands::record::{Pending, finish};
 use crate::commands::routing::Router;
 use crate::commands::scripts;
-use crate::commands::spec::{CommandSpec, Flags, Handler, Locks};
+use crate::commands::spec::{CommandSpec, Flags, Handler};
 use crate::commands::table;
 use crate::commands::unit::Opening;
 use crate::config::Redirect;
@@ -63,7 +63,7 @@ pub fn check(
     request: Request<'_>,
 ) -> Result<Option<PartitionId>, CommandError> {
     let is_control = matches!(spec.handler, Handler::Control(_));
-    if spec.locks == Locks::All && !is_control {
+    if spec.locks.is_all() && !is_control {
         return Err(SPREAD);
     }
     let mut partition = queue.partition;
@@ -345,7 +345,7 @@ pub fn unit(
     let mut commands = Vec::with_capacity(requests.len());
     for request in &requests {
         let command = table::find(request.request())?;
-        if !is_about_keys(command.spec, request.request()) || command.spec.locks == Locks::All {
+        if !is_about_keys(command.spec, request.request()) || command.spec.locks.is_all() {
             return Err(MALFORMED);
         }
         commands.push((command, request.request()));
