@@ -13,6 +13,7 @@ use coterie_protocol::{
 
 use super::exec::execute_all;
 use super::queue::{Queue, Queued, Seen, Watched};
+use crate::commands::acl;
 use crate::commands::call::{Call, Deferred};
 use crate::commands::error::{CommandError, CommandResult};
 use crate::commands::execute::{run, write_error};
@@ -192,7 +193,11 @@ pub fn exec(opening: Opening<'_>, queue: &Queue) -> Result<Deferred, CommandErro
     let result = checked.and_then(|()| {
         for queued in &queue.commands {
             let (spec, request) = (queued.spec(), queued.request());
-            if is_about_keys(spec) {
+            if let Err(error) = acl::admit_queued(node, session, queued.command, request) {
+                let mut out = Vec::new();
+                write_error(node, session.resp, &error, &mut out);
+                parts.push(Part::Here(out));
+            } else if is_about_keys(spec) {
                 if let Some(tracked) = &session.tracking
                     && spec.flags.contains(Flags::READONLY)
                 {
