@@ -112,6 +112,8 @@ pub struct Consistency {
 pub struct Origin {
     /// The client.
     pub client: Arc<Client>,
+    /// See [`Session::user`].
+    pub user: Option<Arc<Account>>,
     /// The selected database.
     pub database: DatabaseId,
     /// The protocol version replies are written in.
@@ -136,6 +138,7 @@ impl Origin {
     /// A session of its own for a part of a request.
     pub fn session(&self) -> Session {
         let mut session = Session::new(self.client.clone(), true);
+        session.user.clone_from(&self.user);
         session.database = self.database;
         session.resp = self.resp;
         session.no_touch = self.no_touch;
@@ -150,6 +153,7 @@ impl Origin {
     /// A session of its own for what its client has not asked for in these words.
     pub fn internal_session(&self) -> Session {
         let mut session = self.session();
+        session.user = None;
         session.internal = true;
         session.proxied = true;
         session
@@ -161,6 +165,7 @@ impl Session {
     pub fn origin(&self) -> Origin {
         Origin {
             client: self.client.clone(),
+            user: self.user.clone(),
             database: self.database,
             resp: self.resp,
             no_touch: self.no_touch,

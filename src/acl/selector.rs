@@ -276,11 +276,6 @@ impl Selector {
             })
     }
 
-    /// Whether every key may be read.
-    pub fn reads_all_keys(&self) -> bool {
-        self.all_keys || (self.keys.iter()).any(|it| it.access.reads && it.pattern == b"*")
-    }
-
     /// Whether a channel may be used, or a pattern be listened to: that must be among those of the rules.
     pub fn allows_channel(&self, name: &[u8], is_pattern: bool) -> bool {
         self.all_channels

@@ -131,12 +131,6 @@ impl User {
         Err(relevant)
     }
 
-    /// Whether a request is allowed whose command reads keys that can't be told from its arguments.
-    pub fn check_reading_all(&self, command: &Command, request: Request<'_>) -> bool {
-        let mut selectors = self.all_selectors();
-        selectors.any(|it| it.reads_all_keys() && it.check(command, request).is_ok())
-    }
-
     /// Whether a channel may be used, by any selector.
     pub fn allows_channel(&self, name: &[u8], is_pattern: bool) -> bool {
         let mut selectors = self.all_selectors();
@@ -174,20 +168,21 @@ impl User {
         self.passwords.iter()
     }
 
+    /// Rules for what it may do, without those for logging in.
+    pub fn permissions(&self) -> Vec<u8> {
+        let selectors = self.selectors.iter().map(Selector::rules);
+        let selectors = selectors.map(|rules| [b"(", rules.as_slice(), b")"].concat());
+        let root = std::iter::once(self.root.rules());
+        let parts: Vec<Vec<u8>> = root.chain(selectors).collect();
+        parts.join(&b' ')
+    }
+
     /// Rules that make a new user what it is.
     pub fn rules(&self) -> Vec<u8> {
         let flags = self.flags().map(|flag| flag.as_bytes().to_vec());
-        let passwords = self.passwords().map(|hash| format!("#{hash}").into_bytes());
-        let root = std::iter::once(self.root.rules());
-        let selectors = self
-            .selectors
-            .iter()
-            .map(|it| [b"(", it.rules().as_slice(), b")"].concat());
-        let parts: Vec<Vec<u8>> = flags
-            .chain(passwords)
-            .chain(root)
-            .chain(selectors)
-            .collect();
+        let hashes = self.passwords().map(|hash| format!("#{hash}").into_bytes());
+        let permissions = std::iter::once(self.permissions());
+        let parts: Vec<Vec<u8>> = flags.chain(hashes).chain(permissions).collect();
         parts.join(&b' ')
     }
 

@@ -1,12 +1,14 @@
 //! The check of a command against what its user may do, and what is kept of refusals.
 
+use std::sync::Arc;
+
 use coterie_protocol::Request;
 
-use crate::acl::Denied;
 use crate::acl::log::{Context, Entry, Reason};
+use crate::acl::{Account, Denied, User, merge_selectors};
 use crate::commands::client::list::describe;
-use crate::commands::table::Command;
-use crate::commands::{CommandError, CommandResult, Control};
+use crate::commands::table::{self, Command};
+use crate::commands::{CommandError, CommandResult, Control, Handler};
 use crate::node::Node;
 use crate::session::Session;
 
@@ -96,6 +98,34 @@ pub fn admit_in_script(
             }
         }
     })
+}
+
+/// What another node has to hold the commands of a script to, if this is one whose user may not do everything. Other
+/// commands are checked here alone.
+pub fn rights_of_script(session: &Session, request: Request<'_>) -> Vec<u8> {
+    let is_script = |command: &Command| matches!(command.spec.handler, Handler::Script(_));
+    match &session.user {
+        Some(account)
+            if !account.is_unrestricted() && table::lookup(request).is_ok_and(is_script) =>
+        {
+            account.user().permissions()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The account of a user of another node, from rules that it sent along.
+///
+/// # Errors
+/// They can't be read.
+pub fn account_of_rights(rights: &[u8]) -> Result<Arc<Account>, CommandError> {
+    let unreadable = || CommandError::line("NOPERM the rights of the script's user can't be read");
+    let words: Vec<&[u8]> = rights.split(|&byte| byte == b' ').collect();
+    let mut user = User::new(false);
+    for rule in merge_selectors(&words).map_err(|_| unreadable())? {
+        user.apply(&rule, false).map_err(|_| unreadable())?;
+    }
+    Ok(Arc::new(Account::new(b"(of another node)", user)))
 }
 
 /// Logs in.

@@ -13,7 +13,10 @@ use super::table as commands;
 use super::{CommandError, CommandResult, Control};
 use crate::acl::{self, Denied};
 
-pub use check::{admit, admit_in_script, admit_queued, authenticate, is_allowed};
+pub use check::{
+    account_of_rights, admit, admit_in_script, admit_queued, authenticate, is_allowed,
+    rights_of_script,
+};
 pub use files::load_at_start;
 pub use table::COMMANDS;
 
