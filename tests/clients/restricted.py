@@ -25,8 +25,8 @@ equal(
         "worker",
         enabled=True,
         passwords=["+first", "+second"],
-        categories=["+@read", "+@write", "+@connection", "+@transaction", "+@pubsub", "+@scripting"],
-        commands=["-keys", "-dbsize"],
+        categories=["+@read", "+@write", "+@connection", "+@transaction", "+@pubsub", "+@scripting", "-@dangerous"],
+        commands=["-dbsize"],
         keys=["jobs:*", "results:*"],
         channels=["events:*"],
         reset=True,
@@ -93,7 +93,7 @@ else:
     raise AssertionError("a listener without rights is still there")
 
 # What was refused.
-log = admin.acl_log()
+log = admin.acl_log(50)
 assert any(entry["reason"] == "key" and entry["object"] == "secret" for entry in log), log
 assert any(entry["reason"] == "auth" and entry["username"] == "worker" for entry in log), log
 assert any(entry["context"] == "lua" for entry in log), log
