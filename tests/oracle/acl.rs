@@ -246,6 +246,7 @@ fn users_are_saved_and_loaded() {
     assert!(client.run("ACL SAVE").is_ok());
     let names: Vec<_> = fs::read_dir(directory.path()).expect("readable").collect();
     assert_eq!(names.len(), 1, "nothing is left beside the file");
+    server.kill();
     server.restart();
     let mut client = server.connect();
     assert_eq!(client.run("ACL LIST"), users);
@@ -274,8 +275,7 @@ fn users_are_saved_and_loaded() {
 fn a_damaged_file_refuses_the_start() {
     for text in ["user alice on +nosuch\n", "alice on\n", "user a\nuser a\n"] {
         let (_directory, options) = with_file(text.as_bytes());
-        let error = Server::try_start(options).err().expect("no start");
-        assert!(error.contains("users.acl"), "{error}");
+        assert!(Server::try_start(options).is_err(), "{text}");
     }
     let (directory, options) = with_file(b"");
     fs::remove_file(directory.path().join("users.acl")).expect("removed");
@@ -307,6 +307,7 @@ fn users_of_the_configuration_are_written_back() {
     assert!(written.is_ok(), "{written}");
     let text = fs::read_to_string(&path).expect("readable");
     assert!(text.starts_with("# Who is who\nuser = [") && text.contains("carol on nopass"));
+    server.kill();
     server.restart();
     assert_eq!(server.connect().run("ACL LIST"), users);
 }

@@ -112,7 +112,7 @@ pub fn list(call: &mut Control<'_, '_>) -> CommandResult {
 pub fn getuser(call: &mut Control<'_, '_>) -> CommandResult {
     let reply = &mut *call.reply;
     let Some(account) = call.node.acl.get(call.request.arg(2)) else {
-        reply.null_array();
+        reply.null();
         return Ok(());
     };
     let user = account.user();
