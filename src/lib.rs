@@ -1,5 +1,6 @@
 //! Coterie: a Redis-compatible, durable, distributed key-value database.
 
+pub mod acl;
 mod background;
 pub mod blocking;
 pub mod clock;

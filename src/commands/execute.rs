@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use coterie_protocol::{Epoch, OwnedRequest, PartitionId, ReplyWriter, Request, RespVersion};
 
+use super::acl;
 use super::blocking::{self, Patience, Placed};
 use super::call::{Call, Control, Deferred};
 use super::dispatch::{Routed, route, subject_of};
@@ -126,7 +127,7 @@ pub fn execute(
         Err(error) => return refuse(node, session, request, &error, out),
     };
     session.last_command = command.spec.name;
-    if let Err(error) = admit(node, session, command.spec, &batch.config) {
+    if let Err(error) = admit(node, session, command, request) {
         return reject(node, session, Some(command), &error, out);
     }
     let spec = command.spec;
@@ -395,15 +396,22 @@ const WHILE_LISTENING: [&str; 9] = [
 ];
 
 /// The checks on a command that need nothing but session and settings.
-fn admit(node: &Node, session: &Session, spec: &CommandSpec, config: &Config) -> CommandResult {
+fn admit(node: &Node, session: &Session, command: &Command, request: Request<'_>) -> CommandResult {
+    let spec = command.spec;
     if node.scripts.is_busy() && !spec.flags.contains(Flags::ALLOW_BUSY) {
         return Err(CommandError::line(
             "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
         ));
     }
-    if session.needs_password(config) && !spec.flags.contains(Flags::NO_AUTH) {
+    if session.needs_password() && !spec.flags.contains(Flags::NO_AUTH) {
         return Err(CommandError::line("NOAUTH Authentication required."));
     }
+    if session.queue.is_some() && spec.flags.contains(Flags::NO_MULTI) {
+        return Err(CommandError::line(
+            "ERR Command not allowed inside a transaction",
+        ));
+    }
+    acl::admit(node, session, command, request)?;
     if session.is_subscriber()
         && session.resp == RespVersion::Resp2
         && !WHILE_LISTENING.contains(&spec.name)
@@ -412,11 +420,6 @@ fn admit(node: &Node, session: &Session, spec: &CommandSpec, config: &Config) ->
             "Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
             spec.name
         )));
-    }
-    if session.queue.is_some() && spec.flags.contains(Flags::NO_MULTI) {
-        return Err(CommandError::line(
-            "ERR Command not allowed inside a transaction",
-        ));
     }
     if spec.flags.contains(Flags::INTERNAL) && !session.internal {
         return Err(CommandError::line(

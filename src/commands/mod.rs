@@ -1,11 +1,13 @@
 //! Redis commands: one file per family, one static table that drives everything about them.
 
+mod acl;
 mod bitmaps;
 mod blocking;
 mod call;
+pub mod categories;
 mod client;
 mod cluster;
-mod command;
+pub mod command;
 mod conclude;
 mod config;
 mod connection;
@@ -51,6 +53,7 @@ mod unit;
 mod value;
 mod wait;
 
+pub use acl::load_at_start as load_users;
 pub use blocking::{Patience, Wait, serve_always};
 pub use call::{Call, Control, Deferred};
 pub use conclude::conclude;

@@ -10,13 +10,14 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::error::CommandError;
 use super::spec::CommandSpec;
 use super::{
-    bitmaps, client, cluster, command, config, connection, coterie, debug, dump, expiry, geo,
+    acl, bitmaps, client, cluster, command, config, connection, coterie, debug, dump, expiry, geo,
     hashes, info, keys, latency, lists, memory, object, pubsub, scan, scripts, server, sets,
     slowlog, sort, sorted_sets, strings, transactions, wait,
 };
 
 /// The families.
 static FAMILIES: &[&[CommandSpec]] = &[
+    acl::COMMANDS,
     bitmaps::COMMANDS,
     client::COMMANDS,
     cluster::COMMANDS,

@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod acl;
 mod blocking;
 mod cluster;
 mod command_table;

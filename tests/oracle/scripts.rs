@@ -27,6 +27,8 @@ macro_rules! scripts {
 }
 
 scripts! {
+    acl,
+    acl_clients,
     strings_set,
     strings_numbers,
     strings_ranges,

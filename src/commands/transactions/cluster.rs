@@ -13,6 +13,7 @@ use coterie_protocol::{
 
 use super::exec::execute_all;
 use super::queue::{Queue, Queued, Seen, Watched};
+use crate::commands::acl;
 use crate::commands::call::{Call, Deferred};
 use crate::commands::error::{CommandError, CommandResult};
 use crate::commands::execute::{run, write_error};
@@ -202,7 +203,11 @@ pub fn exec(opening: Opening<'_>, queue: &Queue) -> Result<Deferred, CommandErro
     let result = checked.and_then(|()| {
         for (queued, spelled_out) in queue.commands.iter().zip(&spelled_out) {
             let (spec, request) = (queued.spec(), queued.request());
-            if is_about_keys(spec, request) {
+            if let Err(error) = acl::admit_queued(node, session, queued.command, request) {
+                let mut out = Vec::new();
+                write_error(node, session.resp, &error, &mut out);
+                parts.push(Part::Here(out));
+            } else if is_about_keys(spec, request) {
                 if let Some(tracked) = &session.tracking
                     && spec.flags.contains(Flags::READONLY)
                 {
@@ -240,6 +245,8 @@ pub fn exec(opening: Opening<'_>, queue: &Queue) -> Result<Deferred, CommandErro
         return Ok(Box::pin(ready(out)));
     }
     other.database = target.database.unwrap_or(session.database);
+    // For the scripts among its commands; those by themselves are admitted already.
+    other.user.clone_from(&session.user);
     let blob = sent.encode();
     let mut words = vec![UNIT.as_bytes(), &blob];
     words.extend(&target.keys);
