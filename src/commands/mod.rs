@@ -42,6 +42,7 @@ mod slowlog;
 mod sorted_sets;
 mod spanning;
 mod spec;
+mod streams;
 mod strings;
 pub mod table;
 mod transactions;

@@ -4,7 +4,8 @@ use coterie_protocol::{OwnedRequest, ReplyWriter, RespVersion};
 
 use super::declaration::Declaration;
 use crate::commands::error::CommandError;
-use crate::commands::spec::{Flags, Handler, Locks};
+use crate::commands::spec::{Categories, Flags, Handler, Locks};
+use crate::commands::streams;
 use crate::commands::table;
 use crate::commands::unit::Unit;
 use crate::scripting::{Host, LogLevel};
@@ -80,6 +81,15 @@ impl Host for UnitHost<'_, '_> {
         }
         if let Some(text) = self.refusal(spec.flags) {
             return refuse(text);
+        }
+        if spec.categories.contains(Categories::STREAM)
+            && spec.flags.contains(Flags::BLOCKING)
+            && streams::waits(request)
+        {
+            let name = String::from_utf8_lossy(request.name());
+            return refuse(&format!(
+                "ERR {name} command is not allowed with BLOCK option from scripts"
+            ));
         }
         let is_late = matches!(spec.handler, Handler::Deferred(_)) && spec.locks != Locks::All;
         if is_late || matches!(spec.handler, Handler::Unit(_) | Handler::Script(_)) {
