@@ -44,6 +44,8 @@ scripts! {
     sorted_sets_members,
     sorted_sets_ranges,
     sorted_sets_algebra,
+    streams,
+    streams_groups,
     geo,
     connection,
     auth,
