@@ -62,7 +62,10 @@ fn work(
 
 fn produce(queue: &Queue, client: &mut Connection) -> std::io::Result<()> {
     let number = queue.next.fetch_add(1, Ordering::Relaxed);
-    let (stream, item) = (format!("queue:{}", number % STREAMS), format!("item:{number}"));
+    let (stream, item) = (
+        format!("queue:{}", number % STREAMS),
+        format!("item:{number}"),
+    );
     let reply = client.try_call(&["XADD", &stream, "*", "item", &item])?;
     if let Reply::Bulk(_) = reply {
         queue.told().added.insert(item, reply.text());

@@ -78,7 +78,17 @@ fn work(producer: &mut Connection, consumer: &mut Connection, made: &mut Progres
         .try_call(&["XADD", "s", "MAXLEN", "~", "100000", "*", "f", "v"])
         .ok()?;
     made.added.insert(added.text());
-    let read = ["XREADGROUP", "GROUP", "g", "c", "COUNT", "2", "STREAMS", "s", ">"];
+    let read = [
+        "XREADGROUP",
+        "GROUP",
+        "g",
+        "c",
+        "COUNT",
+        "2",
+        "STREAMS",
+        "s",
+        ">",
+    ];
     let delivered = ids_of(&consumer.try_call(&read).ok()?);
     made.delivered.extend(delivered.iter().cloned());
     let Some(id) = delivered.into_iter().next_back() else {
@@ -90,7 +100,17 @@ fn work(producer: &mut Connection, consumer: &mut Connection, made: &mut Progres
     made.in_doubt = None;
     made.acknowledged.insert(id);
     // What was left to a consumer once more.
-    let history = ["XREADGROUP", "GROUP", "g", "c", "COUNT", "1", "STREAMS", "s", "0"];
+    let history = [
+        "XREADGROUP",
+        "GROUP",
+        "g",
+        "c",
+        "COUNT",
+        "1",
+        "STREAMS",
+        "s",
+        "0",
+    ];
     consumer.try_call(&history).ok()?;
     Some(())
 }

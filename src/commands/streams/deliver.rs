@@ -219,7 +219,9 @@ impl Delivery<'_> {
             let pending = PendingState {
                 consumer: self.consumer,
                 delivered_ms: now_ms,
-                deliveries: before.map_or(0, |pending| pending.deliveries).wrapping_add(1),
+                deliveries: before
+                    .map_or(0, |pending| pending.deliveries)
+                    .wrapping_add(1),
             };
             change.pending(self.group, id, &pending);
         }

@@ -130,7 +130,9 @@ pub fn xsetid(call: &mut Call<'_, '_>) -> CommandResult {
         );
     }
     if stream.last().is_some_and(|(last, _)| last_id < last) {
-        return refusal("ERR The ID specified in XSETID is smaller than the target stream top item");
+        return refusal(
+            "ERR The ID specified in XSETID is smaller than the target stream top item",
+        );
     }
     if !stream.is_empty() && added.is_some_and(|added| added < stream.len() as u64) {
         return refusal(

@@ -74,7 +74,11 @@ pub fn create(call: &mut Call<'_, '_>) -> CommandResult {
         return Err(wrong_subcommand("XGROUP", request.arg(1)));
     }
     let last_delivered = match c_text(request.arg(4)) {
-        b"$" => stream.map_or(StreamMark::default(), StreamView::mark).last_id,
+        b"$" => {
+            stream
+                .map_or(StreamMark::default(), StreamView::mark)
+                .last_id
+        }
         _ => id(request.arg(4))?,
     };
     if stream.is_some_and(|stream| stream.group(name).is_some()) {

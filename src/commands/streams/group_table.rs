@@ -11,10 +11,7 @@ const GROUP: Argument = Argument::new("groupname", "string");
 const CONSUMER: Argument = Argument::new("consumername", "string");
 const ID: Argument = Argument::one_of(
     "id",
-    &[
-        Argument::new("id", "string"),
-        Argument::word("new_id", "$"),
-    ],
+    &[Argument::new("id", "string"), Argument::word("new_id", "$")],
 );
 const ENTRIES_READ: Argument = Argument::new("entries_read", "integer")
     .after("ENTRIESREAD")
@@ -225,6 +222,4 @@ static INFO_COMMANDS: &[CommandSpec] = &[
     },
 ];
 
-const COUNT: Argument = Argument::new("count", "integer")
-    .after("COUNT")
-    .optional();
+const COUNT: Argument = Argument::new("count", "integer").after("COUNT").optional();

@@ -79,9 +79,9 @@ fn numbers(text: &[u8], sequence: u64) -> Option<StreamId> {
 /// It is no id, or there is none above.
 pub fn first_of_range(text: &[u8]) -> Result<StreamId, CommandError> {
     match exclusive(text) {
-        Some(text) => id(text)?.next().ok_or(CommandError::line(
-            "ERR invalid start ID for the interval",
-        )),
+        Some(text) => id(text)?
+            .next()
+            .ok_or(CommandError::line("ERR invalid start ID for the interval")),
         None => id_or_end(text, 0),
     }
 }

@@ -181,7 +181,7 @@ fn write_full(reply: &mut ReplyWriter<'_>, stream: StreamView<'_>, count: usize)
         let pending = group.pending();
         reply.bulk(b"pel-count");
         reply.integer(pending.len() as i64);
-        reply.bulk(b"pel");
+        reply.bulk(b"pending");
         reply.array(pending.len().min(count));
         for (id, pending) in pending.iter().take(count) {
             reply.array(4);
@@ -213,7 +213,7 @@ fn write_consumer(
     let ids = consumer.pending();
     reply.bulk(b"pel-count");
     reply.integer(ids.len() as i64);
-    reply.bulk(b"pel");
+    reply.bulk(b"pending");
     let mark = reply.begin_array();
     let mut written = 0;
     let pending = ids.iter().take(count);

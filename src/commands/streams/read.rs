@@ -57,7 +57,7 @@ impl<'a> Reading<'a> {
                 reading.count = usize::try_from(count).unwrap_or(0);
                 at += 2;
             } else if is("streams") && more > 0 {
-                reading.keys = streams(request, at + 1, is_group)?;
+                reading.keys = streams(request, at + 1)?;
                 break;
             } else if is("group") && more >= 2 {
                 only_in_group(is_group, "GROUP")?;
@@ -121,23 +121,14 @@ fn timeout(text: &[u8]) -> Result<Option<Duration>, CommandError> {
 }
 
 /// Where the keys are, of what follows `STREAMS`.
-fn streams(
-    request: Request<'_>,
-    first: usize,
-    is_group: bool,
-) -> Result<Range<usize>, CommandError> {
+fn streams(request: Request<'_>, first: usize) -> Result<Range<usize>, CommandError> {
     let rest = request.len() - first;
     if rest.is_multiple_of(2) {
         return Ok(first..first + rest / 2);
     }
-    let (command, symbol) = if is_group {
-        ("xreadgroup", '>')
-    } else {
-        ("xread", '$')
-    };
-    Err(CommandError::err(format_args!(
-        "Unbalanced '{command}' list of streams: for each stream key an ID or '{symbol}' must be specified."
-    )))
+    Err(CommandError::line(
+        "ERR Unbalanced XREAD list of streams: for each stream key an ID or '$' must be specified.",
+    ))
 }
 
 fn only_in_group(is_group: bool, option: &str) -> Result<(), CommandError> {

@@ -29,16 +29,14 @@ const ID: Argument = Argument::new("id", "string");
 const IDS: Argument = ID.flagged(&["multiple"]);
 const START: Argument = Argument::new("start", "string");
 const END: Argument = Argument::new("end", "string");
-const COUNT: Argument = Argument::new("count", "integer")
-    .after("COUNT")
-    .optional();
+const COUNT: Argument = Argument::new("count", "integer").after("COUNT").optional();
 const MIN_IDLE: Argument = Argument::new("min-idle-time", "string");
 const JUST_ID: Argument = Argument::word("justid", "JUSTID").optional();
 const BLOCK: Argument = Argument::new("milliseconds", "integer")
     .after("BLOCK")
     .optional();
-const STREAMS: Argument = Argument::block("streams", &[KEY.flagged(&["multiple"]), IDS])
-    .after("STREAMS");
+const STREAMS: Argument =
+    Argument::block("streams", &[KEY.flagged(&["multiple"]), IDS]).after("STREAMS");
 const TRIM: Argument = Argument::block(
     "trim",
     &[
@@ -101,15 +99,19 @@ pub static COMMANDS: &[CommandSpec] = &[
         handler: Handler::Data(add::xadd),
         flags: Flags::WRITE.union(Flags::DENYOOM).union(Flags::FAST),
         keys: Keys::FIRST,
-        key_specs: &[KeySpec::first(KeyFlags::RW.union(KeyFlags::UPDATE))
-            .noted("Trimming also deletes.")],
+        key_specs: &[
+            KeySpec::first(KeyFlags::RW.union(KeyFlags::UPDATE)).noted("Trimming also deletes.")
+        ],
         tips: &["nondeterministic_output"],
         docs: Docs {
             summary: "Adds an entry, and makes the stream if there is none; answers the entry's id.",
             complexity: "O(1) when adding a new entry, O(N) when trimming where N being the number of entries evicted.",
             history: &[
                 ("6.2.0", "Knows `NOMKSTREAM`, `MINID` and `LIMIT`."),
-                ("7.0.0", "Takes an id `<ms>-*` of which only the time is given."),
+                (
+                    "7.0.0",
+                    "Takes an id `<ms>-*` of which only the time is given.",
+                ),
             ],
             arguments: &[
                 KEY,

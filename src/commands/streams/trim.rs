@@ -115,14 +115,12 @@ impl Options {
     }
 }
 
-const LIMIT_WITHOUT_TILDE: CommandError = CommandError::line(
-    "ERR syntax error, LIMIT cannot be used without the special ~ option",
-);
+const LIMIT_WITHOUT_TILDE: CommandError =
+    CommandError::line("ERR syntax error, LIMIT cannot be used without the special ~ option");
 
 fn parse_limit(text: &[u8]) -> Result<u64, CommandError> {
     let limit = parse_i64(text).ok_or(CommandError::NotInteger)?;
-    u64::try_from(limit)
-        .map_err(|_| CommandError::line("ERR The LIMIT argument must be >= 0."))
+    u64::try_from(limit).map_err(|_| CommandError::line("ERR The LIMIT argument must be >= 0."))
 }
 
 /// Reads `MAXLEN` or `MINID` at this index with what belongs to it; also returns where the next argument is.
