@@ -45,6 +45,7 @@ scripts! {
     sorted_sets_ranges,
     sorted_sets_algebra,
     streams,
+    streams_events,
     streams_groups,
     geo,
     connection,
