@@ -124,11 +124,6 @@ pub fn xsetid(call: &mut Call<'_, '_>) -> CommandResult {
         return Err(CommandError::NoSuchKey);
     };
     let mut mark = stream.mark();
-    if last_id < mark.max_deleted_id {
-        return refusal(
-            "ERR The ID specified in XSETID is smaller than current max_deleted_entry_id",
-        );
-    }
     if stream.last().is_some_and(|(last, _)| last_id < last) {
         return refusal(
             "ERR The ID specified in XSETID is smaller than the target stream top item",
