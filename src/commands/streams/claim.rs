@@ -11,7 +11,7 @@ use super::reply::{write_entry, write_id};
 use super::{c_text, group, integer};
 use crate::commands::{Call, CommandError, CommandResult};
 use crate::events::EventClasses;
-use crate::store::{Group, PendingState, StreamId, StreamView};
+use crate::store::{ConsumerState, Group, PendingState, StreamId, StreamView};
 
 /// `XAUTOCLAIM` looks at so many entries for each that it may return.
 const ATTEMPTS: usize = 10;
@@ -64,19 +64,14 @@ pub fn xclaim(call: &mut Call<'_, '_>) -> CommandResult {
         state.last_delivered = last_id;
         change.group(name, &state);
     }
-    let mut seen = group
-        .consumer(consumer)
-        .map(|c| c.state())
-        .unwrap_or_default();
     let is_new = group.consumer(consumer).is_none();
     let mark = call.reply.begin_array();
     let claimed = claim.make(group, stream, call.reply);
     call.reply.end_array(mark, claimed.count);
-    seen.seen_ms = now_ms;
-    if claimed.count > 0 {
-        seen.active_ms = now_ms;
+    let has_claimed = claimed.count > 0;
+    if has_claimed {
+        change.consumer(name, consumer, &there(now_ms));
     }
-    change.consumer(name, consumer, &seen);
     for (id, state) in claimed.changed {
         match state {
             None => change.settle(name, id),
@@ -91,10 +86,18 @@ pub fn xclaim(call: &mut Call<'_, '_>) -> CommandResult {
         }
     }
     change.make(call, key)?;
-    if is_new {
+    if is_new && has_claimed {
         call.notify(EventClasses::STREAM, "xgroup-createconsumer", key);
     }
     Ok(())
+}
+
+/// A consumer that gets something. One that gets nothing was not there, and is not made.
+fn there(now_ms: u64) -> ConsumerState {
+    ConsumerState {
+        seen_ms: now_ms,
+        active_ms: now_ms,
+    }
 }
 
 /// What `XCLAIM` is to do.
@@ -234,25 +237,20 @@ pub fn xautoclaim(call: &mut Call<'_, '_>) -> CommandResult {
         ids_only,
     };
     let (stream, group) = group(call.transaction, call.database, key, name)?;
-    let mut seen = group
-        .consumer(consumer)
-        .map(|c| c.state())
-        .unwrap_or_default();
     let is_new = group.consumer(consumer).is_none();
-    seen.seen_ms = now_ms;
     let mut walk = Walk {
         name,
         consumer,
         terms,
         change: Change::default(),
     };
-    if walk.run(group, stream, first, count, call.reply) {
-        seen.active_ms = now_ms;
-    }
+    let has_claimed = walk.run(group, stream, first, count, call.reply);
     let mut change = walk.change;
-    change.consumer(name, consumer, &seen);
+    if has_claimed {
+        change.consumer(name, consumer, &there(now_ms));
+    }
     change.make(call, key)?;
-    if is_new {
+    if is_new && has_claimed {
         call.notify(EventClasses::STREAM, "xgroup-createconsumer", key);
     }
     Ok(())
