@@ -25,7 +25,8 @@ impl Progress {
     /// Whether an entry at or behind this one may have been deleted.
     fn has_gaps_from(&self, id: StreamId) -> bool {
         let deleted = self.mark.max_deleted_id;
-        self.length > 0 && deleted != StreamId::MIN && id <= deleted
+        let is_before_all = deleted == StreamId::MIN || deleted < self.first;
+        self.length > 0 && !is_before_all && id <= deleted
     }
 
     /// The number of the entry with an id, if it can be told.
