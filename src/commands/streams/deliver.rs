@@ -39,7 +39,14 @@ pub fn xreadgroup(call: &mut Call<'_, '_>) -> CommandResult {
     let mut wanted = Vec::new();
     for index in 0..reading.keys.len() {
         let key = reading.key(request, index);
-        wanted.push(wanted_of(call, key, reading.id(request, index), group)?);
+        let given = reading.id(request, index);
+        // Who waits for a stream twice is served from it once.
+        let is_used = matches!(call.patience, Patience::Used(..));
+        wanted.push(if is_used && wanted.contains(&Wanted::New) {
+            Wanted::Nothing
+        } else {
+            wanted_of(call, key, given, group)?
+        });
     }
     let delivery = Delivery {
         group,

@@ -188,7 +188,10 @@ pub fn xread(call: &mut Call<'_, '_>) -> CommandResult {
     for index in 0..reading.keys.len() {
         let key = reading.key(request, index);
         let entry = call.transaction.get(call.database, key);
-        if call.patience.ignores(key, entry) {
+        // Who waits for a stream twice is served from it once.
+        let is_used = matches!(call.patience, Patience::Used(..));
+        let is_again = is_used && after.iter().any(|after| *after != StreamId::MAX);
+        if is_again || call.patience.ignores(key, entry) {
             // Above it there is nothing.
             after.push(StreamId::MAX);
             continue;
