@@ -124,8 +124,7 @@ impl Claim {
             .skip(5)
             .map_while(|text| id(text).ok())
             .collect();
-        let mut last_id = StreamId::MIN;
-        let mut terms = Terms {
+        let terms = Terms {
             now_ms,
             min_idle_ms,
             delivered_ms: now_ms,
@@ -133,6 +132,16 @@ impl Claim {
             force: false,
             ids_only: false,
         };
+        let mut claim = Claim { ids, terms };
+        let last_id = claim.parse_options(request)?;
+        Ok((claim, last_id))
+    }
+
+    /// Reads what comes behind the ids; returns the id of `LASTID`.
+    fn parse_options(&mut self, request: Request<'_>) -> Result<StreamId, CommandError> {
+        let Claim { ids, terms } = self;
+        let now_ms = terms.now_ms;
+        let mut last_id = StreamId::MIN;
         let mut delivered_ms = -1;
         let mut at = 5 + ids.len();
         while let Some(word) = request.get(at) {
@@ -176,7 +185,7 @@ impl Claim {
         // Clocks of clients may differ a little: what lies in the future is now.
         let delivered_ms = u64::try_from(delivered_ms).unwrap_or(now_ms);
         terms.delivered_ms = delivered_ms.min(now_ms);
-        Ok((Claim { ids, terms }, last_id))
+        Ok(last_id)
     }
 
     /// Claims entries, and writes them.
