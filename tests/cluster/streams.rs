@@ -107,8 +107,8 @@ fn entries(reply: &Reply) -> Vec<(String, String)> {
 }
 
 fn items(entries: &Reply) -> Vec<(String, String)> {
-    let entries = entries.items().iter();
-    let pair = |entry: &Reply| {
+    let entries = entries.items().into_iter();
+    let pair = |entry: Reply| {
         let parts = entry.items();
         (parts[0].text(), parts[1].items()[1].text())
     };

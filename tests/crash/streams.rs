@@ -124,7 +124,7 @@ fn ids_of(reply: &Reply) -> Vec<String> {
 }
 
 fn entry_ids(entries: &Reply) -> Vec<String> {
-    let entries = entries.items().iter();
+    let entries = entries.items().into_iter();
     entries.map(|entry| entry.items()[0].text()).collect()
 }
 
