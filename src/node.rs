@@ -15,6 +15,7 @@ use crate::commands::table;
 use crate::config::logging::LogControl;
 use crate::config::{Config, Durability, RewriteError};
 use crate::engine::{Engine, EvictionPolicy, EvictionSettings, Moment};
+use crate::functions::Functions;
 use crate::latency::LatencyMonitor;
 use crate::monitor::Monitors;
 use crate::pause::Pause;
@@ -94,6 +95,8 @@ pub struct Node {
     pub pause: Pause,
     /// `SCRIPT`.
     pub scripts: Arc<Scripts>,
+    /// `FUNCTION`.
+    pub functions: Functions,
     /// Who listens to which channel.
     pub pubsub: PubSub,
     /// What clients of other nodes listen to.
@@ -162,6 +165,7 @@ impl Node {
             monitors: Monitors::default(),
             pause: Pause::default(),
             scripts: Arc::default(),
+            functions: Functions::default(),
             pubsub: PubSub::default(),
             remote: Remote::default(),
             tracking: Tracking::default(),

@@ -29,6 +29,9 @@ pub enum NodeError {
     /// Its data directory.
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
+    /// Its libraries of functions.
+    #[error(transparent)]
+    Functions(#[from] std::io::Error),
     /// Its place among other nodes.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
@@ -64,6 +67,7 @@ impl Running {
         };
         let node = Node::new(engine, config, clock);
         commands::load_users(&node).map_err(NodeError::Users)?;
+        commands::open_functions(&node)?;
         // Before the first client: its requests must take the way through the cluster, if there is one.
         let cluster = cluster::start(&node)?;
         let server = Server::start(&node)?;

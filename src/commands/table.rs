@@ -10,9 +10,9 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::error::CommandError;
 use super::spec::CommandSpec;
 use super::{
-    acl, bitmaps, client, cluster, command, config, connection, coterie, debug, dump, expiry, geo,
-    hashes, info, keys, latency, lists, memory, object, pubsub, scan, scripts, server, sets,
-    slowlog, sort, sorted_sets, streams, strings, transactions, wait,
+    acl, bitmaps, client, cluster, command, config, connection, coterie, debug, dump, expiry,
+    functions, geo, hashes, hyperloglog, info, keys, latency, lists, memory, object, pubsub, scan,
+    scripts, server, sets, slowlog, sort, sorted_sets, streams, strings, transactions, wait,
 };
 
 /// The families.
@@ -28,8 +28,10 @@ static FAMILIES: &[&[CommandSpec]] = &[
     debug::COMMANDS,
     dump::COMMANDS,
     expiry::COMMANDS,
+    functions::COMMANDS,
     geo::COMMANDS,
     hashes::COMMANDS,
+    hyperloglog::COMMANDS,
     info::COMMANDS,
     keys::COMMANDS,
     latency::COMMANDS,
@@ -45,6 +47,7 @@ static FAMILIES: &[&[CommandSpec]] = &[
     slowlog::COMMANDS,
     sort::COMMANDS,
     sorted_sets::ALGEBRA_COMMANDS,
+    sorted_sets::BLOCKING_COMMANDS,
     sorted_sets::MEMBER_COMMANDS,
     sorted_sets::RANGE_COMMANDS,
     streams::COMMANDS,

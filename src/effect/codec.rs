@@ -27,6 +27,7 @@
 //! | 19 | `StreamTrim` | id (16 bytes), key |
 //! | 20 | `Assertion` | kind byte, key |
 //! | 21 | `Operation` | flags byte (1 executed again, 2 several keys), origin's actor, number, settled, key, reply |
+//! | 22 | `Sketch` | base, key, value |
 //!
 //! A stamp is the version in 8 little-endian bytes and the actor as a varint.
 
@@ -136,6 +137,12 @@ impl Effect<'_> {
                 put_varint(out, zigzag(delta));
                 put_bytes(out, key);
                 put_bytes(out, field);
+            }
+            Effect::Sketch { key, base, value } => {
+                out.push(22);
+                put_stamp(out, base);
+                put_bytes(out, key);
+                put_bytes(out, value);
             }
             Effect::Lapsed { key, at } => {
                 out.push(16);
@@ -313,6 +320,11 @@ impl<'a> Effects<'a> {
                     delta: unzigzag(self.varint()?),
                     key: self.bytes()?,
                     field: self.bytes()?,
+                },
+                22 => Effect::Sketch {
+                    base: self.stamp()?,
+                    key: self.bytes()?,
+                    value: self.bytes()?,
                 },
                 15 => {
                     self.stamp = self.stamp()?;

@@ -506,6 +506,10 @@ impl<'a> Transaction<'a> {
                     let count = self.guards[index].count(database, key, actor, delta);
                     self.merge(index, database, &count, actor);
                 }
+                Effect::Sketch { key, value, .. } => {
+                    let sketch = self.guards[index].sketch(database, key, value);
+                    self.merge(index, database, &sketch, actor);
+                }
                 Effect::HashCount {
                     key, field, delta, ..
                 } => {

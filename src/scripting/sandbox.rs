@@ -40,6 +40,9 @@ pub type MayGoOn = Rc<dyn Fn(Instant) -> Result<(), &'static str>>;
 /// whether it failed, and the result or the table of the error.
 pub(super) type Invoke = Rc<RefCell<Option<Function>>>;
 
+/// What the prelude makes.
+type Prelude = (Table, Function, Function, Table, Function);
+
 /// See the module.
 pub(super) struct Sandbox {
     pub lua: Lua,
@@ -49,6 +52,10 @@ pub(super) struct Sandbox {
     pub run: Function,
     /// Removes what a script has left behind.
     pub clean: Function,
+    /// What libraries of functions see as their globals…
+    pub library_globals: Table,
+    /// … of which most are hidden while one is loaded: called with whether one is.
+    pub set_loading: Function,
     /// Is called for everything a script asks of the server, while one runs.
     pub invoke: Invoke,
     pub watch: Watch,
@@ -71,7 +78,7 @@ impl Sandbox {
         define_random(&lua, &host)?;
         define_host(&lua, &host, &watch)?;
         define_server(&lua, &host, &invoke)?;
-        let (sandbox, run, clean): (Table, Function, Function) = lua
+        let (sandbox, run, clean, library_globals, set_loading): Prelude = lua
             .load(include_str!("prelude.lua"))
             .set_name("=redis")
             .call((globals.clone(), host))?;
@@ -100,6 +107,8 @@ impl Sandbox {
             globals,
             run,
             clean,
+            library_globals,
+            set_loading,
             invoke,
             watch,
         })

@@ -163,7 +163,7 @@ impl Partition {
     }
 
     /// The key's entry, and whether clients see it.
-    fn known(&self, database: DatabaseId, key: &[u8]) -> Option<(&Entry, bool)> {
+    pub(super) fn known(&self, database: DatabaseId, key: &[u8]) -> Option<(&Entry, bool)> {
         let hash = self.hash(key);
         let live = self.keyspace(database).and_then(|k| k.find(key, hash));
         if let Some(entry) = live {

@@ -12,6 +12,7 @@ mod model;
 mod network;
 mod once;
 mod policies;
+mod sketches;
 mod streams;
 mod transactions;
 mod walks;

@@ -5,6 +5,7 @@ mod common;
 
 mod directory;
 mod full_disk;
+mod functions;
 mod kills;
 mod model;
 mod streams;

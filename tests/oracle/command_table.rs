@@ -75,6 +75,12 @@ const COMMANDS: &[&str] = &[
     "hsetnx",
     "hstrlen",
     "hvals",
+    // HyperLogLog
+    "pfadd",
+    "pfcount",
+    "pfdebug",
+    "pfmerge",
+    "pfselftest",
     // lists
     "blmove",
     "blmpop",
@@ -142,6 +148,19 @@ const COMMANDS: &[&str] = &[
     "xrevrange",
     "xsetid",
     "xtrim",
+    // functions
+    "fcall",
+    "fcall_ro",
+    "function",
+    "function|delete",
+    "function|dump",
+    "function|flush",
+    "function|help",
+    "function|kill",
+    "function|list",
+    "function|load",
+    "function|restore",
+    "function|stats",
     // scripts
     "eval",
     "eval_ro",
@@ -155,6 +174,9 @@ const COMMANDS: &[&str] = &[
     "script|kill",
     "script|load",
     // sorted sets
+    "bzmpop",
+    "bzpopmax",
+    "bzpopmin",
     "zadd",
     "zcard",
     "zcount",

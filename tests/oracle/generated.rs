@@ -427,6 +427,9 @@ fn sorted_set_command() -> impl Strategy<Value = Command> {
         1 => (word(&["ZPOPMIN", "ZPOPMAX"]), key()).prop_map(|(c, k)| vec![c, k]),
         1 => (word(&["ZPOPMIN", "ZPOPMAX"]), key(), number()).prop_map(|(c, k, n)| vec![c, k, n]),
         1 => (some(), word(&["MIN", "MAX"])).prop_map(|(k, e)| join(vec![one("ZMPOP"), k, vec![e]])),
+        1 => (some(), word(&["MIN", "MAX"])).prop_map(|(k, e)| join(vec![words("BZMPOP 0.001"), k, vec![e]])),
+        1 => (word(&["BZPOPMIN", "BZPOPMAX"]), vec(key(), 1..3))
+            .prop_map(|(c, k)| join(vec![vec![c], k, one("0.001")])),
         1 => (key(), number(), number()).prop_map(|(k, a, b)| vec![b"ZREMRANGEBYRANK".to_vec(), k, a, b]),
         1 => (key(), bound(), bound()).prop_map(|(k, a, b)| vec![b"ZREMRANGEBYSCORE".to_vec(), k, a, b]),
         2 => (word(&["ZUNIONSTORE", "ZINTERSTORE", "ZDIFFSTORE"]), key(), some(), aggregate())

@@ -136,12 +136,17 @@ impl Host for UnitHost<'_, '_> {
     }
 
     fn log(&mut self, level: LogLevel, text: &[u8]) {
-        let text = String::from_utf8_lossy(text);
-        match level {
-            LogLevel::Debug => tracing::trace!("script: {text}"),
-            LogLevel::Verbose => tracing::debug!("script: {text}"),
-            LogLevel::Notice => tracing::info!("script: {text}"),
-            LogLevel::Warning => tracing::warn!("script: {text}"),
-        }
+        log(level, text);
+    }
+}
+
+/// `redis.log`
+pub fn log(level: LogLevel, text: &[u8]) {
+    let text = String::from_utf8_lossy(text);
+    match level {
+        LogLevel::Debug => tracing::trace!("script: {text}"),
+        LogLevel::Verbose => tracing::debug!("script: {text}"),
+        LogLevel::Notice => tracing::info!("script: {text}"),
+        LogLevel::Warning => tracing::warn!("script: {text}"),
     }
 }

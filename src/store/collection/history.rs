@@ -109,7 +109,7 @@ fn register_of(mut entry: Entry, is_hidden: bool) -> Register {
         Some(metadata) => metadata.register.hide(entry),
         None if is_hidden => Register {
             last: Some((entry.stamp(), Content::Tombstone)),
-            parts: Vec::new(),
+            ..Register::default()
         },
         None => {
             let (stamp, encoding) = (entry.stamp(), entry.encoding());

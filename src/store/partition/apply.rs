@@ -96,6 +96,7 @@ impl Partition {
             }
             Effect::Count { .. }
             | Effect::HashCount { .. }
+            | Effect::Sketch { .. }
             | Effect::Assertion { .. }
             | Effect::Lapsed { .. }
             | Effect::Operation { .. } => {

@@ -155,6 +155,9 @@ fn print_effect(effect: &Effect<'_>, limit: usize, output: &mut dyn Write) -> st
             text(key),
             text(field)
         ),
+        Effect::Sketch { key, base, value } => {
+            write!(output, " sketch {} {} on {base}", text(key), text(value))
+        }
         Effect::Lapsed { key, at } => write!(output, " lapsed {} {at}", text(key)),
         Effect::Delete { key } => write!(output, " delete {}", text(key)),
         Effect::Clear => write!(output, " clear"),
