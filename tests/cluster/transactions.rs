@@ -189,3 +189,34 @@ fn a_transaction_goes_on_when_its_first_replica_dies() {
         assert_eq!(client.run(&format!("GET {key}")).text(), "2");
     }
 }
+
+#[test]
+fn scripts_are_part_of_a_transaction() {
+    let cluster = three(Link::Loopback);
+    for n in 0..12 {
+        let mut client = cluster.client(n % 3);
+        let key = format!("key:{n}");
+        let add = "return redis.call('incrby', KEYS[1], ARGV[1])";
+        let name = client.call(&["SCRIPT", "LOAD", add]).text();
+        assert!(client.run("MULTI").is_ok());
+        client.run(&format!("SET {key} 1"));
+        client.call(&["EVAL", add, "1", &key, "2"]);
+        client.call(&["EVALSHA", &name, "1", &key, "3"]);
+        client.call(&["EVAL", "return 'no keys'", "0"]);
+        client.call(&[
+            "EVAL",
+            "return redis.call('set', 'elsewhere', 1)",
+            "1",
+            &key,
+        ]);
+        client.run(&format!("GET {key}"));
+        let replies = client.run("EXEC");
+        let replies = replies.items();
+        assert_eq!(replies.len(), 6);
+        assert_eq!(replies[1..3], [Reply::Integer(3), Reply::Integer(6)]);
+        assert_eq!(replies[3].text(), "no keys");
+        assert!(replies[4].is_error("ERR"), "{}", replies[4]);
+        assert_eq!(replies[5].text(), "6");
+    }
+    assert_eq!(cluster.client(0).run("GET elsewhere"), Reply::Null);
+}
