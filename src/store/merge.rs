@@ -39,7 +39,7 @@ impl Partition {
                 let key = entry.key().to_vec();
                 let hash = self.hash(&key);
                 let entry = if replicated {
-                    let state = KeyState::adopt(entry, Actor::default());
+                    let state = KeyState::adopt(entry, Actor::default(), self.seed);
                     replica.change_tree(database, &key, Sums::default(), state.sums(context));
                     state.into_entry(&key, context).map(|(entry, _)| entry)
                 } else {

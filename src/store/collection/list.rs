@@ -11,7 +11,7 @@ use std::ops::Range;
 use coterie_protocol::Actor;
 use smallvec::SmallVec;
 
-use super::Collection;
+use super::Form;
 use crate::effect::{Effect, Kind};
 use crate::store::containers::Sequence;
 use crate::store::entry::Entry;
@@ -74,11 +74,11 @@ impl ListChange<'_> {
 
 /// The elements of a list.
 #[derive(Clone, Copy)]
-pub struct ListView<'a>(pub(in crate::store) &'a Collection);
+pub struct ListView<'a>(pub(in crate::store) Form<'a>);
 
 impl<'a> ListView<'a> {
     fn sequence(self) -> Option<&'a Sequence<Entry>> {
-        self.0.elements.sequence()
+        self.0.object()?.elements.sequence()
     }
 
     /// Number of elements.
@@ -93,12 +93,20 @@ impl<'a> ListView<'a> {
 
     /// The value at an index.
     pub fn get(self, index: usize) -> Option<&'a [u8]> {
-        self.sequence()?.get(index).map(Entry::value)
+        self.at(index).map(|(_, value)| value)
     }
 
     /// The position at an index: the element to name in an `ElementSet` (`LSET`) or `ElementDelete`.
     pub fn position(self, index: usize) -> Option<&'a [u8]> {
-        self.sequence()?.get(index).map(Entry::key)
+        self.at(index).map(|(position, _)| position)
+    }
+
+    fn at(self, index: usize) -> Option<(&'a [u8], &'a [u8])> {
+        if let Form::Small(small) = self.0 {
+            return small.at(index);
+        }
+        let entry = self.sequence()?.get(index)?;
+        Some((entry.key(), entry.value()))
     }
 
     /// The values of a range of indices; `.rev()` for the last first.
@@ -111,9 +119,10 @@ impl<'a> ListView<'a> {
         self,
         indices: Range<usize>,
     ) -> impl DoubleEndedIterator<Item = (&'a [u8], &'a [u8])> {
+        let small = self.0.few(indices.clone()).into_iter();
         let entries = self.sequence().map(|sequence| sequence.range(indices));
         let entries = entries.into_iter().flatten();
-        entries.map(|entry| (entry.key(), entry.value()))
+        small.chain(entries.map(|entry| (entry.key(), entry.value())))
     }
 
     /// All values, in order.
@@ -267,6 +276,7 @@ fn renumbered_all<'v>(
 
 #[cfg(test)]
 mod tests {
+    use super::super::Collection;
     use super::*;
     use proptest::prelude::*;
 
@@ -303,7 +313,7 @@ mod tests {
                 let index = if *same_place { plain.len() / 2 } else { at.index(plain.len() + 1) };
                 let values: Vec<Vec<u8>> = (0..*count).map(|n| format!("{number}:{n}").into_bytes()).collect();
                 let values: Vec<&[u8]> = values.iter().map(|value| &value[..]).collect();
-                for change in insert_changes(Some(ListView(&list)), index, &values, Actor(*actor)) {
+                for change in insert_changes(Some(ListView(Form::Object(&list))), index, &values, Actor(*actor)) {
                     match change.effect(b"k") {
                         Effect::ElementSet { element, value, .. } => list.set(element, value),
                         Effect::ElementDelete { element, .. } => list.remove(element),
@@ -312,7 +322,7 @@ mod tests {
                     prop_assert!(!list.is_empty());
                 }
                 plain.splice(index..index, values.iter().map(|value| value.to_vec()));
-                prop_assert!(ListView(&list).iter().eq(plain.iter().map(|value| &value[..])));
+                prop_assert!(ListView(Form::Object(&list)).iter().eq(plain.iter().map(|value| &value[..])));
             }
         }
     }
