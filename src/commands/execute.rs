@@ -341,6 +341,7 @@ pub(super) fn note_outstanding(
         });
     } else if !session.outstanding.barrier.conditions().is_empty() {
         session.outstanding.writes.push(reply);
+        session.outstanding.changed.push(subject);
     }
 }
 
