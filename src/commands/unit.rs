@@ -57,6 +57,8 @@ pub struct Reach<'k> {
     pub keys: Vec<&'k [u8]>,
     /// Whether it is about everything.
     pub everything: bool,
+    /// Whether it has scripts: what they touch besides their keys is only known when they run.
+    pub scripts: bool,
     /// Upper bound of what its changes add to the log, so far as it follows from arguments.
     pub bytes: usize,
 }
@@ -64,8 +66,8 @@ pub struct Reach<'k> {
 impl<'k> Reach<'k> {
     /// Takes in what a command needs.
     pub fn add(&mut self, spec: &CommandSpec, request: Request<'k>) {
-        // What a script touches besides its keys is only known when it runs.
-        self.everything |= spec.locks == Locks::All || matches!(spec.handler, Handler::Script(_));
+        self.everything |= spec.locks == Locks::All;
+        self.scripts |= matches!(spec.handler, Handler::Script(_));
         self.keys.extend(spec.keys.of(request));
         self.bytes += later_bytes(spec, request);
     }
@@ -117,7 +119,9 @@ impl<'u> Unit<'u> {
         log.room(reach.bytes)
             .map_err(|error| CommandError::NoRoom(error, reach.bytes))?;
         let mut keys = reach.keys.iter().copied();
-        let scope = if reach.everything {
+        // In a cluster a unit has one partition, and what scripts touch elsewhere is refused.
+        let is_wide = reach.everything || reach.scripts && batch.routes.is_none();
+        let scope = if is_wide {
             Scope::All
         } else {
             Scope::Keys(&mut keys)
@@ -128,7 +132,7 @@ impl<'u> Unit<'u> {
         Ok(Unit {
             began: batch.ticks,
             database: session.database,
-            is_wide: reach.everything,
+            is_wide,
             node,
             session,
             batch,

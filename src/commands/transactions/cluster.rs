@@ -19,6 +19,7 @@ use crate::commands::execute::{run, write_error};
 use crate::commands::perform::perform;
 use crate::commands::record::{Pending, finish};
 use crate::commands::routing::Router;
+use crate::commands::scripts;
 use crate::commands::spec::{CommandSpec, Flags, Handler, Locks};
 use crate::commands::table;
 use crate::commands::unit::Opening;
@@ -42,8 +43,12 @@ const DATABASES: CommandError = CommandError::line(
 const MALFORMED: CommandError = CommandError::line("ERR malformed transaction");
 
 /// Whether a command is executed where the keys are.
-fn is_about_keys(spec: &CommandSpec) -> bool {
-    matches!(spec.handler, Handler::Data(_))
+fn is_about_keys(spec: &CommandSpec, request: Request<'_>) -> bool {
+    match spec.handler {
+        Handler::Data(_) => true,
+        Handler::Script(_) => spec.keys.of(request).len() > 0,
+        _ => false,
+    }
 }
 
 /// Whether a command can be queued.
@@ -68,7 +73,7 @@ pub fn check(
             return Err(CROSS_SLOT);
         }
     }
-    if !is_about_keys(spec) {
+    if !is_about_keys(spec, request) {
         return if spec.keys.of(request).len() == 0 {
             Ok(partition)
         } else {
@@ -189,10 +194,15 @@ pub fn exec(opening: Opening<'_>, queue: &Queue) -> Result<Deferred, CommandErro
     });
     let mut parts = Vec::new();
     let began = batch.ticks;
+    let spelled_out: Vec<_> = queue
+        .commands
+        .iter()
+        .map(|queued| scripts::spelled_out(node, queued.request()))
+        .collect();
     let result = checked.and_then(|()| {
-        for queued in &queue.commands {
+        for (queued, spelled_out) in queue.commands.iter().zip(&spelled_out) {
             let (spec, request) = (queued.spec(), queued.request());
-            if is_about_keys(spec) {
+            if is_about_keys(spec, request) {
                 if let Some(tracked) = &session.tracking
                     && spec.flags.contains(Flags::READONLY)
                 {
@@ -201,6 +211,7 @@ pub fn exec(opening: Opening<'_>, queue: &Queue) -> Result<Deferred, CommandErro
                 for key in spec.keys.of(request) {
                     target.add(node, session.database, key)?;
                 }
+                let request = spelled_out.as_ref().map_or(request, OwnedRequest::request);
                 sent.requests.push(request.iter().collect());
                 parts.push(Part::There);
             } else {
@@ -334,7 +345,7 @@ pub fn unit(
     let mut commands = Vec::with_capacity(requests.len());
     for request in &requests {
         let command = table::find(request.request())?;
-        if !is_about_keys(command.spec) || command.spec.locks == Locks::All {
+        if !is_about_keys(command.spec, request.request()) || command.spec.locks == Locks::All {
             return Err(MALFORMED);
         }
         commands.push((command, request.request()));
