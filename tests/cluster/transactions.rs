@@ -138,7 +138,10 @@ fn a_transaction_with_scripts_is_executed_as_one_through_any_node() {
         assert!(parts[4].is_error("ERR Script attempted"), "{}", parts[4]);
         let mut other = cluster.client((n + 1) % 3);
         assert_eq!(other.run(&format!("LLEN {a}")), Reply::Integer(2));
-        assert_eq!(other.run(&format!("EXISTS elsewhere:{n}")), Reply::Integer(0));
+        assert_eq!(
+            other.run(&format!("EXISTS elsewhere:{n}")),
+            Reply::Integer(0)
+        );
     }
 }
 
