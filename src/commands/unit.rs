@@ -57,17 +57,17 @@ pub struct Reach<'k> {
     pub keys: Vec<&'k [u8]>,
     /// Whether it is about everything.
     pub everything: bool,
-    /// Whether it has scripts: what they touch besides their keys is only known when they run.
-    pub scripts: bool,
     /// Upper bound of what its changes add to the log, so far as it follows from arguments.
     pub bytes: usize,
 }
 
 impl<'k> Reach<'k> {
-    /// Takes in what a command needs.
-    pub fn add(&mut self, spec: &CommandSpec, request: Request<'k>) {
-        self.everything |= spec.locks == Locks::All;
-        self.scripts |= matches!(spec.handler, Handler::Script(_));
+    /// Takes in what a command needs. `is_clustered`: not everything is here.
+    pub fn add(&mut self, spec: &CommandSpec, request: Request<'k>, is_clustered: bool) {
+        // What a script touches besides its keys is only known when it runs. In a cluster it may touch what is in their
+        // partition.
+        let is_open = matches!(spec.handler, Handler::Script(_)) && !is_clustered;
+        self.everything |= spec.locks == Locks::All || is_open;
         self.keys.extend(spec.keys.of(request));
         self.bytes += later_bytes(spec, request);
     }
@@ -119,9 +119,7 @@ impl<'u> Unit<'u> {
         log.room(reach.bytes)
             .map_err(|error| CommandError::NoRoom(error, reach.bytes))?;
         let mut keys = reach.keys.iter().copied();
-        // In a cluster a unit has one partition, and what scripts touch elsewhere is refused.
-        let is_wide = reach.everything || reach.scripts && batch.routes.is_none();
-        let scope = if is_wide {
+        let scope = if reach.everything {
             Scope::All
         } else {
             Scope::Keys(&mut keys)
@@ -132,7 +130,7 @@ impl<'u> Unit<'u> {
         Ok(Unit {
             began: batch.ticks,
             database: session.database,
-            is_wide,
+            is_wide: reach.everything,
             node,
             session,
             batch,
@@ -192,14 +190,15 @@ impl<'u> Unit<'u> {
     /// `later_bytes`.
     ///
     /// # Errors
-    /// There is no room in the log for this many bytes yet. The unit is to be dropped, and begun anew.
+    /// There is no room in the log yet: the unit is to be dropped, and begun anew. Or a script was stopped: nothing of
+    /// the unit may last.
     pub fn run(
         &mut self,
         command: &'static Command,
         request: Request<'_>,
         later_bytes: usize,
         out: &mut Vec<u8>,
-    ) -> Result<(), usize> {
+    ) -> Result<(), CommandError> {
         debug_assert!(self.covers(command.spec, request));
         let start = out.len();
         if let Handler::Script(script) = command.spec.handler {
@@ -235,7 +234,8 @@ impl<'u> Unit<'u> {
                 return Ok(());
             }
             Err(CommandError::NoRoom(NoRoom::Preparing, bytes)) => {
-                return Err(self.transaction.changed_bytes() + bytes + later_bytes);
+                let bytes = self.transaction.changed_bytes() + bytes + later_bytes;
+                return Err(CommandError::NoRoom(NoRoom::Preparing, bytes));
             }
             Err(error) => {
                 out.truncate(start);
@@ -257,11 +257,15 @@ impl<'u> Unit<'u> {
         script: ScriptHandler,
         request: Request<'_>,
         out: &mut Vec<u8>,
-    ) -> Result<(), usize> {
+    ) -> Result<(), CommandError> {
         let start = out.len();
         match script(self, request, out) {
             Ok(()) => {}
-            Err(CommandError::NoRoom(NoRoom::Preparing, bytes)) => return Err(bytes),
+            Err(
+                error @ (CommandError::NoRoom(NoRoom::Preparing, _) | CommandError::Stopped(_)),
+            ) => {
+                return Err(error);
+            }
             Err(error) => {
                 out.truncate(start);
                 write_error(self.node, self.session.resp, &error, out);

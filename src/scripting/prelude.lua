@@ -50,10 +50,12 @@ function globals.setmetatable(t, m)
 end
 
 -- Errors of the server's functions are objects that scripts can't look into: what catches them gives a text.
+-- A script that was stopped catches nothing any more.
 local function caught(ok, failure, ...)
     if ok then
         return ok, failure, ...
     end
+    host.go_on()
     if type(failure) == 'userdata' then
         return false, host.caught(failure)
     elseif type(failure) == 'table' and type(failure.err) == 'string' then
@@ -62,17 +64,24 @@ local function caught(ok, failure, ...)
     return false, failure, ...
 end
 
+local function uncaught(ok, ...)
+    if not ok then
+        host.go_on()
+    end
+    return ok, ...
+end
+
 function globals.pcall(...)
     return caught(pcall(...))
 end
 
 function globals.xpcall(f, handler)
-    return xpcall(f, function(failure)
+    return uncaught(xpcall(f, function(failure)
         if type(failure) == 'userdata' then
             failure = host.handled(failure)
         end
         return handler(failure)
-    end)
+    end))
 end
 
 local resume = coroutine.resume

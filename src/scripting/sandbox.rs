@@ -66,9 +66,10 @@ impl Sandbox {
         let globals = lua.globals();
         libraries::install(&lua, &globals)?;
         let host = lua.create_table()?;
+        let watch = Watch::default();
         let invoke = Invoke::default();
         define_random(&lua, &host)?;
-        define_host(&lua, &host)?;
+        define_host(&lua, &host, &watch)?;
         define_server(&lua, &host, &invoke)?;
         let (sandbox, run, clean): (Table, Function, Function) = lua
             .load(include_str!("prelude.lua"))
@@ -76,7 +77,6 @@ impl Sandbox {
             .call((globals.clone(), host))?;
         lua.set_globals(sandbox)?;
         lua.set_memory_limit(MEMORY_BYTES_MAX)?;
-        let watch: Watch = Rc::default();
         let watched = watch.clone();
         lua.set_global_hook(
             HookTriggers::new().every_nth_instruction(INSTRUCTIONS_PER_LOOK),
@@ -106,7 +106,16 @@ impl Sandbox {
     }
 }
 
-fn define_host(lua: &Lua, host: &Table) -> mlua::Result<()> {
+fn define_host(lua: &Lua, host: &Table, watch: &Watch) -> mlua::Result<()> {
+    let watch = watch.clone();
+    let go_on = lua.create_function(move |_, ()| match watch.borrow().as_ref() {
+        Some(Running {
+            stopped: Some(text),
+            ..
+        }) => Err(mlua::Error::RuntimeError((*text).to_owned())),
+        _ => Ok(()),
+    })?;
+    host.raw_set("go_on", go_on)?;
     host.raw_set("version", REDIS_VERSION)?;
     host.raw_set("version_number", REDIS_VERSION_NUMBER)?;
     host.raw_set("failed", lua.create_function(error::failed)?)?;

@@ -100,8 +100,12 @@ impl Host for UnitHost<'_, '_> {
         let before = std::mem::replace(&mut self.unit.session().resp, resp);
         let ran = self.unit.run(command, request, 0, out);
         self.unit.session().resp = before;
-        if let Err(bytes) = ran {
-            self.given_up = Some(GivenUp::NoRoom(bytes));
+        if let Err(error) = ran {
+            // Nothing else ends a unit with a command that is no script.
+            debug_assert!(matches!(&error, CommandError::NoRoom(NoRoom::Preparing, _)));
+            if let CommandError::NoRoom(_, bytes) = error {
+                self.given_up = Some(GivenUp::NoRoom(bytes));
+            }
             ReplyWriter::new(out, resp).error("ERR the log has no room yet");
         }
     }

@@ -144,7 +144,7 @@ fn execute(
     match (given_up, ended) {
         (Some(GivenUp::NoRoom(bytes)), _) => Err(CommandError::NoRoom(NoRoom::Preparing, bytes)),
         (Some(GivenUp::NotLocked), _) => Err(CommandError::NotLocked),
-        (None, Err(ended)) if ended.is_stopped => Err(CommandError::Bytes(ended.text)),
+        (None, Err(ended)) if ended.is_stopped => Err(CommandError::Stopped(ended.text)),
         (None, ended) => {
             node.scripts.add(name, &text, false);
             if let Err(error) = ended {

@@ -42,7 +42,7 @@ const DATABASES: CommandError = CommandError::line(
 );
 const MALFORMED: CommandError = CommandError::line("ERR malformed transaction");
 
-/// Whether a command is executed where the keys are.
+/// Whether a command is executed where the keys are. A script without keys can be executed anywhere.
 fn is_about_keys(spec: &CommandSpec, request: Request<'_>) -> bool {
     match spec.handler {
         Handler::Data(_) => true,
@@ -192,13 +192,13 @@ pub fn exec(opening: Opening<'_>, queue: &Queue) -> Result<Deferred, CommandErro
         sent.watched.push((&watched.key, fingerprint));
         target.add(node, watched.database, &watched.key)
     });
+    // What another node may not know by its name.
+    let spelled_out = queue.commands.iter().map(Queued::request);
+    let spelled_out: Vec<Option<OwnedRequest>> = spelled_out
+        .map(|request| scripts::spelled_out(node, request))
+        .collect();
     let mut parts = Vec::new();
     let began = batch.ticks;
-    let spelled_out: Vec<_> = queue
-        .commands
-        .iter()
-        .map(|queued| scripts::spelled_out(node, queued.request()))
-        .collect();
     let result = checked.and_then(|()| {
         for (queued, spelled_out) in queue.commands.iter().zip(&spelled_out) {
             let (spec, request) = (queued.spec(), queued.request());
@@ -211,8 +211,8 @@ pub fn exec(opening: Opening<'_>, queue: &Queue) -> Result<Deferred, CommandErro
                 for key in spec.keys.of(request) {
                     target.add(node, session.database, key)?;
                 }
-                let request = spelled_out.as_ref().map_or(request, OwnedRequest::request);
-                sent.requests.push(request.iter().collect());
+                let words = spelled_out.as_ref().map_or(request, OwnedRequest::request);
+                sent.requests.push(words.iter().collect());
                 parts.push(Part::There);
             } else {
                 parts.push(execute_here(

@@ -111,34 +111,41 @@ pub fn execute_all<'k>(
     out: &mut Vec<u8>,
 ) -> Result<Vec<(usize, Pending)>, CommandError> {
     let mut reach = Reach::default();
+    let is_clustered = opening.batch.routes.is_some();
     for (command, request) in commands {
-        reach.add(command.spec, *request);
+        reach.add(command.spec, *request, is_clustered);
     }
     let mut left = reach.bytes;
     reach.keys.extend(watched.iter().map(|(_, key, _)| key));
-    let mode = opening.session.reply_mode;
-    let mut unit = Unit::begin(opening.reborrow(), &reach, payload)?;
-    let resp = unit.session().resp;
-    let transaction = unit.transaction();
-    let is_same =
-        |(database, key, seen): &State<'k>| *seen == Some(transaction.fingerprint(*database, key));
-    if !watched.iter().all(is_same) {
-        ReplyWriter::new(out, resp).null_array();
-        return Ok(unit.commit());
-    }
-    if mode == ReplyMode::On {
-        ReplyWriter::new(out, resp).array(commands.len());
-    }
-    for &(command, request) in commands {
-        let start = out.len();
-        left = left.saturating_sub(later_bytes(command.spec, request));
-        unit.run(command, request, left, out)
-            .map_err(|bytes| CommandError::NoRoom(NoRoom::Preparing, bytes))?;
-        if unit.session().reply_mode == ReplyMode::Off {
-            out.truncate(start);
+    let began = opening.batch.ticks;
+    let done = (|| {
+        let mode = opening.session.reply_mode;
+        let mut unit = Unit::begin(opening.reborrow(), &reach, payload)?;
+        let resp = unit.session().resp;
+        let transaction = unit.transaction();
+        let is_same = |(database, key, seen): &State<'k>| {
+            *seen == Some(transaction.fingerprint(*database, key))
+        };
+        if !watched.iter().all(is_same) {
+            ReplyWriter::new(out, resp).null_array();
+            return Ok(unit.commit());
         }
-    }
-    Ok(unit.commit())
+        if mode == ReplyMode::On {
+            ReplyWriter::new(out, resp).array(commands.len());
+        }
+        for &(command, request) in commands {
+            let start = out.len();
+            left = left.saturating_sub(later_bytes(command.spec, request));
+            unit.run(command, request, left, out)?;
+            if unit.session().reply_mode == ReplyMode::Off {
+                out.truncate(start);
+            }
+        }
+        Ok(unit.commit())
+    })();
+    // What opened it took as long as all of it, also if it is undone.
+    opening.batch.ticks = began;
+    done
 }
 
 /// Puts the replies that come later in their places.
