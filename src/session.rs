@@ -9,6 +9,7 @@ use bytes::Bytes;
 use coterie_protocol::{DatabaseId, PartitionId, RespVersion};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::commands::{Queue, Watched};
 use crate::config::{Config, OutputBufferLimit};
@@ -73,6 +74,8 @@ pub struct Session {
     pub waits: u8,
     /// How often its request was sent on because routes had changed.
     pub tries: u8,
+    /// When that ends, once it was sent on.
+    pub deadline: Option<Instant>,
     /// What its request is known by, if that must be executed exactly once and may have been.
     pub operation: Option<Operation>,
     /// What a walk over all keys is limited to, where another node walks over the rest.
@@ -123,6 +126,8 @@ pub struct Origin {
     pub proxied: bool,
     /// See [`Session::tries`].
     pub tries: u8,
+    /// See [`Session::deadline`].
+    pub deadline: Option<Instant>,
     /// Whether its request may have been executed before.
     pub again: bool,
     /// See [`Session::internal`].
@@ -139,6 +144,7 @@ impl Origin {
         session.consistency = self.consistency;
         session.forwarded = self.forwarded;
         session.tries = self.tries;
+        session.deadline = self.deadline;
         session.proxied = self.proxied;
         session.internal = self.internal;
         session
@@ -165,6 +171,7 @@ impl Session {
             forwarded: self.forwarded,
             proxied: self.proxied,
             tries: self.tries,
+            deadline: self.deadline,
             again: self.operation.as_ref().is_some_and(Operation::is_again),
             internal: self.internal,
         }
@@ -191,6 +198,7 @@ impl Session {
             refreshed: None,
             waits: 0,
             tries: 0,
+            deadline: None,
             operation: None,
             partitions: None,
             last_write: None,

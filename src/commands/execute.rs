@@ -263,10 +263,15 @@ fn execute_elsewhere(
         }
         Way::Forward(partition, peer) => {
             let spec = command.spec;
-            let repeatable = !spec.flags.intersects(Flags::WRITE) || is_plain(spec.name, request);
+            let writes = spec.flags.intersects(Flags::WRITE);
+            let is_plain = is_plain(spec.name, request);
+            // What may be done twice, and would take writing whole collections or several keys to be done once.
+            let is_wide = is_plain
+                && (spec.categories.intersects(Categories::HASH)
+                    || spec.keys.of(request).len() > 1);
             let epoch = batch.epoch();
             let operation = match &session.operation {
-                None if repeatable || !is_operation(spec) => None,
+                None if !writes || !is_operation(spec) || is_wide => None,
                 None => {
                     let (database, level) = (session.database, session.consistency.write);
                     let replication = node.replication.get();
@@ -274,6 +279,8 @@ fn execute_elsewhere(
                 }
                 given => given.clone(),
             };
+            // Who has seen the effect of a write, and changed the key since, must not see it come again.
+            let repeatable = !writes || operation.is_none() && is_plain;
             let told = operation.as_ref();
             let sent_ms = node.now_ms();
             let spelled_out = scripts::spelled_out(node, request);
@@ -713,6 +720,9 @@ pub(super) fn await_record(
         Some(levels) => {
             for quorum in &levels.write {
                 barrier.add(quorum.synced(synced), offset());
+            }
+            if synced && levels.write.is_empty() {
+                barrier.add_local(offset(), true);
             }
         }
         None if record.is_some() || synced => barrier.add_local(offset(), synced),
