@@ -6,7 +6,7 @@ mod manage;
 mod run;
 mod table;
 
-pub use run::spelled_out;
+pub use run::{remember, spelled_out};
 pub use table::COMMANDS;
 
 use coterie_protocol::Request;

@@ -1,6 +1,6 @@
 """A task, its result, retries, what fails, what depends on another and what is for later, with RQ.
 
-Argument: the URLs of nodes, any of which may be asked, separated by commas.
+Argument: the server's URL. Its transactions are about keys that no hash tag holds together, so it is not for clusters.
 """
 
 import itertools
