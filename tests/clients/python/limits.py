@@ -70,8 +70,8 @@ def try_redlock():
     equal(one.release(), count)
     assert other.acquire(30) and not one.extend(1000)
     eventually("the lock's end", lambda: one.acquire(30_000))
-    equal(other.release(), 0)
-    equal(one.release(), count)
+    equal(other.extend(1000), False)
+    assert one.release() > count // 2
 
     # Several want it: never two at a time.
     inside, most, rounds = [], [], []
@@ -92,7 +92,8 @@ def try_redlock():
         thread.start()
     for thread in threads:
         thread.join()
-    equal((set(most), len(rounds), set(rounds)), ({1}, 20, {count}))
+    equal((set(most), len(rounds)), ({1}, 20))
+    assert min(rounds) > count // 2, rounds
 
     # One server is away: the others are enough. It comes back with what it had, or empty.
     assert one.acquire(30_000)
