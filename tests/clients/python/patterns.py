@@ -230,7 +230,12 @@ equal(first.publish("news", "hello"), 1)
 listener.close()
 
 # Connections that break: the client connects again by itself and repeats what it sent.
-doomed = redis.Redis.from_url(urls.split(",")[0], protocol=protocol, client_name="doomed", decode_responses=True)
+doomed = redis.Redis.from_url(
+    urls.split(",")[0],
+    protocol=protocol,
+    decode_responses=True,
+    retry=redis.retry.Retry(redis.backoff.ConstantBackoff(0.01), 5),
+)
 for number in range(5):
     doomed.set("number", number)
     assert first.client_kill_filter(_id=doomed.client_id()) == 1
