@@ -173,6 +173,7 @@ const READS: &[&str] = &[
     "SISMEMBER",
     "SMEMBERS",
     "SMISMEMBER",
+    "SORT_RO",
     "SRANDMEMBER",
     "SSCAN",
     "STRLEN",

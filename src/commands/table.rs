@@ -10,13 +10,14 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::error::CommandError;
 use super::spec::CommandSpec;
 use super::{
-    bitmaps, client, cluster, command, config, connection, coterie, debug, expiry, geo, hashes,
-    info, keys, latency, lists, memory, object, pubsub, scan, scripts, server, sets, slowlog,
-    sorted_sets, strings, transactions, wait,
+    acl, bitmaps, client, cluster, command, config, connection, coterie, debug, dump, expiry, geo,
+    hashes, info, keys, latency, lists, memory, object, pubsub, scan, scripts, server, sets,
+    slowlog, sort, sorted_sets, strings, transactions, wait,
 };
 
 /// The families.
 static FAMILIES: &[&[CommandSpec]] = &[
+    acl::COMMANDS,
     bitmaps::COMMANDS,
     client::COMMANDS,
     cluster::COMMANDS,
@@ -25,6 +26,7 @@ static FAMILIES: &[&[CommandSpec]] = &[
     connection::COMMANDS,
     coterie::COMMANDS,
     debug::COMMANDS,
+    dump::COMMANDS,
     expiry::COMMANDS,
     geo::COMMANDS,
     hashes::COMMANDS,
@@ -41,6 +43,7 @@ static FAMILIES: &[&[CommandSpec]] = &[
     server::COMMANDS,
     sets::COMMANDS,
     slowlog::COMMANDS,
+    sort::COMMANDS,
     sorted_sets::ALGEBRA_COMMANDS,
     sorted_sets::MEMBER_COMMANDS,
     sorted_sets::RANGE_COMMANDS,

@@ -12,7 +12,7 @@ use super::error::CommandError;
 use super::execute::{Batch, await_record, record_bytes, write_error};
 use super::record::{Pending, finish};
 use super::routing::Levels;
-use super::spec::{CommandSpec, Flags, Handler, Locks, ScriptHandler};
+use super::spec::{CommandSpec, Flags, Handler, ScriptHandler};
 use super::table::Command;
 use crate::engine::{Scope, Transaction};
 use crate::node::Node;
@@ -66,8 +66,9 @@ impl<'k> Reach<'k> {
     pub fn add(&mut self, spec: &CommandSpec, request: Request<'k>, is_clustered: bool) {
         // What a script touches besides its keys is only known when it runs. In a cluster it may touch what is in their
         // partition.
-        let is_open = matches!(spec.handler, Handler::Script(_)) && !is_clustered;
-        self.everything |= spec.locks == Locks::All || is_open;
+        let is_open =
+            matches!(spec.handler, Handler::Script(_)) || spec.locks.covers_everything(request);
+        self.everything |= spec.locks.is_all() || is_open && !is_clustered;
         self.keys.extend(spec.keys.of(request));
         self.bytes += later_bytes(spec, request);
     }
@@ -153,8 +154,11 @@ impl<'u> Unit<'u> {
 
     /// Whether everything a command is about is locked.
     pub fn covers(&self, spec: &CommandSpec, request: Request<'_>) -> bool {
+        // In a cluster no command reads keys that only data tells.
+        let asks = !self.transaction.is_replicated() && spec.locks.covers_everything(request);
         self.transaction.covers_everything()
-            || spec.locks != Locks::All
+            || !spec.locks.is_all()
+                && !asks
                 && spec
                     .keys
                     .of(request)
@@ -220,7 +224,7 @@ impl<'u> Unit<'u> {
                 out.truncate(start);
                 // What looks into the data has done so; what is left may wait, and does so without locks.
                 let mut context = Context::from_waker(Waker::noop());
-                if command.spec.locks == Locks::All
+                if command.spec.locks.is_all()
                     && let Poll::Ready(reply) = reply.as_mut().poll(&mut context)
                 {
                     out.extend_from_slice(&reply);

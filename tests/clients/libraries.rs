@@ -15,6 +15,16 @@ fn redis_py() {
 }
 
 #[test]
+fn redis_py_restricted() {
+    for protocol in ["2", "3"] {
+        let mut server = Server::subject();
+        let mut command = python_script("restricted.py");
+        command.args([&server.url(5), protocol]);
+        run_application(&mut server, &mut command);
+    }
+}
+
+#[test]
 fn redis_py_listeners() {
     for protocol in ["2", "3"] {
         let mut server = Server::subject();

@@ -7,6 +7,26 @@ use crate::runner::report;
 
 /// Every command that both servers have; subcommands are written `container|name`.
 const COMMANDS: &[&str] = &[
+    // values of any type
+    "sort",
+    "sort_ro",
+    "dump",
+    "restore",
+    // ACL
+    "acl",
+    "acl|cat",
+    "acl|deluser",
+    "acl|dryrun",
+    "acl|genpass",
+    "acl|getuser",
+    "acl|help",
+    "acl|list",
+    "acl|load",
+    "acl|log",
+    "acl|save",
+    "acl|setuser",
+    "acl|users",
+    "acl|whoami",
     // strings
     "append",
     "decr",

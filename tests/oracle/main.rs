@@ -3,9 +3,11 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod acl;
 mod blocking;
 mod cluster;
 mod command_table;
+mod dump;
 mod generated;
 mod hashes;
 mod info;

@@ -27,6 +27,8 @@ macro_rules! scripts {
 }
 
 scripts! {
+    acl,
+    acl_clients,
     strings_set,
     strings_numbers,
     strings_ranges,
@@ -40,6 +42,8 @@ scripts! {
     lists,
     lists_blocking,
     sets,
+    sort,
+    restore,
     scripting,
     sorted_sets_members,
     sorted_sets_ranges,

@@ -3,8 +3,9 @@
 use coterie_protocol::{OwnedRequest, ReplyWriter, RespVersion};
 
 use super::declaration::Declaration;
+use crate::commands::acl;
 use crate::commands::error::CommandError;
-use crate::commands::spec::{Flags, Handler, Locks};
+use crate::commands::spec::{Flags, Handler};
 use crate::commands::table;
 use crate::commands::unit::Unit;
 use crate::scripting::{Host, LogLevel};
@@ -81,7 +82,11 @@ impl Host for UnitHost<'_, '_> {
         if let Some(text) = self.refusal(spec.flags) {
             return refuse(text);
         }
-        let is_late = matches!(spec.handler, Handler::Deferred(_)) && spec.locks != Locks::All;
+        let node = self.unit.node();
+        if let Err(text) = acl::admit_in_script(node, self.unit.session(), command, request) {
+            return refuse(text);
+        }
+        let is_late = matches!(spec.handler, Handler::Deferred(_)) && !spec.locks.is_all();
         if is_late || matches!(spec.handler, Handler::Unit(_) | Handler::Script(_)) {
             return refuse("ERR This Redis command is not allowed from script");
         }
@@ -112,7 +117,12 @@ impl Host for UnitHost<'_, '_> {
 
     fn may_call(&mut self, arguments: &[Vec<u8>]) -> Option<bool> {
         let owned = OwnedRequest::new(arguments);
-        table::lookup(owned.request()).ok().map(|_| true)
+        let command = table::lookup(owned.request()).ok()?;
+        Some(acl::is_allowed(
+            self.unit.session(),
+            command,
+            owned.request(),
+        ))
     }
 
     fn log(&mut self, level: LogLevel, text: &[u8]) {
