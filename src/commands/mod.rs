@@ -46,6 +46,7 @@ mod sort;
 mod sorted_sets;
 mod spanning;
 mod spec;
+mod streams;
 mod strings;
 pub mod table;
 mod transactions;

@@ -12,7 +12,7 @@ use super::spec::CommandSpec;
 use super::{
     acl, bitmaps, client, cluster, command, config, connection, coterie, debug, dump, expiry, geo,
     hashes, info, keys, latency, lists, memory, object, pubsub, scan, scripts, server, sets,
-    slowlog, sort, sorted_sets, strings, transactions, wait,
+    slowlog, sort, sorted_sets, streams, strings, transactions, wait,
 };
 
 /// The families.
@@ -47,6 +47,8 @@ static FAMILIES: &[&[CommandSpec]] = &[
     sorted_sets::ALGEBRA_COMMANDS,
     sorted_sets::MEMBER_COMMANDS,
     sorted_sets::RANGE_COMMANDS,
+    streams::COMMANDS,
+    streams::GROUP_COMMANDS,
     strings::COMMANDS,
     transactions::COMMANDS,
     wait::COMMANDS,

@@ -168,6 +168,10 @@ parameters! {
         /// Length of the longest member, in bytes, up to which a sorted set is a listpack.
         zset_max_listpack_value: u64 = "64", memory(0, LARGEST), Live,
             Alias { name: "zset-max-ziplist-value", spellings: &[] };
+        /// Taken and shown, without an effect: size of a part of a stream in Redis, in bytes.
+        stream_node_max_bytes: u64 = "4096", memory(0, LARGEST), Live;
+        /// Entries that approximate trimming (~) of a stream takes out together, as Redis holds them; 0 for all of them.
+        stream_node_max_entries: u64 = "100", integer(0, i64::MAX), Live;
         /// Events that are published when something happens to keys, and where: on the channel of the key (K) or of the
         /// event (E). Classes are generic (g), strings ($), lists (l), sets (s), hashes (h), sorted sets (z), streams (t),
         /// expired (x), evicted (e) and module (d) keys, all of these (A), new keys (n) and misses (m). Empty for none.

@@ -12,6 +12,7 @@ mod model;
 mod network;
 mod once;
 mod policies;
+mod streams;
 mod transactions;
 mod walks;
 mod workload;

@@ -7,4 +7,5 @@ mod directory;
 mod full_disk;
 mod kills;
 mod model;
+mod streams;
 mod transactions;

@@ -17,4 +17,6 @@ mod raw;
 mod runner;
 mod script;
 mod scripts;
+mod streams;
+mod streams_blocking;
 mod transactions;

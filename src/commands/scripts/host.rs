@@ -5,7 +5,8 @@ use coterie_protocol::{OwnedRequest, ReplyWriter, RespVersion};
 use super::declaration::Declaration;
 use crate::commands::acl;
 use crate::commands::error::CommandError;
-use crate::commands::spec::{Flags, Handler};
+use crate::commands::spec::{Categories, Flags, Handler};
+use crate::commands::streams;
 use crate::commands::table;
 use crate::commands::unit::Unit;
 use crate::scripting::{Host, LogLevel};
@@ -85,6 +86,15 @@ impl Host for UnitHost<'_, '_> {
         let node = self.unit.node();
         if let Err(text) = acl::admit_in_script(node, self.unit.session(), command, request) {
             return refuse(text);
+        }
+        if spec.categories.contains(Categories::STREAM)
+            && spec.flags.contains(Flags::BLOCKING)
+            && streams::waits(request)
+        {
+            let name = String::from_utf8_lossy(request.name());
+            return refuse(&format!(
+                "ERR {name} command is not allowed with BLOCK option from scripts"
+            ));
         }
         let is_late = matches!(spec.handler, Handler::Deferred(_)) && !spec.locks.is_all();
         if is_late || matches!(spec.handler, Handler::Unit(_) | Handler::Script(_)) {
