@@ -284,6 +284,7 @@ fn execute_elsewhere(
             let repeatable = !writes || operation.is_none() && is_plain;
             let told = operation.as_ref();
             let sent_ms = node.now_ms();
+            scripts::remember(node, request);
             let spelled_out = scripts::spelled_out(node, request);
             let sent = spelled_out.as_ref().map_or(request, OwnedRequest::request);
             let answer = spanning::forward(&peer, session, epoch, sent_ms, &[], told, sent);
@@ -349,6 +350,7 @@ pub(super) fn note_outstanding(
         });
     } else if !session.outstanding.barrier.conditions().is_empty() {
         session.outstanding.writes.push(reply);
+        session.outstanding.changed.push(subject);
     }
 }
 

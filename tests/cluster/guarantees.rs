@@ -66,6 +66,33 @@ fn a_pipeline_reads_what_it_wrote_and_keeps_its_order() {
 }
 
 #[test]
+fn a_pipeline_reads_and_then_writes_what_it_wrote() {
+    let cluster = three(Link::Loopback);
+    // Each of them executes the first command of a key itself; the second, one of the three does.
+    for node in 0..3 {
+        let mut client = cluster.client(node);
+        for key in keys() {
+            let lines = [
+                format!("SET {key} a"),
+                format!("APPEND {key} b"),
+                format!("HSET hash:{key} field 1"),
+                format!("HINCRBY hash:{key} field 9"),
+                format!("ZADD ranking:{key} 1 member"),
+                format!("ZINCRBY ranking:{key} 1 member"),
+                format!("DEL hash:{key}"),
+                format!("HSETNX hash:{key} field x"),
+            ];
+            let commands = lines.map(|line| line.split(' ').map(str::to_owned).collect());
+            let texts: Vec<_> = client.pipeline(&commands).iter().map(Reply::text).collect();
+            assert_eq!(&texts[..2], ["OK", "2"], "{key} at {node}");
+            assert_eq!(texts[3], "10", "{key} at {node}");
+            assert_eq!(texts[5], "2", "{key} at {node}");
+            assert_eq!(texts[7], "1", "{key} at {node}");
+        }
+    }
+}
+
+#[test]
 fn a_minority_refuses_before_it_does_anything() {
     let cluster = three(Link::Network);
     let mut client = cluster.client(2);

@@ -196,7 +196,10 @@ pub fn exec(opening: Opening<'_>, queue: &Queue) -> Result<Deferred, CommandErro
     // What another node may not know by its name.
     let spelled_out = queue.commands.iter().map(Queued::request);
     let spelled_out: Vec<Option<OwnedRequest>> = spelled_out
-        .map(|request| scripts::spelled_out(node, request))
+        .map(|request| {
+            scripts::remember(node, request);
+            scripts::spelled_out(node, request)
+        })
         .collect();
     let mut parts = Vec::new();
     let began = batch.ticks;

@@ -285,7 +285,9 @@ mod tests {
         let mut list = Collection::new(Kind::List, 1);
         let mut changes = 0;
         let mut insert = |list: &mut Collection, index: usize| {
-            for change in insert_changes(Some(ListView(list)), index, &[b"v"], Actor(1)) {
+            for change in
+                insert_changes(Some(ListView(Form::Object(list))), index, &[b"v"], Actor(1))
+            {
                 changes += 1;
                 match change.effect(b"k") {
                     Effect::ElementSet { element, value, .. } => list.set(element, value),
