@@ -1,5 +1,6 @@
 //! Coterie: a Redis-compatible, durable, distributed key-value database.
 
+pub mod acl;
 mod background;
 pub mod blocking;
 pub mod clock;
@@ -25,6 +26,7 @@ mod pause;
 mod priority;
 pub mod pubsub;
 pub mod rates;
+mod rdb;
 pub mod replication;
 pub mod report;
 pub mod running;

@@ -38,6 +38,9 @@ pub enum NodeError {
     /// Its server.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// Its users.
+    #[error("the users can't be loaded: {0}")]
+    Users(String),
     /// A number of partitions that is none.
     #[error("'partitions' must be a power of two from 1 to 16384")]
     Partitions,
@@ -63,6 +66,7 @@ impl Running {
             offset => Clock::Offset(offset),
         };
         let node = Node::new(engine, config, clock);
+        commands::load_users(&node).map_err(NodeError::Users)?;
         commands::open_functions(&node)?;
         // Before the first client: its requests must take the way through the cluster, if there is one.
         let cluster = cluster::start(&node)?;

@@ -1,17 +1,20 @@
 //! Redis commands: one file per family, one static table that drives everything about them.
 
+mod acl;
 mod bitmaps;
 mod blocking;
 mod call;
+pub mod categories;
 mod client;
 mod cluster;
-mod command;
+pub mod command;
 mod conclude;
 mod config;
 mod connection;
 mod coterie;
 mod debug;
 mod dispatch;
+mod dump;
 mod error;
 mod execute;
 mod expiry;
@@ -41,9 +44,11 @@ mod scripts;
 mod server;
 mod sets;
 mod slowlog;
+mod sort;
 mod sorted_sets;
 mod spanning;
 mod spec;
+mod streams;
 mod strings;
 pub mod table;
 mod transactions;
@@ -51,6 +56,7 @@ mod unit;
 mod value;
 mod wait;
 
+pub use acl::load_at_start as load_users;
 pub use blocking::{Patience, Wait, serve_always};
 pub use call::{Call, Control, Deferred};
 pub use conclude::conclude;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use coterie_protocol::{DatabaseId, PartitionId, Request, Slot};
 
 use super::error::{CommandError, CommandResult};
-use super::spec::{CommandSpec, Flags, Handler, Locks};
+use super::spec::{CommandSpec, Flags, Handler};
 use super::transactions::{SEEN, UNIT, is_watching};
 use crate::config::Redirect;
 use crate::node::Node;
@@ -65,7 +65,7 @@ impl Router<'_> {
     /// # Errors
     /// It can't be executed as things are; nothing was done.
     pub fn route(&self, spec: &CommandSpec, request: Request<'_>) -> Result<Way, CommandError> {
-        if spec.locks == Locks::All {
+        if spec.locks.is_all() {
             return match spec.name {
                 "flushall" | "flushdb" => Ok(Way::Parts),
                 _ => Err(CommandError::line(

@@ -10,6 +10,7 @@ use coterie_protocol::{
 };
 use tokio::task::JoinSet;
 
+use super::acl;
 use super::call::Deferred;
 use super::conclude::WRITE_UNKNOWN;
 use super::error::{CommandError, CommandResult};
@@ -54,6 +55,7 @@ pub fn forward(
         local: session.consistency.local_reads,
         partitions: partitions.to_vec(),
         operation: operation.map(Operation::head),
+        rights: acl::rights_of_script(session, request),
     };
     let body = wire::execution(&head, request.iter());
     match peer.link() {

@@ -13,7 +13,7 @@ use super::error::CommandError;
 use super::execute::{Batch, await_record, record_bytes, write_error};
 use super::record::{Pending, finish};
 use super::routing::Levels;
-use super::spec::{CommandSpec, Flags, Handler, Locks, ScriptHandler};
+use super::spec::{CommandSpec, Flags, Handler, ScriptHandler};
 use super::table::Command;
 use crate::engine::{Scope, Transaction};
 use crate::node::Node;
@@ -67,8 +67,9 @@ impl<'k> Reach<'k> {
     pub fn add(&mut self, spec: &CommandSpec, request: Request<'k>, is_clustered: bool) {
         // What a script touches besides its keys is only known when it runs. In a cluster it may touch what is in their
         // partition.
-        let is_open = matches!(spec.handler, Handler::Script(_)) && !is_clustered;
-        self.everything |= spec.locks == Locks::All || is_open;
+        let is_open =
+            matches!(spec.handler, Handler::Script(_)) || spec.locks.covers_everything(request);
+        self.everything |= spec.locks.is_all() || is_open && !is_clustered;
         self.keys.extend(spec.keys.of(request));
         self.bytes += later_bytes(spec, request);
     }
@@ -154,8 +155,11 @@ impl<'u> Unit<'u> {
 
     /// Whether everything a command is about is locked.
     pub fn covers(&self, spec: &CommandSpec, request: Request<'_>) -> bool {
+        // In a cluster no command reads keys that only data tells.
+        let asks = !self.transaction.is_replicated() && spec.locks.covers_everything(request);
         self.transaction.covers_everything()
-            || spec.locks != Locks::All
+            || !spec.locks.is_all()
+                && !asks
                 && spec
                     .keys
                     .of(request)
@@ -248,7 +252,7 @@ impl<'u> Unit<'u> {
                 // What looks into the data has done so; what is left may wait, and does so without locks.
                 let now = match to_end {
                     Some(may_go_on) => Some(complete(reply.as_mut(), session, may_go_on)),
-                    None if command.spec.locks == Locks::All => ready(reply.as_mut()),
+                    None if command.spec.locks.is_all() => ready(reply.as_mut()),
                     None => None,
                 };
                 if let Some(reply) = now {

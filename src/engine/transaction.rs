@@ -249,6 +249,12 @@ impl<'a> Transaction<'a> {
             .is_some()
     }
 
+    /// Lets a key have been used as these access bits say. That is no change, and not logged.
+    pub fn set_access(&mut self, database: DatabaseId, key: &[u8], access: u32) {
+        let index = self.guard(key);
+        self.guards[index].set_access(database, key, access);
+    }
+
     #[inline]
     fn look_up(
         &mut self,

@@ -77,12 +77,9 @@ impl Interpreter {
         let loading = RefCell::new(Loading::default());
         let host = RefCell::new(host);
         let began = Instant::now();
-        let may_go_on: MayGoOn = Rc::new(move |_| {
-            let is_late = began.elapsed() > LOADED_WITHIN;
-            if is_late {
-                return Err("ERR FUNCTION LOAD timeout");
-            }
-            Ok(())
+        let may_go_on: MayGoOn = Rc::new(move |_| match began.elapsed() > LOADED_WITHIN {
+            true => Err("ERR FUNCTION LOAD timeout"),
+            false => Ok(()),
         });
         let mut unused = Vec::new();
         let mut reply = ReplyWriter::new(&mut unused, RespVersion::Resp2);
@@ -105,13 +102,11 @@ impl Interpreter {
                 })
             });
             interpreter.sandbox.set_loading.call::<()>(false)?;
-            Ok(match outcome? {
-                (true, _) => Ok(()),
-                (false, Value::Table(error)) => match error.raw_get("err")? {
-                    Value::String(text) => Err(text.as_bytes().to_vec()),
-                    _ => Err(b"ERR unknown error".to_vec()),
-                },
-                (false, _) => Err(b"ERR unknown error".to_vec()),
+            let (is_loaded, error) = outcome?;
+            Ok(if is_loaded {
+                Ok(())
+            } else {
+                Err(text_of(&error)?)
             })
         });
         loaded.map_err(|ended| LoadError::Failed(one_line(ended.text)))?;
@@ -165,6 +160,18 @@ impl Interpreter {
             interpreter.run_function(words, &name, host, reply)
         })
     }
+}
+
+/// The text of the error that a library ended with.
+fn text_of(error: &Value) -> mlua::Result<Vec<u8>> {
+    let text = match error {
+        Value::Table(error) => error.raw_get("err")?,
+        _ => Value::Nil,
+    };
+    Ok(match text {
+        Value::String(text) => text.as_bytes().to_vec(),
+        _ => b"ERR unknown error".to_vec(),
+    })
 }
 
 fn one_line(text: Vec<u8>) -> String {

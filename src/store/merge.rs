@@ -10,7 +10,7 @@ use super::keyspace::Keyspace;
 use super::operations::Known;
 use super::partition::{ElementsBefore, Garbage, KeyBefore, Partition};
 use super::replica::Replica;
-use super::state::{KeyState, next_base, next_field_part, next_part};
+use super::state::{KeyState, next_field_part, next_part};
 use super::table::position;
 use crate::effect::{Effect, Kind, OperationId, StringEncoding};
 
@@ -39,7 +39,7 @@ impl Partition {
                 let key = entry.key().to_vec();
                 let hash = self.hash(&key);
                 let entry = if replicated {
-                    let state = KeyState::adopt(entry, Actor::default());
+                    let state = KeyState::adopt(entry, Actor::default(), self.seed);
                     replica.change_tree(database, &key, Sums::default(), state.sums(context));
                     state.into_entry(&key, context).map(|(entry, _)| entry)
                 } else {
@@ -163,7 +163,7 @@ impl Partition {
     }
 
     /// The key's entry, and whether clients see it.
-    fn known(&self, database: DatabaseId, key: &[u8]) -> Option<(&Entry, bool)> {
+    pub(super) fn known(&self, database: DatabaseId, key: &[u8]) -> Option<(&Entry, bool)> {
         let hash = self.hash(key);
         let live = self.keyspace(database).and_then(|k| k.find(key, hash));
         if let Some(entry) = live {
@@ -350,12 +350,6 @@ impl Partition {
             total,
             delta,
         }
-    }
-
-    /// The effect of making this sketch of what is at a key.
-    pub fn sketch<'k>(&self, database: DatabaseId, key: &'k [u8], value: &'k [u8]) -> Effect<'k> {
-        let base = next_base(self.known(database, key), self.context(database));
-        Effect::Sketch { key, base, value }
     }
 
     /// The effect that an actor has to emit to add `delta` to a field.

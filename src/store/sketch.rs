@@ -5,11 +5,13 @@
 //! are joined by the larger of each register, so what was added at several nodes at once is in all of them. Sketches on
 //! different bases stay apart, because a deletion may end some of them only; what counts is joined to be shown.
 
-use coterie_protocol::{Stamp, Version};
+use coterie_protocol::{DatabaseId, Stamp, Version};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::Merged;
 use super::register::{Content, NOBODY, Register};
+use super::state::next_base;
+use super::{Merged, Partition};
+use crate::effect::Effect;
 use crate::hyperloglog::{join, registers_of};
 
 /// All sketches that were made of one base.
@@ -29,6 +31,14 @@ impl Sketch {
         self.stamp = self.stamp.max(stamp);
         self.value = join(&self.value, value);
         self.hash = xxh3_64(&self.value);
+    }
+}
+
+impl Partition {
+    /// The effect of making this sketch of what is at a key.
+    pub fn sketch<'k>(&self, database: DatabaseId, key: &'k [u8], value: &'k [u8]) -> Effect<'k> {
+        let base = next_base(self.known(database, key), self.context(database));
+        Effect::Sketch { key, base, value }
     }
 }
 

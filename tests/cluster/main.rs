@@ -13,6 +13,7 @@ mod network;
 mod once;
 mod policies;
 mod sketches;
+mod streams;
 mod transactions;
 mod walks;
 mod workload;

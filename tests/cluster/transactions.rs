@@ -220,3 +220,23 @@ fn scripts_are_part_of_a_transaction() {
     }
     assert_eq!(cluster.client(0).run("GET elsewhere"), Reply::Null);
 }
+
+#[test]
+fn a_script_is_known_at_the_node_that_was_sent_it() {
+    let cluster = three(Link::Loopback);
+    let mut client = cluster.client(0);
+    // Some of these are executed elsewhere.
+    for n in 0..12 {
+        let text = format!("return {{KEYS[1], {n}}}");
+        client.call(&["EVAL", &text, "1", &format!("key:{n}")]);
+        let name = cluster.client(1).call(&["SCRIPT", "LOAD", &text]).text();
+        let known = client.call(&["SCRIPT", "EXISTS", &name]);
+        assert_eq!(known.items(), [Reply::Integer(1)], "{n}");
+        for key in ["a", "b", "c", "d"] {
+            assert!(client.run("MULTI").is_ok());
+            client.call(&["EVALSHA", &name, "1", key]);
+            let replies = client.run("EXEC");
+            assert_eq!(replies.items()[0].items()[0].text(), key, "{n}");
+        }
+    }
+}

@@ -8,4 +8,5 @@ mod full_disk;
 mod functions;
 mod kills;
 mod model;
+mod streams;
 mod transactions;

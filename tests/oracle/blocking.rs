@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use crate::common::{Connection, Protocol, Reply, Server, encode_command, split_line, wait_until};
 
 /// A server, a client that commands, and others that wait.
-struct Stage {
-    server: Server,
-    control: Connection,
-    protocol: Protocol,
+pub struct Stage {
+    pub server: Server,
+    pub control: Connection,
+    pub protocol: Protocol,
     /// What was answered, in order.
-    transcript: Vec<String>,
+    pub transcript: Vec<String>,
 }
 
 impl Stage {
@@ -25,7 +25,7 @@ impl Stage {
     }
 
     /// Executes a command.
-    fn run(&mut self, line: &str) {
+    pub fn run(&mut self, line: &str) {
         let reply = self.control.run(line);
         self.transcript.push(format!("{line}: {reply}"));
     }
@@ -37,12 +37,12 @@ impl Stage {
         value.expect("the field").trim().parse().expect("a number")
     }
 
-    fn blocked(&mut self) -> usize {
+    pub fn blocked(&mut self) -> usize {
         self.field("clients", "blocked_clients")
     }
 
     /// Another client that waits for what this command waits for.
-    fn waiter(&mut self, line: &str) -> Connection {
+    pub fn waiter(&mut self, line: &str) -> Connection {
         let mut waiter = self.server.connect_as(self.protocol);
         let before = self.blocked();
         send(&mut waiter, line);
@@ -51,13 +51,13 @@ impl Stage {
     }
 
     /// The next reply of a client that waits.
-    fn read(&mut self, name: &str, waiter: &mut Connection) {
+    pub fn read(&mut self, name: &str, waiter: &mut Connection) {
         let reply = waiter.read();
         self.transcript.push(format!("{name}: {reply}"));
     }
 }
 
-fn send(connection: &mut Connection, line: &str) {
+pub fn send(connection: &mut Connection, line: &str) {
     let words = split_line(line).expect("a command line");
     connection
         .send(&encode_command(&words))
@@ -65,7 +65,7 @@ fn send(connection: &mut Connection, line: &str) {
 }
 
 /// Plays a scene on both servers in both protocol versions; what was answered must agree.
-fn compare(scene: impl Fn(&mut Stage)) {
+pub fn compare(scene: impl Fn(&mut Stage)) {
     for protocol in [Protocol::Resp2, Protocol::Resp3] {
         let transcripts = [Server::subject(), Server::oracle()].map(|server| {
             let mut stage = Stage::new(server, protocol);

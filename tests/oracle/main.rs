@@ -3,9 +3,11 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod acl;
 mod blocking;
 mod cluster;
 mod command_table;
+mod dump;
 mod generated;
 mod hashes;
 mod info;
@@ -15,4 +17,6 @@ mod raw;
 mod runner;
 mod script;
 mod scripts;
+mod streams;
+mod streams_blocking;
 mod transactions;

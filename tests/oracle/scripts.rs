@@ -27,6 +27,8 @@ macro_rules! scripts {
 }
 
 scripts! {
+    acl,
+    acl_clients,
     strings_set,
     strings_numbers,
     strings_ranges,
@@ -42,10 +44,15 @@ scripts! {
     lists_blocking,
     sorted_sets_blocking,
     sets,
+    sort,
+    restore,
     scripting,
     sorted_sets_members,
     sorted_sets_ranges,
     sorted_sets_algebra,
+    streams,
+    streams_events,
+    streams_groups,
     functions,
     geo,
     connection,

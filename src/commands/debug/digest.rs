@@ -7,7 +7,7 @@ use super::{Outcome, answer};
 use crate::commands::call::{Control, at_once};
 use crate::engine::{Scope, Transaction};
 use crate::node::Node;
-use crate::store::{Entry, Kind, View};
+use crate::store::{Attribute, Entry, Kind, View};
 
 /// Entries hashed under one lock.
 const SLICE_ENTRIES: usize = 64;
@@ -48,8 +48,11 @@ fn add_value(hash: &mut Xxh3, entry: &Entry) {
             .for_each(|(_, value)| add_text(hash, value)),
         _ => add_pairs(hash, entry.elements()),
     }
-    if kind == Kind::Stream {
-        add_pairs(hash, entry.attributes());
+    if let Some(stream) = entry.stream() {
+        // What its mark says can be told by its entries too.
+        let mark = Attribute::Mark.encode();
+        hash.update(&stream.mark().encode());
+        add_pairs(hash, entry.attributes().filter(|(name, _)| *name != mark));
     }
 }
 

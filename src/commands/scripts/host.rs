@@ -5,8 +5,10 @@ use std::time::Instant;
 use coterie_protocol::{ReplyWriter, Request, RespVersion};
 
 use super::declaration::Declaration;
+use crate::commands::acl;
 use crate::commands::error::CommandError;
-use crate::commands::spec::{Flags, Handler};
+use crate::commands::spec::{Categories, Flags, Handler};
+use crate::commands::streams;
 use crate::commands::table;
 use crate::commands::unit::Unit;
 use crate::scripting::{Host, LogLevel, MayGoOn};
@@ -86,7 +88,25 @@ impl Host for UnitHost<'_, '_> {
         if let Some(text) = self.refusal(spec.flags) {
             return refuse(text);
         }
-        if matches!(spec.handler, Handler::Unit(_) | Handler::Script(_)) {
+        let node = self.unit.node();
+        if let Err(text) = acl::admit_in_script(node, self.unit.session(), command, request) {
+            return refuse(text);
+        }
+        if spec.categories.contains(Categories::STREAM)
+            && spec.flags.contains(Flags::BLOCKING)
+            && streams::waits(request)
+        {
+            let name = String::from_utf8_lossy(request.name());
+            return refuse(&format!(
+                "ERR {name} command is not allowed with BLOCK option from scripts"
+            ));
+        }
+        // What comes later is waited for in place: only what needs nothing but its time.
+        let is_late = matches!(spec.handler, Handler::Deferred(_))
+            && !spec.locks.is_all()
+            && !spec.flags.contains(Flags::READONLY)
+            && !spec.name.starts_with("memory|");
+        if is_late || matches!(spec.handler, Handler::Unit(_) | Handler::Script(_)) {
             return refuse("ERR This Redis command is not allowed from script");
         }
         if !self.unit.covers(spec, request) {
@@ -116,7 +136,8 @@ impl Host for UnitHost<'_, '_> {
     }
 
     fn may_call(&mut self, request: Request<'_>) -> Option<bool> {
-        table::lookup(request).ok().map(|_| true)
+        let command = table::lookup(request).ok()?;
+        Some(acl::is_allowed(self.unit.session(), command, request))
     }
 
     fn log(&mut self, level: LogLevel, text: &[u8]) {

@@ -93,6 +93,16 @@ fn find(node: &Node, request: Request<'_>, is_by_name: bool) -> Result<Script, C
     Ok(Script { name, text })
 }
 
+/// Gets to know the script that another node is asked to execute, as if it were executed here: the client may go on to
+/// use its name.
+pub fn remember(node: &Node, request: Request<'_>) {
+    let name = request.name();
+    let has_text = name.eq_ignore_ascii_case(b"eval") || name.eq_ignore_ascii_case(b"eval_ro");
+    if let Some(text) = request.get(1).filter(|_| has_text) {
+        node.scripts.add(digest_of(text), text, false);
+    }
+}
+
 /// The same request with the script's text in place of its name: another node may not know it by that.
 pub fn spelled_out(node: &Node, request: Request<'_>) -> Option<OwnedRequest> {
     let name = request.name();

@@ -13,6 +13,7 @@ use coterie_protocol::{
 
 use super::exec::execute_all;
 use super::queue::{Queue, Queued, Seen, Watched};
+use crate::commands::acl;
 use crate::commands::call::{Call, Deferred};
 use crate::commands::error::{CommandError, CommandResult};
 use crate::commands::execute::{run, write_error};
@@ -20,7 +21,7 @@ use crate::commands::perform::perform;
 use crate::commands::record::{Pending, finish};
 use crate::commands::routing::Router;
 use crate::commands::scripts;
-use crate::commands::spec::{CommandSpec, Flags, Handler, Locks};
+use crate::commands::spec::{CommandSpec, Flags, Handler};
 use crate::commands::table;
 use crate::commands::unit::Opening;
 use crate::config::Redirect;
@@ -63,7 +64,7 @@ pub fn check(
     request: Request<'_>,
 ) -> Result<Option<PartitionId>, CommandError> {
     let is_control = matches!(spec.handler, Handler::Control(_));
-    if spec.locks == Locks::All && !is_control {
+    if spec.locks.is_all() && !is_control {
         return Err(SPREAD);
     }
     let mut partition = queue.partition;
@@ -195,14 +196,21 @@ pub fn exec(opening: Opening<'_>, queue: &Queue) -> Result<Deferred, CommandErro
     // What another node may not know by its name.
     let spelled_out = queue.commands.iter().map(Queued::request);
     let spelled_out: Vec<Option<OwnedRequest>> = spelled_out
-        .map(|request| scripts::spelled_out(node, request))
+        .map(|request| {
+            scripts::remember(node, request);
+            scripts::spelled_out(node, request)
+        })
         .collect();
     let mut parts = Vec::new();
     let began = batch.ticks;
     let result = checked.and_then(|()| {
         for (queued, spelled_out) in queue.commands.iter().zip(&spelled_out) {
             let (spec, request) = (queued.spec(), queued.request());
-            if is_about_keys(spec, request) {
+            if let Err(error) = acl::admit_queued(node, session, queued.command, request) {
+                let mut out = Vec::new();
+                write_error(node, session.resp, &error, &mut out);
+                parts.push(Part::Here(out));
+            } else if is_about_keys(spec, request) {
                 if let Some(tracked) = &session.tracking
                     && spec.flags.contains(Flags::READONLY)
                 {
@@ -240,6 +248,8 @@ pub fn exec(opening: Opening<'_>, queue: &Queue) -> Result<Deferred, CommandErro
         return Ok(Box::pin(ready(out)));
     }
     other.database = target.database.unwrap_or(session.database);
+    // For the scripts among its commands; those by themselves are admitted already.
+    other.user.clone_from(&session.user);
     let blob = sent.encode();
     let mut words = vec![UNIT.as_bytes(), &blob];
     words.extend(&target.keys);
@@ -345,7 +355,7 @@ pub fn unit(
     let mut commands = Vec::with_capacity(requests.len());
     for request in &requests {
         let command = table::find(request.request())?;
-        if !is_about_keys(command.spec, request.request()) || command.spec.locks == Locks::All {
+        if !is_about_keys(command.spec, request.request()) || command.spec.locks.is_all() {
             return Err(MALFORMED);
         }
         commands.push((command, request.request()));

@@ -6,8 +6,10 @@ use coterie_protocol::{DatabaseId, ReplyWriter, Request};
 
 use super::queue::{Queue, Watched};
 use super::{ABORTED, cluster};
+use crate::commands::acl;
 use crate::commands::call::Deferred;
 use crate::commands::error::CommandError;
+use crate::commands::execute::write_error;
 use crate::commands::record::Pending;
 use crate::commands::table::Command;
 use crate::commands::unit::{Opening, Reach, Unit, later_bytes};
@@ -54,12 +56,16 @@ pub fn exec(
 fn choices(session: &Session) -> impl FnOnce(&mut Session) + use<> {
     let (origin, reply_mode) = (session.origin(), session.reply_mode);
     let (authenticated, last_write) = (session.authenticated, session.last_write);
+    let user = session.user.clone();
     move |session| {
         session.database = origin.database;
         session.set_resp(origin.resp);
         session.no_touch = origin.no_touch;
         session.consistency = origin.consistency;
         session.reply_mode = reply_mode;
+        if let Some(user) = &user {
+            session.log_in(user);
+        }
         session.authenticated = authenticated;
         session.last_write = last_write;
     }
@@ -136,7 +142,11 @@ pub fn execute_all<'k>(
         for &(command, request) in commands {
             let start = out.len();
             left = left.saturating_sub(later_bytes(command.spec, request));
-            unit.run(command, request, left, out)?;
+            let node = unit.node();
+            match acl::admit_queued(node, unit.session(), command, request) {
+                Ok(()) => unit.run(command, request, left, out)?,
+                Err(error) => write_error(node, unit.session().resp, &error, out),
+            }
             if unit.session().reply_mode == ReplyMode::Off {
                 out.truncate(start);
             }

@@ -5,9 +5,11 @@
 //! read a collection through the views of its kind.
 
 mod elements;
+mod form;
 mod groups;
 mod history;
 mod list;
+mod small;
 mod stream;
 mod views;
 
@@ -21,10 +23,12 @@ pub(super) use self::history::Trims;
 use super::entry::{Entry, Parts};
 use super::register::Register;
 use super::size_class::size_class;
-use crate::effect::{Effect, Kind, StringEncoding};
+use crate::effect::{Kind, StringEncoding};
 
+pub(super) use form::Form;
 pub use groups::{Consumer, Group, Pending};
 pub use list::{ListChange, ListView, Position, insert_changes};
+pub(super) use small::{Small, can_be_small};
 pub use stream::{
     Attribute, ConsumerState, GroupState, PendingState, StreamId, StreamMark, StreamView,
     decode_fields, encode_fields,
@@ -56,6 +60,20 @@ pub(super) struct Extent {
     pub longest_bytes: u32,
     /// Whether a set ever had a member that is no integer.
     pub has_text: bool,
+}
+
+impl Extent {
+    /// Counts in an element.
+    fn note(&mut self, kind: Kind, element: &[u8], value: &[u8]) {
+        let bytes = match kind {
+            Kind::Hash => element.len().max(value.len()),
+            _ => element.len(),
+        };
+        self.longest_bytes = self.longest_bytes.max(bytes as u32);
+        if kind == Kind::Set && !self.has_text {
+            self.has_text = element.len() > 20 || parse_i64(element).is_none();
+        }
+    }
 }
 
 impl Collection {
@@ -205,15 +223,7 @@ impl Collection {
     }
 
     fn note(&mut self, element: &[u8], value: &[u8]) {
-        let bytes = match self.kind {
-            Kind::Hash => element.len().max(value.len()),
-            _ => element.len(),
-        };
-        let extent = &mut self.extent;
-        extent.longest_bytes = extent.longest_bytes.max(bytes as u32);
-        if self.kind == Kind::Set && !extent.has_text {
-            extent.has_text = element.len() > 20 || parse_i64(element).is_none();
-        }
+        self.extent.note(self.kind, element, value);
     }
 
     /// Adds an element that is not there.
@@ -278,22 +288,5 @@ impl Collection {
         let attributes = self.attributes_mut();
         let extent = attributes.extent;
         attributes.put_back(name, register, extent);
-    }
-
-    /// Appends the effects that make it in a database that is not replicated.
-    pub fn encode(&self, key: &[u8], out: &mut Vec<u8>) {
-        let kind = self.kind;
-        for (element, value) in self.iter() {
-            let set = Effect::ElementSet {
-                kind,
-                key,
-                element,
-                value,
-            };
-            set.encode(out);
-        }
-        for (name, value) in self.iter_attributes() {
-            Effect::AttributeSet { key, name, value }.encode(out);
-        }
     }
 }

@@ -4,7 +4,7 @@ use std::ops::{Bound, Range};
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::Collection;
+use super::Form;
 use crate::store::containers::{self, SortedSet};
 use crate::store::entry::Entry;
 
@@ -27,15 +27,15 @@ impl Score {
 
 /// The fields of a hash.
 #[derive(Clone, Copy)]
-pub struct HashView<'a>(pub(in crate::store) &'a Collection);
+pub struct HashView<'a>(pub(in crate::store) Form<'a>);
 
 /// The members of a set.
 #[derive(Clone, Copy)]
-pub struct SetView<'a>(pub(in crate::store) &'a Collection);
+pub struct SetView<'a>(pub(in crate::store) Form<'a>);
 
 /// The members of a sorted set, with their scores.
 #[derive(Clone, Copy)]
-pub struct SortedSetView<'a>(pub(in crate::store) &'a Collection);
+pub struct SortedSetView<'a>(pub(in crate::store) Form<'a>);
 
 /// What hashes, sets and sorted sets have in common.
 macro_rules! common {
@@ -52,31 +52,15 @@ macro_rules! common {
 
         /// Most elements there ever were since it was made or loaded.
         pub fn peak_len(self) -> usize {
-            self.0.extent.peak_len as usize
+            self.0.extent().peak_len as usize
         }
 
         /// Length of the longest element there ever was since it was made or loaded, in bytes; of a hash, of the
         /// longest field or value.
         pub fn longest_bytes(self) -> usize {
-            self.0.extent.longest_bytes as usize
+            self.0.extent().longest_bytes as usize
         }
     };
-}
-
-/// Walks the table in order of position; see [`HashView::scan`].
-fn scan(
-    collection: &Collection,
-    cursor: u64,
-    count: usize,
-    mut visit: impl FnMut(&[u8], &[u8]),
-) -> Option<u64> {
-    let visit = |entry: &Entry| visit(entry.key(), entry.value());
-    collection.elements.scan(cursor, count, visit)
-}
-
-fn sample(collection: &Collection, random: u64, count: usize, mut visit: impl FnMut(&[u8], &[u8])) {
-    let visit = |entry: &Entry| visit(entry.key(), entry.value());
-    collection.elements.sample(random, count, visit);
 }
 
 impl<'a> HashView<'a> {
@@ -96,12 +80,12 @@ impl<'a> HashView<'a> {
     /// every field at the last position too. Returns the cursor to go on with; `None` at the end. A field
     /// that is there during a whole walk is visited exactly once.
     pub fn scan(self, cursor: u64, count: usize, visit: impl FnMut(&[u8], &[u8])) -> Option<u64> {
-        scan(self.0, cursor, count, visit)
+        self.0.scan(cursor, count, visit)
     }
 
     /// Visits up to `count` fields near a random point; at least one if there is any.
     pub fn sample(self, random: u64, count: usize, visit: impl FnMut(&[u8], &[u8])) {
-        sample(self.0, random, count, visit);
+        self.0.sample(random, count, visit);
     }
 }
 
@@ -115,7 +99,7 @@ impl<'a> SetView<'a> {
 
     /// Whether every member that it ever had since it was made or loaded is an integer.
     pub fn is_of_integers(self) -> bool {
-        !self.0.extent.has_text
+        !self.0.extent().has_text
     }
 
     /// The members, in no order.
@@ -125,12 +109,12 @@ impl<'a> SetView<'a> {
 
     /// See [`HashView::scan`].
     pub fn scan(self, cursor: u64, count: usize, mut visit: impl FnMut(&[u8])) -> Option<u64> {
-        scan(self.0, cursor, count, |member, _| visit(member))
+        self.0.scan(cursor, count, |member, _| visit(member))
     }
 
     /// See [`HashView::sample`].
     pub fn sample(self, random: u64, count: usize, mut visit: impl FnMut(&[u8])) {
-        sample(self.0, random, count, |member, _| visit(member));
+        self.0.sample(random, count, |member, _| visit(member));
     }
 }
 
@@ -138,7 +122,7 @@ impl<'a> SortedSetView<'a> {
     common!();
 
     fn sorted(self) -> Option<&'a SortedSet<Entry>> {
-        self.0.elements.sorted()
+        self.0.object()?.elements.sorted()
     }
 
     /// The score of a member.
@@ -148,15 +132,20 @@ impl<'a> SortedSetView<'a> {
 
     /// How many members come before this one, in order of score and then bytes.
     pub fn rank(self, member: &[u8]) -> Option<usize> {
+        if let Form::Small(small) = self.0 {
+            return small.index_of(member);
+        }
         let sorted = self.sorted()?;
         sorted.rank(xxh3_64_with_seed(member, sorted.seed()), member)
     }
 
     /// Members and scores of a range of ranks; `.rev()` for the highest first.
     pub fn range(self, ranks: Range<usize>) -> impl DoubleEndedIterator<Item = (&'a [u8], f64)> {
+        let small = self.0.few(ranks.clone()).into_iter();
         let entries = self.sorted().map(|sorted| sorted.range(ranks));
         let entries = entries.into_iter().flatten();
-        entries.map(|entry| (entry.key(), Score::decode(entry.value())))
+        let pairs = small.chain(entries.map(|entry| (entry.key(), entry.value())));
+        pairs.map(|(member, value)| (member, Score::decode(value)))
     }
 
     /// All members and scores, in order.
@@ -201,24 +190,35 @@ impl<'a> SortedSetView<'a> {
         start: Option<containers::Bound<'_>>,
         end: Option<containers::Bound<'_>>,
     ) -> Range<usize> {
-        let Some(sorted) = self.sorted() else {
-            return 0..0;
-        };
-        let start = start.map_or(0, |bound| sorted.rank_at(bound));
-        let end = end.map_or(sorted.len(), |bound| sorted.rank_at(bound));
+        let start = start.map_or(0, |bound| self.rank_at(bound));
+        let end = end.map_or(self.len(), |bound| self.rank_at(bound));
         start..end.max(start)
+    }
+
+    fn rank_at(self, bound: containers::Bound<'_>) -> usize {
+        use containers::Bound::{AboveMember, AboveScore, FromMember, FromScore};
+        let Form::Small(small) = self.0 else {
+            return self.sorted().map_or(0, |sorted| sorted.rank_at(bound));
+        };
+        let is_before = |(member, value): &(&[u8], &[u8])| match bound {
+            FromScore(score) => Score::decode(value) < score,
+            AboveScore(score) => Score::decode(value) <= score,
+            FromMember(other) => *member < other,
+            AboveMember(other) => *member <= other,
+        };
+        small.iter().take_while(is_before).count()
     }
 
     /// See [`HashView::scan`].
     pub fn scan(self, cursor: u64, count: usize, mut visit: impl FnMut(&[u8], f64)) -> Option<u64> {
-        scan(self.0, cursor, count, |member, value| {
+        self.0.scan(cursor, count, |member, value| {
             visit(member, Score::decode(value));
         })
     }
 
     /// See [`HashView::sample`].
     pub fn sample(self, random: u64, count: usize, mut visit: impl FnMut(&[u8], f64)) {
-        sample(self.0, random, count, |member, value| {
+        self.0.sample(random, count, |member, value| {
             visit(member, Score::decode(value));
         });
     }

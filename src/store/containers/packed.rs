@@ -126,6 +126,11 @@ impl<'a> PackedView<'a> {
         }
     }
 
+    /// The bytes.
+    pub fn as_bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// Number of elements.
     pub fn len(&self) -> usize {
         self.length

@@ -26,7 +26,7 @@ impl Entry {
                 actor,
                 ..self.parts()
             },
-            tail.unwrap_or(Tail::Inline(self.value())),
+            tail.unwrap_or(self.inline_tail()),
             metadata,
         );
         *self = new;
@@ -107,14 +107,14 @@ impl Entry {
     }
 
     /// Allocates it anew, with this tail or else with the inline value it has.
-    fn rebuild(
+    pub(super) fn rebuild(
         &mut self,
         encoding: StringEncoding,
         expire_at: Option<u64>,
         tail: Option<Tail<'static>>,
     ) {
         debug_assert!(self.metadata().is_none());
-        let tail = tail.unwrap_or(Tail::Inline(self.value()));
+        let tail = tail.unwrap_or(self.inline_tail());
         let parts = Parts {
             value: &[],
             encoding,
@@ -127,11 +127,11 @@ impl Entry {
 
     /// Takes out what the entry points to, leaving one with an empty inline value; `None` if it is inline.
     pub(super) fn take_tail(&mut self) -> Option<Tail<'static>> {
-        let pointed = self.is_object() || self.flags() & BOXED != 0;
+        let pointed = self.is_boxed_collection() || self.flags() & BOXED != 0;
         if !pointed {
             return None;
         }
-        let tail = if self.is_object() {
+        let tail = if self.is_boxed_collection() {
             // SAFETY: made by Box::into_raw in `build`, and not reachable from the entry once the flags say so.
             Tail::Collection(unsafe { Box::from_raw(self.collection_pointer()) })
         } else {

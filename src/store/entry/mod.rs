@@ -14,12 +14,15 @@
 //! | … | the key |
 //! | … | the value inline; with the flag `BOXED` a pointer to a growable buffer, and to an object with the encoding `OBJECT` |
 //!
+//! A small collection is no object of its own: with the flag `PACKED` it stands inline like a text.
+//!
 //! A 16-byte key with a 32-byte value takes 63 bytes: one 64-byte size class. A separate pointer for key
 //! and value, or fixed fields for what most keys don't have, would cost a third more memory (measured:
 //! 94 against 131 bytes a key), which is why this module is one of the few with `unsafe`. Everything
 //! unsafe is private to it; the property test at its end drives it through random edits.
 
 mod edit;
+mod elements;
 mod raw;
 #[cfg(test)]
 mod tests;
@@ -30,12 +33,12 @@ use coterie_protocol::{Actor, Stamp, Version};
 
 use self::raw::{
     ACCESS_AT, ACTOR, BOXED, ENCODING_MASK, EXPIRES, FLAGS_AT, Fields, KEY_LENGTH_AT, METADATA,
-    OBJECT, WIDE, allocate,
+    OBJECT, PACKED, WIDE, allocate,
 };
-use super::collection::{Collection, HashView, ListView, SetView, SortedSetView, StreamView};
+use super::collection::{Collection, Small};
 use super::metadata::Metadata;
 use super::size_class::size_class;
-use crate::effect::{Effect, Kind, StringEncoding};
+use crate::effect::StringEncoding;
 
 /// Longest value held inline, in bytes; longer ones live in a buffer that can grow in place.
 const INLINE_VALUE_BYTES_MAX: usize = 1024;
@@ -57,6 +60,7 @@ unsafe impl Sync for Entry {}
 #[allow(clippy::box_collection)] // a thin pointer is the point
 enum Tail<'a> {
     Inline(&'a [u8]),
+    Packed(&'a [u8]),
     Buffer(Box<Vec<u8>>),
     Collection(Box<Collection>),
 }
@@ -123,6 +127,7 @@ impl Entry {
         let mut flags = match &tail {
             Tail::Inline(_) => parts.encoding as u8,
             Tail::Buffer(_) => parts.encoding as u8 | BOXED,
+            Tail::Packed(_) => OBJECT | PACKED,
             Tail::Collection(_) => OBJECT,
         };
         if parts.expire_at.is_some() {
@@ -139,7 +144,7 @@ impl Entry {
         }
         let fields = Fields::new(flags, parts.key.len());
         let (inline, pointer) = match tail {
-            Tail::Inline(value) => (value, None),
+            Tail::Inline(value) | Tail::Packed(value) => (value, None),
             Tail::Buffer(buffer) => (&[][..], Some(Box::into_raw(buffer) as usize)),
             Tail::Collection(collection) => (&[][..], Some(Box::into_raw(collection) as usize)),
         };
@@ -198,95 +203,44 @@ impl Entry {
             .map(|metadata| Box::new(metadata.duplicate()));
         let tail = match self.collection() {
             Some(collection) => Tail::Collection(Box::new(collection.duplicate())),
+            None if self.is_packed() => self.inline_tail(),
             None => Tail::of(self.value()),
         };
         Self::build(&self.parts(), tail, metadata)
     }
 
-    /// Appends the effects that make it, but for version and access.
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        let key = self.key();
-        let Some(collection) = self.collection() else {
-            let put = Effect::Put {
-                key,
-                value: self.value(),
-                encoding: self.encoding(),
-                expire_at: self.expire_at(),
-            };
-            return put.encode(out);
-        };
-        collection.encode(key, out);
-        if let at @ Some(_) = self.expire_at() {
-            Effect::ExpireAt { key, at }.encode(out);
-        }
-    }
-
-    /// What type the value is of.
-    pub fn kind(&self) -> Kind {
-        self.collection().map_or(Kind::String, Collection::kind)
-    }
-
-    /// The hash, if it is one.
-    pub fn hash(&self) -> Option<HashView<'_>> {
-        self.collection_of(Kind::Hash).map(HashView)
-    }
-
-    /// The set, if it is one.
-    pub fn set(&self) -> Option<SetView<'_>> {
-        self.collection_of(Kind::Set).map(SetView)
-    }
-
-    /// The sorted set, if it is one.
-    pub fn sorted_set(&self) -> Option<SortedSetView<'_>> {
-        self.collection_of(Kind::SortedSet).map(SortedSetView)
-    }
-
-    /// The list, if it is one.
-    pub fn list(&self) -> Option<ListView<'_>> {
-        self.collection_of(Kind::List).map(ListView)
-    }
-
-    /// The stream, if it is one.
-    pub fn stream(&self) -> Option<StreamView<'_>> {
-        self.collection_of(Kind::Stream).map(StreamView)
-    }
-
-    /// Where its value is, for `DEBUG OBJECT`.
-    pub fn address(&self) -> *const u8 {
-        match self.collection() {
-            None => self.value().as_ptr(),
-            Some(collection) => std::ptr::from_ref(collection).cast(),
-        }
-    }
-
-    /// Elements of any collection, as effects name them, with their values; nothing for a string.
-    pub fn elements(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.collection().into_iter().flat_map(Collection::iter)
-    }
-
-    /// Attributes of a stream, as effects name them, with their values; nothing for anything else.
-    pub fn attributes(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let collection = self.collection().into_iter();
-        collection.flat_map(Collection::iter_attributes)
-    }
-
-    fn collection_of(&self, kind: Kind) -> Option<&Collection> {
-        self.collection()
-            .filter(|collection| collection.kind() == kind)
-    }
-
-    /// What it holds, if that is no string.
+    /// What it points to, if that is a collection.
     pub(super) fn collection(&self) -> Option<&Collection> {
-        // SAFETY: the encoding says that a live collection's pointer stands here; only `take_tail` gives it away.
-        self.is_object()
+        // SAFETY: the flags say that a live collection's pointer stands here; only `take_tail` gives it away.
+        self.is_boxed_collection()
             .then(|| unsafe { &*self.collection_pointer() })
     }
 
     /// The same, to change it; who does accounts for the memory.
     pub(super) fn collection_mut(&mut self) -> Option<&mut Collection> {
         // SAFETY: as in `collection`; `&mut self` makes this the only reference.
-        self.is_object()
+        self.is_boxed_collection()
             .then(|| unsafe { &mut *self.collection_pointer() })
+    }
+
+    /// The collection that stands inline, if one does.
+    pub(super) fn small(&self) -> Option<Small<'_>> {
+        self.is_packed().then(|| Small::of(self.inline()))
+    }
+
+    /// What stands behind the key, taken for bytes.
+    fn inline(&self) -> &[u8] {
+        let fields = self.fields();
+        self.slice(fields.value_at(), self.inline_length(&fields))
+    }
+
+    /// What stands inline, as it is.
+    fn inline_tail(&self) -> Tail<'_> {
+        if self.is_packed() {
+            Tail::Packed(self.inline())
+        } else {
+            Tail::Inline(self.value())
+        }
     }
 
     /// All it is made of, for a copy; not what a collection holds.
@@ -317,8 +271,7 @@ impl Entry {
             // SAFETY: the flag says that a live buffer's pointer stands here; only `take_tail` gives it away.
             return unsafe { &*self.buffer() };
         }
-        let fields = self.fields();
-        self.slice(fields.value_at(), self.inline_length(&fields))
+        self.inline()
     }
 
     /// Version of the last change.

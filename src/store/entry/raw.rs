@@ -16,6 +16,8 @@ pub(super) const WIDE: u8 = 1 << 3;
 pub(super) const BOXED: u8 = 1 << 4;
 pub(super) const ACTOR: u8 = 1 << 5;
 pub(super) const METADATA: u8 = 1 << 6;
+/// With the encoding `OBJECT`: the collection stands inline.
+pub(super) const PACKED: u8 = 1 << 7;
 
 pub(super) const ACCESS_AT: usize = 8;
 pub(super) const FLAGS_AT: usize = 11;
@@ -59,8 +61,19 @@ impl Entry {
         usize::from_ne_bytes(self.read(self.fields().metadata_at)) as *mut Metadata
     }
 
+    /// Whether it is no string.
     pub(super) fn is_object(&self) -> bool {
         self.flags() & ENCODING_MASK == OBJECT
+    }
+
+    /// Whether it is a collection that stands inline.
+    pub(in crate::store) fn is_packed(&self) -> bool {
+        self.flags() & PACKED != 0
+    }
+
+    /// Whether it points to a collection.
+    pub(super) fn is_boxed_collection(&self) -> bool {
+        self.flags() & (ENCODING_MASK | PACKED) == OBJECT
     }
 
     pub(super) fn flags(&self) -> u8 {
@@ -92,14 +105,14 @@ impl Entry {
     }
 
     pub(super) fn collection_pointer(&self) -> *mut Collection {
-        debug_assert!(self.is_object());
+        debug_assert!(self.is_boxed_collection());
         usize::from_ne_bytes(self.read(self.fields().value_at())) as *mut Collection
     }
 
     /// Size of the allocation, in bytes.
     pub(super) fn size(&self) -> usize {
         let fields = self.fields();
-        let tail = if self.flags() & BOXED != 0 || self.is_object() {
+        let tail = if self.flags() & BOXED != 0 || self.is_boxed_collection() {
             size_of::<usize>()
         } else {
             self.inline_length(&fields)
@@ -139,7 +152,7 @@ impl Drop for Entry {
 }
 
 fn layout(size: usize) -> Layout {
-    // SAFETY: 8 is a power of two, and sizes are bounded by a key of 4 GiB and 1 KiB of value.
+    // SAFETY: 8 is a power of two, and sizes are bounded by a key of 4 GiB and 64 KiB of value.
     unsafe { Layout::from_size_align_unchecked(size, 8) }
 }
 

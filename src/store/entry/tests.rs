@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::effect::Kind;
 
 #[derive(Clone, Debug)]
 enum Edit {

@@ -5,7 +5,6 @@ use coterie_protocol::{Actor, DatabaseId, Version};
 use super::{Garbage, Partition, discard};
 use crate::effect::{Effect, Effects, Kind, MalformedEffect, StringEncoding};
 use crate::store::access::AccessClock;
-use crate::store::collection::Collection;
 use crate::store::entry::{Entry, Parts};
 use crate::store::keyspace::Keyspace;
 
@@ -65,33 +64,37 @@ impl Partition {
                 value,
             } => {
                 self.remove_expired(database, key, version);
-                self.add_to(database, key, kind, (version, access), |collection| {
-                    collection.set(element, value);
+                let seed = self.seed;
+                self.add_to(database, key, kind, (version, access), |entry| {
+                    entry.set_element(element, value, seed);
                 });
             }
             Effect::ElementDelete { kind, key, element } => {
                 self.remove_expired(database, key, version);
-                self.take_from(database, key, kind, version, |collection| {
-                    collection.remove(element);
+                self.take_from(database, key, kind, version, |entry| {
+                    entry.remove_element(element);
                 });
             }
             Effect::AttributeSet { key, name, value } => {
                 self.remove_expired(database, key, version);
                 let change = (version, access);
-                self.add_to(database, key, Kind::Stream, change, |collection| {
-                    collection.set_attribute(name, value);
+                self.add_to(database, key, Kind::Stream, change, |entry| {
+                    let stream = entry.collection_mut().into_iter();
+                    stream.for_each(|stream| stream.set_attribute(name, value));
                 });
             }
             Effect::AttributeDelete { key, name } => {
                 self.remove_expired(database, key, version);
-                self.take_from(database, key, Kind::Stream, version, |collection| {
-                    collection.remove_attribute(name);
+                self.take_from(database, key, Kind::Stream, version, |entry| {
+                    let stream = entry.collection_mut().into_iter();
+                    stream.for_each(|stream| stream.remove_attribute(name));
                 });
             }
             Effect::StreamTrim { key, below } => {
                 self.remove_expired(database, key, version);
-                self.take_from(database, key, Kind::Stream, version, |collection| {
-                    collection.remove_below(&below);
+                self.take_from(database, key, Kind::Stream, version, |entry| {
+                    let stream = entry.collection_mut().into_iter();
+                    stream.for_each(|stream| stream.remove_below(&below));
                 });
             }
             Effect::Count { .. }
@@ -143,7 +146,7 @@ impl Partition {
         key: &[u8],
         kind: Kind,
         (version, access): (Version, &AccessClock),
-        add: impl Fn(&mut Collection),
+        add: impl Fn(&mut Entry),
     ) {
         let (hash, seed) = (self.hash(key), self.seed);
         let parts = Parts {
@@ -157,23 +160,20 @@ impl Partition {
         };
         self.make_keyspace(database);
         let is_new = self.change(database, |keyspace, garbage| {
-            let make = || {
-                let collection = Box::new(Collection::new(kind, seed));
-                Entry::with_collection(&parts, collection, None)
-            };
+            let make = || Entry::with_nothing(&parts, kind, seed);
             let found = keyspace.update(key, hash, |entry| {
                 if entry.kind() != kind {
                     let access = entry.access();
                     discard(garbage, std::mem::replace(entry, make()));
                     entry.set_access(access);
                 }
-                entry.collection_mut().into_iter().for_each(&add);
+                add(entry);
                 entry.set_version(version);
                 Keyspace::touch(entry, access);
             });
             if found.is_none() {
                 let mut entry = make();
-                entry.collection_mut().into_iter().for_each(&add);
+                add(&mut entry);
                 keyspace.insert(hash, entry);
             }
             found.is_none()
@@ -190,7 +190,7 @@ impl Partition {
         key: &[u8],
         kind: Kind,
         version: Version,
-        take: impl FnOnce(&mut Collection),
+        take: impl FnOnce(&mut Entry),
     ) {
         let hash = self.hash(key);
         self.change(database, |keyspace, _| {
@@ -199,10 +199,8 @@ impl Partition {
                     return false;
                 }
                 entry.set_version(version);
-                entry.collection_mut().is_some_and(|collection| {
-                    take(collection);
-                    collection.is_empty()
-                })
+                take(entry);
+                entry.is_empty_collection()
             });
             if is_empty == Some(true) {
                 keyspace.remove(key, hash);
@@ -273,12 +271,16 @@ impl Partition {
                     key,
                     element,
                     value,
-                } => self.add_to(database, key, kind, change, |collection| {
-                    collection.set(element, value);
-                }),
+                } => {
+                    let seed = self.seed;
+                    self.add_to(database, key, kind, change, |entry| {
+                        entry.set_element(element, value, seed);
+                    });
+                }
                 Effect::AttributeSet { key, name, value } => {
-                    self.add_to(database, key, Kind::Stream, change, |collection| {
-                        collection.set_attribute(name, value);
+                    self.add_to(database, key, Kind::Stream, change, |entry| {
+                        let stream = entry.collection_mut().into_iter();
+                        stream.for_each(|stream| stream.set_attribute(name, value));
                     });
                 }
                 _ => self.apply(database, &effect, version, clock),

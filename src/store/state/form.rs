@@ -55,7 +55,8 @@ impl KeyState {
     }
 
     /// What an entry tells that was made before the database was replicated.
-    pub fn adopt(entry: Entry, actor: Actor) -> Self {
+    pub fn adopt(mut entry: Entry, actor: Actor, seed: u64) -> Self {
+        entry.unpack(seed);
         let stamp = Stamp::new(entry.version(), actor);
         let at = entry.expire_at();
         let mut state = KeyState::of(entry, true);
@@ -172,7 +173,7 @@ impl KeyState {
         match self.collection.take() {
             Some(mut collection) if !collection.is_empty() => {
                 collection.end_history();
-                Some(Entry::with_collection(&parts, collection, None))
+                Some(Entry::with_packed(&parts, collection))
             }
             _ => Some(Entry::with_text(&parts, text, None)),
         }
