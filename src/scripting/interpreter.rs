@@ -4,12 +4,13 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt::Display;
 
-use coterie_protocol::{OwnedRequest, ReplyWriter, Request, RespVersion};
+use coterie_protocol::{ReplyWriter, Request, RespVersion};
 use mlua::{Function, Lua, MultiValue, Table, Value};
 use sha1::{Digest as _, Sha1};
 
 use super::error::SCRIPT_SOURCE;
 use super::library::Callbacks;
+use super::request::Asked;
 use super::sandbox::Sandbox;
 use super::value;
 use super::watch::{Budget, MEMORY_BYTES_MAX, MayGoOn, no_memory};
@@ -21,6 +22,10 @@ const COMPILED_MAX: usize = 1_000;
 const KEPT_BYTES_MAX: usize = 128 << 20;
 /// Said of a script that wanted more memory than it may have.
 const NO_MEMORY: &str = "ERR Script stopped: not enough memory; what it had changed is taken back.";
+/// Said of commands that a script puts together of other things.
+const NOT_TEXTS: &str = "ERR Lua redis lib command arguments must be strings or integers";
+/// Said of commands that are nothing at all.
+const NO_ARGUMENTS: &str = "ERR Please specify at least one argument for this redis lib call";
 /// Said of `redis.register_function` where nothing can be registered.
 const ONLY_WHILE_LOADING: &str =
     "ERR redis.register_function can only be called on FUNCTION LOAD command";
@@ -349,12 +354,12 @@ impl Session<'_> {
             _ => return Ok((true, Value::Nil)),
         };
         let answer = match &*name.as_bytes() {
-            b"call" => return self.call(lua, &arguments),
+            b"call" => return self.call(lua),
             b"log" => log(self.host, lua, &arguments)?,
             b"setresp" => self.set_resp(lua, &arguments)?,
             b"set_repl" => set_replication(lua, &arguments)?,
             b"sha1hex" => sha1_hex(lua, &arguments)?,
-            b"acl_check_cmd" => self.check(lua, &arguments)?,
+            b"acl_check_cmd" => self.check(lua),
             _ => Err(ONLY_WHILE_LOADING.to_owned()),
         };
         Ok(match answer {
@@ -363,12 +368,10 @@ impl Session<'_> {
         })
     }
 
-    fn call(&mut self, lua: &Lua, arguments: &MultiValue) -> mlua::Result<(bool, Value)> {
-        let refused = match request_of(lua, arguments)? {
-            None => "ERR Lua redis lib command arguments must be strings or integers",
-            Some(request) if request.request().is_empty() => {
-                "ERR Please specify at least one argument for this redis lib call"
-            }
+    fn call(&mut self, lua: &Lua) -> mlua::Result<(bool, Value)> {
+        let refused = match Asked::take(lua) {
+            None => NOT_TEXTS,
+            Some(request) if request.request().is_empty() => NO_ARGUMENTS,
             Some(request) => {
                 let mut out = Vec::new();
                 self.host.call(request.request(), self.resp, &mut out);
@@ -397,45 +400,17 @@ impl Session<'_> {
         Ok(Ok(Value::Nil))
     }
 
-    fn check(&mut self, lua: &Lua, arguments: &MultiValue) -> mlua::Result<Answer> {
-        let text = match request_of(lua, arguments)? {
-            None => "ERR redis.acl_check_cmd() command arguments must be strings or integers",
-            Some(request) if request.request().is_empty() => {
-                "ERR Please specify at least one argument for this redis.acl_check_cmd() call"
-            }
+    fn check(&mut self, lua: &Lua) -> Answer {
+        let text = match Asked::take(lua) {
+            None => NOT_TEXTS,
+            Some(request) if request.request().is_empty() => NO_ARGUMENTS,
             Some(request) => match self.host.may_call(request.request()) {
-                Some(allowed) => return Ok(Ok(Value::Boolean(allowed))),
+                Some(allowed) => return Ok(Value::Boolean(allowed)),
                 None => "ERR Invalid command passed to redis.acl_check_cmd()",
             },
         };
-        Ok(Err(text.to_owned()))
+        Err(text.to_owned())
     }
-}
-
-/// The request that a script makes of these: their number, and a table of them. They come in a table because an
-/// interpreter hands over some thousand values at most. `None` if one is neither a string nor a number.
-fn request_of(lua: &Lua, arguments: &MultiValue) -> mlua::Result<Option<OwnedRequest>> {
-    let (Some(count), Some(Value::Table(words))) = (
-        arguments.front().and_then(Value::as_usize),
-        arguments.get(1),
-    ) else {
-        return Ok(None);
-    };
-    let mut budget = Budget::of_bytes(lua, MEMORY_BYTES_MAX);
-    let mut request = OwnedRequest::default();
-    for number in 1..=count {
-        let word = words.raw_get(number)?;
-        let added = value::argument(&word, |bytes| -> mlua::Result<()> {
-            budget.step(request.allocated_bytes() + bytes.len())?;
-            request.push(bytes);
-            Ok(())
-        });
-        match added {
-            Some(added) => added?,
-            None => return Ok(None),
-        }
-    }
-    Ok(Some(request))
 }
 
 /// `redis.log`

@@ -6,6 +6,7 @@ mod interpreter;
 mod libraries;
 mod library;
 mod random;
+mod request;
 mod sandbox;
 #[cfg(test)]
 mod tests;

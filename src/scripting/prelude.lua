@@ -151,14 +151,6 @@ end
 
 local redis = host.server
 
--- What takes a request takes it as a table: an interpreter hands over some thousand values at most.
-for _, name in ipairs { 'call', 'pcall', 'acl_check_cmd' } do
-    local ask = redis[name]
-    redis[name] = function(...)
-        return ask(select('#', ...), { ... })
-    end
-end
-
 function redis.error_reply(text)
     if type(text) ~= 'string' then
         return { err = 'ERR wrong number or type of arguments' }
@@ -271,10 +263,11 @@ end
 
 -- Sorts as Lua's own does, with the same order of what is equal, but can be stopped: with such a comparison, or such an
 -- order to begin with, sorting may take as long as anybody likes.
+local function out_of_order()
+    host.raise('invalid order function for sorting')
+end
+
 local function sort(t, low, high, less)
-    local function out_of_order()
-        error('invalid order function for sorting', 0)
-    end
     while low < high do
         if less(t[high], t[low]) then
             t[low], t[high] = t[high], t[low]

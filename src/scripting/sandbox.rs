@@ -10,6 +10,7 @@ use mlua::{
 use super::error::{self, Raised};
 use super::libraries;
 use super::random::Random;
+use super::request::Asked;
 use super::watch::{MEMORY_BYTES_MAX, Watch};
 
 /// Instructions between two looks at the clock: one of them may copy or compare all the memory there is.
@@ -125,6 +126,9 @@ fn define_server(lua: &Lua, host: &Table, invoke: &Invoke) -> mlua::Result<()> {
                 return Err(Raised::reply(lua, text.to_vec()).into());
             };
             let asked = if name == "pcall" { "call" } else { name };
+            if matches!(asked, "call" | "acl_check_cmd") {
+                Asked::put(lua, &std::mem::take(&mut arguments))?;
+            }
             arguments.push_front(Value::String(lua.create_string(asked)?));
             let (failed, result): (bool, Value) = invoke.call(arguments)?;
             match &result {

@@ -117,7 +117,7 @@ fn nothing_hands_out_a_real_table() {
     }
     let metatables = reply(
         "return {tostring(getmetatable('')), tostring(getmetatable(redis)), tostring(getmetatable(_G)),
-          type(getfenv), type(setfenv), type(debug), type(newproxy)}",
+          type(rawget(_G, 'getfenv')), type(rawget(_G, 'setfenv')), type(rawget(_G, 'debug')), type(rawget(_G, 'newproxy'))}",
     );
     assert_eq!(
         metatables,
@@ -203,10 +203,10 @@ fn an_error_that_reads_like_no_memory_is_an_error() {
 
 #[test]
 fn thousands_of_values_are_taken() {
-    let many = "local t = {} for i = 1, 7990 do t[i] = 'k' .. i end ";
+    let many = "local t = {} for i = 1, 7000 do t[i] = 'k' .. i end ";
     assert_eq!(
         reply(&format!("{many} return redis.call(unpack(t))")),
-        ":7990\r\n"
+        ":7000\r\n"
     );
     let pairs = "local t = {} for i = 1, 20000 do t['k' .. i] = 'v' .. i end ";
     for (text, size) in [
