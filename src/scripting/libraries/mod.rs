@@ -3,6 +3,7 @@
 mod bits;
 mod json;
 mod message_pack;
+mod numbers;
 mod pattern;
 pub(super) mod strings;
 mod structs;
