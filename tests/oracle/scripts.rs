@@ -45,7 +45,6 @@ scripts! {
     sorted_sets_ranges,
     sorted_sets_algebra,
     streams,
-    streams_events,
     streams_groups,
     geo,
     connection,
