@@ -266,7 +266,7 @@ impl Interpreter {
             outcome
         })?;
         match outcome {
-            (false, Value::Error(error)) => return Err(*error),
+            (false, Value::Error(_)) => return Err(no_memory()),
             // Lua's own error of this kind is a text, not what the handler of errors has made of it.
             (false, Value::String(text)) if text.as_bytes() == *b"not enough memory" => {
                 return Err(no_memory());
