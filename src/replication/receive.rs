@@ -1,12 +1,12 @@
 //! Takes in the log streams of other nodes: merges their records, logs them, acknowledges.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use coterie_protocol::{Actor, Epoch, NodeId};
+use coterie_protocol::{Actor, Epoch, NodeId, Version};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -20,6 +20,8 @@ use crate::wal::{LogOffset, NoRoom};
 
 /// Batches of a peer that wait to be merged. Its window bounds their bytes; this, their number.
 const QUEUED_BATCHES_MAX: usize = 4096;
+/// Superseded records of a log that are remembered.
+const SUPERSEDED_MAX: usize = 65_536;
 /// Batches that wait for one sync at most.
 const TAKEN_AT_ONCE: usize = 256;
 
@@ -126,6 +128,7 @@ async fn run(
     // A stream that was refused begins again with a question for the position.
     let mut refused = false;
     let mut abandoned_until = Instant::now();
+    let mut judged = HashMap::new();
     // Batches that came together share a sync.
     let mut taken: Vec<Taken> = Vec::new();
     loop {
@@ -181,7 +184,7 @@ async fn run(
                     // Room may take as long as the disk is full.
                     acknowledge(&replication, &mut taken).await;
                 }
-                match take_in(&replication, &from, synced, &body).await {
+                match take_in(&replication, &mut judged, &from, synced, &body).await {
                     Ok(batch) => {
                         taken.push(batch);
                         if taken
@@ -234,6 +237,33 @@ async fn acknowledge(replication: &Replication, taken: &mut Vec<Taken>) {
     }
 }
 
+/// What was found of the records of a log when they came first. They come again if an acknowledgement was lost, and then
+/// may have lost to something that was made of them: what contains them is not to have them made anew.
+#[derive(Default)]
+struct Judged {
+    /// Up to here.
+    end: LogOffset,
+    /// What had lost already, by where it starts, and to what.
+    superseded: BTreeMap<LogOffset, Version>,
+}
+
+impl Judged {
+    /// What a record has lost to, which merging it now has found to be `by`.
+    fn judge(&mut self, start: LogOffset, end: LogOffset, by: Option<Version>) -> Option<Version> {
+        if end <= self.end {
+            return self.superseded.get(&start).copied();
+        }
+        self.end = end;
+        if let Some(by) = by {
+            self.superseded.insert(start, by);
+            if self.superseded.len() > SUPERSEDED_MAX {
+                self.superseded.pop_first();
+            }
+        }
+        by
+    }
+}
+
 /// Why records are not taken in.
 enum Refused {
     /// They were routed under an epoch that is over; this one is in force.
@@ -250,6 +280,7 @@ impl From<wire::Malformed> for Refused {
 /// Merges and logs a batch.
 async fn take_in(
     replication: &Replication,
+    judged: &mut HashMap<Actor, Judged>,
     from: &Arc<Inbound>,
     synced: bool,
     body: &[u8],
@@ -262,6 +293,7 @@ async fn take_in(
     let mut local = Local::default();
     let own = replication.durability();
     let mut batch = batch.peekable();
+    let judged = judged.entry(actor).or_default();
     while let Some(record) = batch.next() {
         let record = record?;
         if let Some(Ok(next)) = batch.peek() {
@@ -291,11 +323,12 @@ async fn take_in(
             &mut local.stored
         };
         *mark = (*mark).max(Some(received.offset));
-        if let Some(by) = received.superseded {
+        let by = received.superseded.map(|by| by.version);
+        if let Some(version) = judged.judge(record.start, record.end, by) {
             superseded.push(Superseded {
                 start: record.start,
                 end: record.end,
-                version: by.version,
+                version,
             });
         }
     }
@@ -317,5 +350,24 @@ pub(super) async fn wait_for_room(replication: &Replication, bytes: usize) {
         if !matches!(reason, NoRoom::Preparing) {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_again_has_lost_only_if_it_had_the_first_time() {
+        let mut judged = Judged::default();
+        let at = LogOffset::from_u64;
+        let by = Some(Version::from_bits(7));
+        assert_eq!(judged.judge(at(10), at(20), None), None);
+        assert_eq!(judged.judge(at(20), at(30), by), by);
+        // Once more, when something newer is there for both.
+        let later = Some(Version::from_bits(9));
+        assert_eq!(judged.judge(at(10), at(20), later), None);
+        assert_eq!(judged.judge(at(20), at(30), later), by);
+        assert_eq!(judged.judge(at(30), at(40), later), later);
     }
 }
