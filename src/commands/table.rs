@@ -28,6 +28,7 @@ static FAMILIES: &[&[CommandSpec]] = &[
     expiry::COMMANDS,
     geo::COMMANDS,
     hashes::COMMANDS,
+    hashes::EXPIRY_COMMANDS,
     info::COMMANDS,
     keys::COMMANDS,
     latency::COMMANDS,

@@ -27,6 +27,7 @@
 //! | 19 | `StreamTrim` | id (16 bytes), key |
 //! | 20 | `Assertion` | kind byte, key |
 //! | 21 | `Operation` | flags byte (1 executed again, 2 several keys), origin's actor, number, settled, key, reply |
+//! | 22 | `FieldUntil` | expiry, key, field, value |
 //!
 //! A stamp is the version in 8 little-endian bytes and the actor as a varint.
 
@@ -84,6 +85,18 @@ impl Effect<'_> {
                 out.extend_from_slice(&[11, kind as u8]);
                 put_bytes(out, key);
                 put_bytes(out, element);
+                put_bytes(out, value);
+            }
+            Effect::FieldUntil {
+                key,
+                field,
+                value,
+                at,
+            } => {
+                out.push(22);
+                out.extend_from_slice(&at.to_le_bytes());
+                put_bytes(out, key);
+                put_bytes(out, field);
                 put_bytes(out, value);
             }
             Effect::ElementDelete { kind, key, element } => {
@@ -355,6 +368,12 @@ impl<'a> Effects<'a> {
                         reply: self.bytes()?,
                     }
                 }
+                22 => Effect::FieldUntil {
+                    at: self.fixed()?,
+                    key: self.bytes()?,
+                    field: self.bytes()?,
+                    value: self.bytes()?,
+                },
                 _ => return None,
             };
             self.stamp.version = self.stamp.version.successor();

@@ -6,6 +6,7 @@ mod common;
 mod blocking;
 mod cluster;
 mod command_table;
+mod field_expiry;
 mod generated;
 mod hashes;
 mod info;

@@ -62,7 +62,7 @@ pub(in crate::store) fn sums_of(entry: Option<&Entry>, is_live: bool, context: C
     }
     let plain = Register {
         last: Some((entry.stamp(), Content::Shown)),
-        parts: Vec::new(),
+        ..Register::default()
     };
     if let Some(collection) = entry.collection() {
         known.collection = Some(collection);
