@@ -148,7 +148,8 @@ fn replies_are_those_of_the_documentation() {
         let server = Server::subject();
         let mut connection = server.connect_as(protocol);
         for (line, expected) in SCRIPT {
-            let reply = connection.run(line).to_string().replace("map[", "[");
+            let reply = connection.run(line).to_string();
+            let reply = reply.replace("map[", "[").replace("\\'", "'");
             assert!(is_like(&reply, expected), "{line}: {reply}, not {expected}");
         }
     }
