@@ -1,5 +1,6 @@
 //! Coterie: a Redis-compatible, durable, distributed key-value database.
 
+pub mod acl;
 mod background;
 pub mod blocking;
 pub mod clock;
@@ -11,7 +12,9 @@ pub mod effect;
 mod embed;
 pub mod engine;
 pub mod events;
+pub mod functions;
 pub mod glob;
+pub mod hyperloglog;
 pub mod latency;
 pub mod membership;
 mod memory;
@@ -23,6 +26,7 @@ mod pause;
 mod priority;
 pub mod pubsub;
 pub mod rates;
+mod rdb;
 pub mod replication;
 pub mod report;
 pub mod running;

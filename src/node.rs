@@ -8,12 +8,14 @@ use coterie_protocol::{DatabaseId, PartitionId};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use crate::acl::Acl;
 use crate::clock::Clock;
 use crate::cluster_view::Cluster;
 use crate::commands::table;
 use crate::config::logging::LogControl;
 use crate::config::{Config, Durability, RewriteError};
 use crate::engine::{Engine, EvictionPolicy, EvictionSettings, Moment};
+use crate::functions::Functions;
 use crate::latency::LatencyMonitor;
 use crate::monitor::Monitors;
 use crate::pause::Pause;
@@ -83,6 +85,8 @@ pub struct Node {
     pub config: ArcSwap<Config>,
     /// Counters.
     pub statistics: Statistics,
+    /// Users, and what they may do.
+    pub acl: Acl,
     /// Connections.
     pub clients: Registry,
     /// `MONITOR`.
@@ -91,6 +95,8 @@ pub struct Node {
     pub pause: Pause,
     /// `SCRIPT`.
     pub scripts: Arc<Scripts>,
+    /// `FUNCTION`.
+    pub functions: Functions,
     /// Who listens to which channel.
     pub pubsub: PubSub,
     /// What clients of other nodes listen to.
@@ -152,12 +158,14 @@ impl Node {
         let node = Arc::new(Node {
             replication: OnceLock::new(),
             engine: engine.into(),
+            acl: Acl::new(config.requirepass.expose().as_bytes()),
             config: ArcSwap::from_pointee(config),
             statistics: Statistics::new(table::len()),
             clients: Registry::default(),
             monitors: Monitors::default(),
             pause: Pause::default(),
             scripts: Arc::default(),
+            functions: Functions::default(),
             pubsub: PubSub::default(),
             remote: Remote::default(),
             tracking: Tracking::default(),
@@ -256,7 +264,13 @@ impl Node {
     pub fn rewrite_config(&self) -> Result<(), RewriteError> {
         // One at a time, and the last one writes the newest settings.
         let _rewriting = self.config_rewrite.lock();
-        self.config.load_full().rewrite()
+        let mut config = Config::clone(&self.config.load());
+        if config.aclfile.is_none() {
+            let password = config.requirepass.expose().as_bytes();
+            let lines = self.acl.lines_beside(password);
+            config.user = lines.map_err(|_| RewriteError::Structure("user"))?;
+        }
+        config.rewrite()
     }
 
     /// Puts new settings in force.
@@ -270,6 +284,10 @@ impl Node {
                 .set_durability(crate::running::log_durability(config.durability)),
         }
         self.note_overhead(crate::memory::allocated_bytes());
+        if config.requirepass != self.config.load().requirepass {
+            let password = config.requirepass.expose().as_bytes();
+            self.acl.set_default_password(password);
+        }
         self.config.store(Arc::new(config));
         self.refresh_watch();
     }

@@ -23,6 +23,8 @@ pub struct Outstanding {
     pub barrier: Barrier,
     /// Replies of writes that wait for the marks.
     pub writes: Vec<Range<usize>>,
+    /// What they are about: other nodes may not have it yet.
+    pub changed: Vec<Subject>,
     /// Reads to be compared.
     pub reads: Vec<Read>,
     /// Requests that other nodes execute.
@@ -139,10 +141,14 @@ impl Outstanding {
     }
 
     /// Whether what came before has to be completed first, so that commands on one key keep their order: a read may
-    /// have to be executed again, what is forwarded is executed elsewhere, and may be a second time.
+    /// have to be executed again, what was changed here has to reach the node that executes the next, what is
+    /// forwarded is executed elsewhere, and may be a second time.
     pub fn conflicts(&self, subject: &Subject, step: Step) -> bool {
         let reads = step.writes && self.reads.iter().any(|read| read.subject.overlaps(subject));
+        let changed =
+            || step.node != 0 && self.changed.iter().any(|earlier| earlier.overlaps(subject));
         reads
+            || changed()
             || self.forwards.iter().any(|forward| {
                 forward.subject.overlaps(subject)
                     && (step.writes || forward.writes)

@@ -29,12 +29,18 @@ pub enum NodeError {
     /// Its data directory.
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
+    /// Its libraries of functions.
+    #[error(transparent)]
+    Functions(#[from] std::io::Error),
     /// Its place among other nodes.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
     /// Its server.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// Its users.
+    #[error("the users can't be loaded: {0}")]
+    Users(String),
     /// A number of partitions that is none.
     #[error("'partitions' must be a power of two from 1 to 16384")]
     Partitions,
@@ -60,6 +66,8 @@ impl Running {
             offset => Clock::Offset(offset),
         };
         let node = Node::new(engine, config, clock);
+        commands::load_users(&node).map_err(NodeError::Users)?;
+        commands::open_functions(&node)?;
         // Before the first client: its requests must take the way through the cluster, if there is one.
         let cluster = cluster::start(&node)?;
         let server = Server::start(&node)?;

@@ -9,9 +9,11 @@ use bytes::Bytes;
 use coterie_protocol::{DatabaseId, PartitionId, RespVersion};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
+use crate::acl::Account;
 use crate::commands::{Queue, Watched};
-use crate::config::{Config, OutputBufferLimit};
+use crate::config::OutputBufferLimit;
 use crate::monitor::Monitor;
 use crate::outstanding::Outstanding;
 use crate::pubsub::{Outbox, Subscriptions, TooSlow, Topic};
@@ -44,6 +46,8 @@ pub struct Session {
     pub resp: RespVersion,
     /// Whether it may use commands that need authentication.
     pub authenticated: bool,
+    /// The account it is logged in as; `None` where nothing is to be checked: what this server or another node asks for.
+    pub user: Option<Arc<Account>>,
     /// See [`ReplyMode`].
     pub reply_mode: ReplyMode,
     /// `CLIENT NO-TOUCH`: reading does not count as use.
@@ -73,6 +77,8 @@ pub struct Session {
     pub waits: u8,
     /// How often its request was sent on because routes had changed.
     pub tries: u8,
+    /// When that ends, once it was sent on.
+    pub deadline: Option<Instant>,
     /// What its request is known by, if that must be executed exactly once and may have been.
     pub operation: Option<Operation>,
     /// What a walk over all keys is limited to, where another node walks over the rest.
@@ -109,6 +115,8 @@ pub struct Consistency {
 pub struct Origin {
     /// The client.
     pub client: Arc<Client>,
+    /// See [`Session::user`].
+    pub user: Option<Arc<Account>>,
     /// The selected database.
     pub database: DatabaseId,
     /// The protocol version replies are written in.
@@ -123,6 +131,8 @@ pub struct Origin {
     pub proxied: bool,
     /// See [`Session::tries`].
     pub tries: u8,
+    /// See [`Session::deadline`].
+    pub deadline: Option<Instant>,
     /// Whether its request may have been executed before.
     pub again: bool,
     /// See [`Session::internal`].
@@ -133,12 +143,14 @@ impl Origin {
     /// A session of its own for a part of a request.
     pub fn session(&self) -> Session {
         let mut session = Session::new(self.client.clone(), true);
+        session.user.clone_from(&self.user);
         session.database = self.database;
         session.resp = self.resp;
         session.no_touch = self.no_touch;
         session.consistency = self.consistency;
         session.forwarded = self.forwarded;
         session.tries = self.tries;
+        session.deadline = self.deadline;
         session.proxied = self.proxied;
         session.internal = self.internal;
         session
@@ -147,6 +159,7 @@ impl Origin {
     /// A session of its own for what its client has not asked for in these words.
     pub fn internal_session(&self) -> Session {
         let mut session = self.session();
+        session.user = None;
         session.internal = true;
         session.proxied = true;
         session
@@ -158,6 +171,7 @@ impl Session {
     pub fn origin(&self) -> Origin {
         Origin {
             client: self.client.clone(),
+            user: self.user.clone(),
             database: self.database,
             resp: self.resp,
             no_touch: self.no_touch,
@@ -165,6 +179,7 @@ impl Session {
             forwarded: self.forwarded,
             proxied: self.proxied,
             tries: self.tries,
+            deadline: self.deadline,
             again: self.operation.as_ref().is_some_and(Operation::is_again),
             internal: self.internal,
         }
@@ -177,6 +192,7 @@ impl Session {
             database: DatabaseId(0),
             resp: RespVersion::Resp2,
             authenticated,
+            user: None,
             reply_mode: ReplyMode::On,
             no_touch: false,
             last_command: "NULL",
@@ -191,6 +207,7 @@ impl Session {
             refreshed: None,
             waits: 0,
             tries: 0,
+            deadline: None,
             operation: None,
             partitions: None,
             last_write: None,
@@ -205,10 +222,9 @@ impl Session {
 
     /// `RESET`: back to the state of a new connection. What Redis keeps stays: protection from eviction, and what the
     /// client library told of itself.
-    pub fn reset(&mut self, authenticated: bool) {
+    pub fn reset(&mut self) {
         self.database = DatabaseId(0);
         self.set_resp(RespVersion::Resp2);
-        self.authenticated = authenticated;
         self.monitor = false;
         self.monitoring = None;
         self.subscriptions = None;
@@ -240,10 +256,23 @@ impl Session {
         self.subscriptions.as_ref().is_some_and(|s| !s.is_empty())
     }
 
-    /// Whether it has to authenticate first, under these settings.
+    /// Whether it has to authenticate first.
     #[inline]
-    pub fn needs_password(&self, config: &Config) -> bool {
-        !self.authenticated && !config.requirepass.is_empty()
+    pub fn needs_password(&self) -> bool {
+        !self.authenticated && self.user.as_ref().is_some_and(|user| !user.is_open())
+    }
+
+    /// Begins as the default user, who need not log in if everyone is let in.
+    pub fn begin_as(&mut self, default: &Arc<Account>) {
+        self.log_in(default);
+        self.authenticated = default.is_open();
+    }
+
+    /// Goes on as this user.
+    pub fn log_in(&mut self, account: &Arc<Account>) {
+        self.authenticated = true;
+        self.client.details.lock().user = Some(account.clone());
+        self.user = Some(account.clone());
     }
 
     /// Whether the reply of the command that just ended is withheld. `CLIENT REPLY SKIP` moves on by one command.
@@ -348,6 +377,8 @@ pub struct ClientDetails {
     pub library_version: Vec<u8>,
     /// Selected database.
     pub database: DatabaseId,
+    /// The account it is logged in as.
+    pub user: Option<Arc<Account>>,
     /// Protocol version.
     pub resp: RespVersion,
     /// Full name of the last command (`client|list`).
@@ -468,6 +499,7 @@ impl Client {
                 library_name: Vec::new(),
                 library_version: Vec::new(),
                 database: DatabaseId(0),
+                user: None,
                 resp: RespVersion::Resp2,
                 last_command: "NULL",
                 monitor: false,
@@ -529,6 +561,15 @@ impl Client {
     /// Memory of its buffers and messages, in bytes.
     pub fn buffer_bytes(&self) -> usize {
         self.buffers.sizes().total() + self.outbox.bytes()
+    }
+
+    /// Whether it is logged in as this account.
+    pub fn is_user(&self, account: &Arc<Account>) -> bool {
+        let details = self.details.lock();
+        details
+            .user
+            .as_ref()
+            .is_some_and(|user| Arc::ptr_eq(user, account))
     }
 
     /// Whether somebody asked for its end.

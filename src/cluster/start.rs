@@ -24,6 +24,7 @@ use crate::topology::{
     Timing, TopologyHandle,
 };
 use crate::transport::{self, CallError, Secret, Service, Transport};
+use crate::wal;
 
 /// How long a node tries to join before it gives up.
 const JOIN_WITHIN: Duration = Duration::from_secs(30);
@@ -197,6 +198,8 @@ fn transport_options(
     // The largest value, with its key and what is around it.
     let largest = usize::try_from(config.proto_max_bulk_len).unwrap_or(usize::MAX);
     options.body_limit = options.body_limit.max(largest.saturating_add(1 << 20));
+    // The largest record, and what is sent with it.
+    options.node_body_limit = wal::MAX_PAYLOAD + (1 << 20);
     options.secret = secret;
     options.clock = node.clock().clone();
     // Sooner than TCP would repeat what was lost in a cut that is over.

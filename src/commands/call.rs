@@ -96,7 +96,7 @@ impl Call<'_, '_> {
 /// Upper bound of the encoded length of an effect.
 fn bytes_max(effect: &Effect<'_>) -> usize {
     let value = match *effect {
-        Effect::Put { value, .. } => value.len(),
+        Effect::Put { value, .. } | Effect::Sketch { value, .. } => value.len(),
         Effect::PutPadded { bytes, .. } | Effect::Splice { bytes, .. } => bytes.len(),
         Effect::ElementSet { element, value, .. } => element.len() + value.len(),
         Effect::FieldUntil { field, value, .. } => field.len() + value.len(),

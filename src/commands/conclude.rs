@@ -14,15 +14,19 @@ use crate::node::Node;
 use crate::outstanding::{Forward, Outstanding, Read};
 use crate::replication::routes::is_available;
 use crate::replication::{Barrier, Operation, ReadKey, Replication};
-use crate::session::Origin;
+use crate::session::{Origin, Session};
 use crate::topology;
-use crate::transport::CallError;
+use crate::transport::{CallError, SendError};
 
 /// Said of a write that too few replicas have acknowledged in time (I3).
 pub(super) const WRITE_UNKNOWN: &[u8] =
     b"NOQUORUM Not enough replicas acknowledged the write in time. It may have taken effect.";
 /// Said of a read that too few replicas have answered.
 pub(super) const READ_FAILED: &[u8] = b"NOQUORUM Not enough replicas answered in time.";
+/// Said of a write that no node was given.
+const NOT_WRITTEN: &[u8] = b"NOREPLICAS Not enough good replicas to write.";
+/// Said of a request that no node takes from another.
+const TOO_LARGE: &[u8] = b"ERR the request is larger than what nodes send each other";
 /// How the answer of a node begins that does not hold the partition (any more).
 pub(super) const TRY_AGAIN: &[u8] = b"-TRYAGAIN";
 /// How the answer of a node begins that finds too few replicas.
@@ -53,7 +57,7 @@ pub async fn conclude(
         return;
     };
     let timeout = Duration::from_millis(node.config.load().write_timeout_ms.into());
-    let deadline = Instant::now() + timeout;
+    let deadline = origin.deadline.unwrap_or(Instant::now() + timeout);
     let mut edits = Vec::new();
     if !outstanding.reads.is_empty() {
         let reads = std::mem::take(&mut outstanding.reads);
@@ -177,9 +181,16 @@ async fn read_again(
         return error(origin.resp, READ_FAILED);
     }
     tokio::time::sleep(RETRY_AFTER).await;
-    let mut session = origin.session();
-    session.tries += 1;
+    let mut session = sent_on(origin, deadline);
     Box::pin(perform(node, &mut session, request)).await
+}
+
+/// A session to execute a request in once more, within the same time.
+fn sent_on(origin: &Origin, deadline: Instant) -> Session {
+    let mut session = origin.session();
+    session.tries = session.tries.saturating_add(1);
+    session.deadline = Some(deadline);
+    session
 }
 
 /// Waits for the answer to a forwarded request; where that is allowed, has it executed again if none comes.
@@ -219,11 +230,26 @@ async fn complete(
         // has not found the other replicas again.
         Ok(reply) if origin.tries < TRIES_MAX && is_passing(node, origin, &forward, &reply) => {
             tokio::time::sleep(RETRY_AFTER).await;
-            let mut session = origin.session();
-            session.tries += 1;
+            let mut session = sent_on(origin, deadline);
             Box::pin(perform(node, &mut session, &forward.request)).await
         }
         Ok(reply) => reply.to_vec(),
+        Err(CallError::Send(SendError::TooLarge)) => error(origin.resp, TOO_LARGE),
+        Err(CallError::Send(reason)) => {
+            if origin.tries >= TRIES_MAX || Instant::now() >= deadline {
+                return error(origin.resp, not_sent(&forward));
+            }
+            // Nothing was done there.
+            let pause = async {
+                match forward.peer.link().filter(|_| reason == SendError::Busy) {
+                    Some(link) => link.writable().await,
+                    None => tokio::time::sleep(RETRY_AFTER).await,
+                }
+            };
+            let _ = tokio::time::timeout_at(deadline, pause).await;
+            let mut session = sent_on(origin, deadline);
+            Box::pin(perform(node, &mut session, &forward.request)).await
+        }
         Err(_) if forward.operation.is_some() && !may_begin => {
             let timeout = Duration::from_millis(node.config.load().write_timeout_ms.into());
             execute_once(
@@ -234,8 +260,8 @@ async fn complete(
             )
             .await
         }
-        Err(_) if forward.repeatable && Instant::now() < deadline => {
-            let mut session = origin.session();
+        Err(_) if forward.repeatable && origin.tries < TRIES_MAX && Instant::now() < deadline => {
+            let mut session = sent_on(origin, deadline);
             let reply = Box::pin(perform(node, &mut session, &forward.request)).await;
             if forward.writes && reply.starts_with(b"-") {
                 // Whatever it says of the second attempt, the first may have had an effect.
@@ -246,6 +272,15 @@ async fn complete(
         }
         Err(_) if forward.writes => error(origin.resp, WRITE_UNKNOWN),
         Err(_) => error(origin.resp, READ_FAILED),
+    }
+}
+
+/// What is said of a request that could not be sent on.
+fn not_sent(forward: &Forward) -> &'static [u8] {
+    if forward.writes {
+        NOT_WRITTEN
+    } else {
+        READ_FAILED
     }
 }
 

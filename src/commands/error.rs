@@ -41,6 +41,9 @@ pub enum CommandError {
     /// A script needs a key whose partition is not locked: not an answer, unless it can't be.
     #[error("ERR Script attempted to access a non local key in a cluster node")]
     NotLocked,
+    /// A script was stopped before its end: the whole line. Nothing of the unit it was in may last.
+    #[error("{}", String::from_utf8_lossy(.0))]
+    Stopped(Vec<u8>),
     /// Any other error: the whole line, starting with its code (`ERR …`, `OOM …`).
     #[error("{0}")]
     Line(Cow<'static, str>),
@@ -73,7 +76,7 @@ impl CommandError {
     pub fn to_line(&self) -> Cow<'_, [u8]> {
         match self {
             CommandError::Line(line) => Cow::Borrowed(line.as_bytes()),
-            CommandError::Bytes(line) => Cow::Borrowed(line),
+            CommandError::Bytes(line) | CommandError::Stopped(line) => Cow::Borrowed(line),
             other => Cow::Owned(other.to_string().into_bytes()),
         }
     }

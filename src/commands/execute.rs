@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use coterie_protocol::{Epoch, OwnedRequest, PartitionId, ReplyWriter, Request, RespVersion};
 
+use super::acl;
 use super::blocking::{self, Patience, Placed};
 use super::call::{Call, Control, Deferred};
 use super::dispatch::{Routed, route, subject_of};
@@ -126,7 +127,7 @@ pub fn execute(
         Err(error) => return refuse(node, session, request, &error, out),
     };
     session.last_command = command.spec.name;
-    if let Err(error) = admit(node, session, command.spec, &batch.config) {
+    if let Err(error) = admit(node, session, command, request) {
         return reject(node, session, Some(command), &error, out);
     }
     let spec = command.spec;
@@ -263,10 +264,15 @@ fn execute_elsewhere(
         }
         Way::Forward(partition, peer) => {
             let spec = command.spec;
-            let repeatable = !spec.flags.intersects(Flags::WRITE) || is_plain(spec.name, request);
+            let writes = spec.flags.intersects(Flags::WRITE);
+            let is_plain = is_plain(spec.name, request);
+            // What may be done twice, and would take writing whole collections or several keys to be done once.
+            let is_wide = is_plain
+                && (spec.categories.intersects(Categories::HASH)
+                    || spec.keys.of(request).len() > 1);
             let epoch = batch.epoch();
             let operation = match &session.operation {
-                None if repeatable || !is_operation(spec) => None,
+                None if !writes || !is_operation(spec) || is_wide => None,
                 None => {
                     let (database, level) = (session.database, session.consistency.write);
                     let replication = node.replication.get();
@@ -274,8 +280,11 @@ fn execute_elsewhere(
                 }
                 given => given.clone(),
             };
+            // Who has seen the effect of a write, and changed the key since, must not see it come again.
+            let repeatable = !writes || operation.is_none() && is_plain;
             let told = operation.as_ref();
             let sent_ms = node.now_ms();
+            scripts::remember(node, request);
             let spelled_out = scripts::spelled_out(node, request);
             let sent = spelled_out.as_ref().map_or(request, OwnedRequest::request);
             let answer = spanning::forward(&peer, session, epoch, sent_ms, &[], told, sent);
@@ -341,6 +350,7 @@ pub(super) fn note_outstanding(
         });
     } else if !session.outstanding.barrier.conditions().is_empty() {
         session.outstanding.writes.push(reply);
+        session.outstanding.changed.push(subject);
     }
 }
 
@@ -388,15 +398,22 @@ const WHILE_LISTENING: [&str; 9] = [
 ];
 
 /// The checks on a command that need nothing but session and settings.
-fn admit(node: &Node, session: &Session, spec: &CommandSpec, config: &Config) -> CommandResult {
+fn admit(node: &Node, session: &Session, command: &Command, request: Request<'_>) -> CommandResult {
+    let spec = command.spec;
     if node.scripts.is_busy() && !spec.flags.contains(Flags::ALLOW_BUSY) {
         return Err(CommandError::line(
             "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
         ));
     }
-    if session.needs_password(config) && !spec.flags.contains(Flags::NO_AUTH) {
+    if session.needs_password() && !spec.flags.contains(Flags::NO_AUTH) {
         return Err(CommandError::line("NOAUTH Authentication required."));
     }
+    if session.queue.is_some() && spec.flags.contains(Flags::NO_MULTI) {
+        return Err(CommandError::line(
+            "ERR Command not allowed inside a transaction",
+        ));
+    }
+    acl::admit(node, session, command, request)?;
     if session.is_subscriber()
         && session.resp == RespVersion::Resp2
         && !WHILE_LISTENING.contains(&spec.name)
@@ -405,11 +422,6 @@ fn admit(node: &Node, session: &Session, spec: &CommandSpec, config: &Config) ->
             "Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
             spec.name
         )));
-    }
-    if session.queue.is_some() && spec.flags.contains(Flags::NO_MULTI) {
-        return Err(CommandError::line(
-            "ERR Command not allowed inside a transaction",
-        ));
     }
     if spec.flags.contains(Flags::INTERNAL) && !session.internal {
         return Err(CommandError::line(
@@ -605,11 +617,11 @@ pub(super) fn run_data(
     let once = once.map(|operation| Once::new(operation, spec, request, session.database));
     let overwrites = once.as_ref().is_some_and(Once::overwrites);
     let scope = match spec.locks {
-        Locks::All => Scope::All,
-        Locks::Keys if keys.len() == 1 && !overwrites => {
+        locks if locks.covers_everything(request) => Scope::All,
+        Locks::Keys | Locks::Asked(_) if keys.len() == 1 && !overwrites => {
             Scope::Key(keys.next().unwrap_or_default())
         }
-        Locks::Keys | Locks::KeysWithUndo => Scope::Keys(&mut keys),
+        _ => Scope::Keys(&mut keys),
     };
     let database = session.database;
     let start = out.len();
@@ -666,7 +678,7 @@ pub(super) fn run_data(
     }
     let barrier = &mut session.outstanding.barrier;
     // Who changes several databases does so as safely as any of them wants it.
-    let is_wide = spec.locks == Locks::All || !transaction.changes_only(database);
+    let is_wide = spec.locks.is_all() || !transaction.changes_only(database);
     let synced = if is_wide {
         node.has_synced(&batch.config)
     } else {
@@ -712,6 +724,9 @@ pub(super) fn await_record(
         Some(levels) => {
             for quorum in &levels.write {
                 barrier.add(quorum.synced(synced), offset());
+            }
+            if synced && levels.write.is_empty() {
+                barrier.add_local(offset(), true);
             }
         }
         None if record.is_some() || synced => barrier.add_local(offset(), synced),

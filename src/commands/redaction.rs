@@ -42,6 +42,7 @@ impl Secrets {
                     None => Secrets::None,
                 }
             }
+            "acl|setuser" => Secrets::Range(2, request.len()),
             "config|set" => Secrets::Settings,
             _ => Secrets::None,
         }

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::acl;
 use super::blocking::{Places, Verb};
 use super::conclude::{WRITE_UNKNOWN, conclude};
 use super::execute::{Batch, Outcome, execute};
@@ -128,6 +129,17 @@ async fn run(node: Arc<Node>, mut requests: mpsc::Receiver<Forwarded>, places: A
                 places.leave(id);
                 from.reply(call, &[]);
                 continue;
+            }
+        }
+        if !head.rights.is_empty() {
+            match acl::account_of_rights(&head.rights) {
+                Ok(account) => session.user = Some(account),
+                Err(error) => {
+                    let mut out = Vec::new();
+                    ReplyWriter::new(&mut out, session.resp).error(error.to_line());
+                    from.reply(call, &out);
+                    continue;
+                }
             }
         }
         let age_ms = node.now_ms().saturating_sub(head.sent_ms);

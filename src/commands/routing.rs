@@ -5,7 +5,7 @@ use std::sync::Arc;
 use coterie_protocol::{DatabaseId, PartitionId, Request, Slot};
 
 use super::error::{CommandError, CommandResult};
-use super::spec::{CommandSpec, Flags, Handler, Locks};
+use super::spec::{CommandSpec, Flags, Handler};
 use super::transactions::{SEEN, UNIT, is_watching};
 use crate::config::Redirect;
 use crate::node::Node;
@@ -65,7 +65,7 @@ impl Router<'_> {
     /// # Errors
     /// It can't be executed as things are; nothing was done.
     pub fn route(&self, spec: &CommandSpec, request: Request<'_>) -> Result<Way, CommandError> {
-        if spec.locks == Locks::All {
+        if spec.locks.is_all() {
             return match spec.name {
                 "flushall" | "flushdb" => Ok(Way::Parts),
                 _ => Err(CommandError::line(
@@ -88,9 +88,7 @@ impl Router<'_> {
         }
         let way = if spec.name == SEEN {
             self.route_seen(partition)
-        } else if spec.flags.intersects(Flags::WRITE | Flags::MAY_REPLICATE)
-            || matches!(spec.handler, Handler::Script(_))
-        {
+        } else if is_write(spec.flags) || matches!(spec.handler, Handler::Script(_)) {
             let plain = is_plain(spec.name, request) || self.is_done(partition);
             self.route_write(partition, plain)
         } else {
@@ -327,6 +325,13 @@ pub fn is_plain(name: &str, request: Request<'_>) -> bool {
         "zadd" | "geoadd" => request.get(2).is_some_and(is_number),
         _ => false,
     }
+}
+
+/// Whether a command is executed where writes are. What notes something on a single node at most, as `PFCOUNT` does, is
+/// a read.
+fn is_write(flags: Flags) -> bool {
+    flags.contains(Flags::WRITE)
+        || flags.contains(Flags::MAY_REPLICATE) && !flags.contains(Flags::READONLY)
 }
 
 /// Whether an argument is a number, not an option.

@@ -10,11 +10,13 @@ use coterie_protocol::{
 };
 use tokio::task::JoinSet;
 
+use super::acl;
 use super::call::Deferred;
+use super::conclude::WRITE_UNKNOWN;
 use super::error::{CommandError, CommandResult};
 use super::perform::perform;
 use super::routing::Router;
-use super::spec::CommandSpec;
+use super::spec::{CommandSpec, Flags};
 use crate::effect::Effect;
 use crate::engine::Scope;
 use crate::node::Node;
@@ -53,6 +55,7 @@ pub fn forward(
         local: session.consistency.local_reads,
         partitions: partitions.to_vec(),
         operation: operation.map(Operation::head),
+        rights: acl::rights_of_script(session, request),
     };
     let body = wire::execution(&head, request.iter());
     match peer.link() {
@@ -119,14 +122,24 @@ pub fn parts(
                 })),
                 None => Ok(Box::pin(async move {
                     let replies = everywhere(&node, &origin, request).await;
-                    combine(&replies, origin.resp, |reply, _| reply.ok())
+                    match doubt(&replies, origin.resp) {
+                        Some(doubt) => doubt,
+                        None => combine(&replies, origin.resp, |reply, _| reply.ok()),
+                    }
                 })),
             }
         }
         "mset" if request.len().is_multiple_of(2) => Err(CommandError::Arity("mset".into())),
         name => {
             let request = OwnedRequest::from(request);
-            Ok(Box::pin(split(node, origin, name_of(name), request)))
+            let writes = spec.flags.contains(Flags::WRITE);
+            Ok(Box::pin(split(
+                node,
+                origin,
+                name_of(name),
+                writes,
+                request,
+            )))
         }
     }
 }
@@ -151,7 +164,13 @@ fn name_of(name: &str) -> Whole {
 }
 
 /// A command with keys in several partitions: one command for each.
-async fn split(node: Arc<Node>, origin: Origin, whole: Whole, request: OwnedRequest) -> Vec<u8> {
+async fn split(
+    node: Arc<Node>,
+    origin: Origin,
+    whole: Whole,
+    writes: bool,
+    request: OwnedRequest,
+) -> Vec<u8> {
     let step = if whole == Whole::Ok { 2 } else { 1 };
     let mut parts: BTreeMap<PartitionId, Vec<usize>> = BTreeMap::new();
     let words = request.request();
@@ -172,6 +191,9 @@ async fn split(node: Arc<Node>, origin: Origin, whole: Whole, request: OwnedRequ
     let done = tasks.join_all().await;
     if whole != Whole::Values {
         let replies: Vec<Vec<u8>> = done.into_iter().map(|(_, reply)| reply).collect();
+        if let Some(doubt) = doubt(&replies, origin.resp).filter(|_| writes) {
+            return doubt;
+        }
         return combine(&replies, origin.resp, |reply, sum| match whole {
             Whole::Ok => reply.ok(),
             _ => reply.integer(sum),
@@ -200,6 +222,25 @@ async fn split(node: Arc<Node>, origin: Origin, whole: Whole, request: OwnedRequ
         }
     }
     out
+}
+
+/// What is said of a write that not all nodes have done, although some have, or may have. `None` if all have, or none.
+fn doubt(replies: &[Vec<u8>], resp: RespVersion) -> Option<Vec<u8>> {
+    let is_error = |reply: &&Vec<u8>| reply.starts_with(b"-");
+    let failed = replies.iter().filter(is_error).count();
+    // What was not answered is none of these, though it says that it was to be read.
+    let unknown = replies.iter().any(|reply| {
+        reply.starts_with(b"-NOQUORUM")
+            || reply
+                .get(1..)
+                .is_some_and(|line| line.starts_with(NOT_ANSWERED))
+    });
+    let is_partial = failed > 0 && failed < replies.len();
+    (unknown || is_partial).then(|| {
+        let mut out = Vec::new();
+        ReplyWriter::new(&mut out, resp).error(WRITE_UNKNOWN);
+        out
+    })
 }
 
 /// Makes one reply of many: the first error, if there is one, else what `write` makes of the sum of integers.
@@ -256,7 +297,8 @@ pub async fn everywhere(node: &Arc<Node>, origin: &Origin, request: OwnedRequest
         }
         tokio::time::sleep(RETRY_AFTER).await;
     }
-    vec![not_answered(origin)]
+    replies.push(not_answered(origin));
+    replies
 }
 
 /// Executes a request that is about one whole partition on a node that answers for it.
@@ -474,7 +516,10 @@ async fn flush(
         let quorums = match allowed {
             Ok(quorums) => quorums,
             Err(error) => {
-                ReplyWriter::new(&mut out, origin.resp).error(error.to_line());
+                let line = error.to_line();
+                let is_first = partitions.first() == Some(&partition);
+                let line = if is_first { &line } else { WRITE_UNKNOWN };
+                ReplyWriter::new(&mut out, origin.resp).error(line);
                 return out;
             }
         };

@@ -33,7 +33,7 @@ pub type UnitHandler =
     fn(Opening<'_>, Request<'_>, &mut Vec<u8>) -> Result<Option<Deferred>, CommandError>;
 
 /// Which partitions a data command locks. Another command locks them only as part of a unit, where it looks into them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy)]
 pub enum Locks {
     /// Those of its keys. A command that is called with exactly one key makes at most one change.
     Keys,
@@ -42,6 +42,25 @@ pub enum Locks {
     KeysWithUndo,
     /// All of them.
     All,
+    /// All of them if this says so, otherwise those of its keys: for a command that may read keys which only data tells.
+    /// It does so on a single node only.
+    Asked(fn(Request<'_>) -> bool),
+}
+
+impl Locks {
+    /// Whether every command of this kind locks all partitions.
+    pub fn is_all(self) -> bool {
+        matches!(self, Locks::All)
+    }
+
+    /// Whether this request locks all partitions.
+    pub fn covers_everything(self, request: Request<'_>) -> bool {
+        match self {
+            Locks::Keys | Locks::KeysWithUndo => false,
+            Locks::All => true,
+            Locks::Asked(asks) => asks(request),
+        }
+    }
 }
 
 bitflags! {

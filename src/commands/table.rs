@@ -10,13 +10,14 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::error::CommandError;
 use super::spec::CommandSpec;
 use super::{
-    bitmaps, client, cluster, command, config, connection, coterie, debug, expiry, geo, hashes,
-    info, keys, latency, lists, memory, object, pubsub, scan, scripts, server, sets, slowlog,
-    sorted_sets, strings, transactions, wait,
+    acl, bitmaps, client, cluster, command, config, connection, coterie, debug, dump, expiry,
+    functions, geo, hashes, hyperloglog, info, keys, latency, lists, memory, object, pubsub, scan,
+    scripts, server, sets, slowlog, sort, sorted_sets, streams, strings, transactions, wait,
 };
 
 /// The families.
 static FAMILIES: &[&[CommandSpec]] = &[
+    acl::COMMANDS,
     bitmaps::COMMANDS,
     client::COMMANDS,
     cluster::COMMANDS,
@@ -25,10 +26,13 @@ static FAMILIES: &[&[CommandSpec]] = &[
     connection::COMMANDS,
     coterie::COMMANDS,
     debug::COMMANDS,
+    dump::COMMANDS,
     expiry::COMMANDS,
+    functions::COMMANDS,
     geo::COMMANDS,
     hashes::COMMANDS,
     hashes::EXPIRY_COMMANDS,
+    hyperloglog::COMMANDS,
     info::COMMANDS,
     keys::COMMANDS,
     latency::COMMANDS,
@@ -42,9 +46,13 @@ static FAMILIES: &[&[CommandSpec]] = &[
     server::COMMANDS,
     sets::COMMANDS,
     slowlog::COMMANDS,
+    sort::COMMANDS,
     sorted_sets::ALGEBRA_COMMANDS,
+    sorted_sets::BLOCKING_COMMANDS,
     sorted_sets::MEMBER_COMMANDS,
     sorted_sets::RANGE_COMMANDS,
+    streams::COMMANDS,
+    streams::GROUP_COMMANDS,
     strings::COMMANDS,
     transactions::COMMANDS,
     wait::COMMANDS,

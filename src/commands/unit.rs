@@ -12,7 +12,7 @@ use super::error::CommandError;
 use super::execute::{Batch, await_record, record_bytes, write_error};
 use super::record::{Pending, finish};
 use super::routing::Levels;
-use super::spec::{CommandSpec, Flags, Handler, Locks, ScriptHandler};
+use super::spec::{CommandSpec, Flags, Handler, ScriptHandler};
 use super::table::Command;
 use crate::engine::{Scope, Transaction};
 use crate::node::Node;
@@ -62,10 +62,13 @@ pub struct Reach<'k> {
 }
 
 impl<'k> Reach<'k> {
-    /// Takes in what a command needs.
-    pub fn add(&mut self, spec: &CommandSpec, request: Request<'k>) {
-        // What a script touches besides its keys is only known when it runs.
-        self.everything |= spec.locks == Locks::All || matches!(spec.handler, Handler::Script(_));
+    /// Takes in what a command needs. `is_clustered`: not everything is here.
+    pub fn add(&mut self, spec: &CommandSpec, request: Request<'k>, is_clustered: bool) {
+        // What a script touches besides its keys is only known when it runs. In a cluster it may touch what is in their
+        // partition.
+        let is_open =
+            matches!(spec.handler, Handler::Script(_)) || spec.locks.covers_everything(request);
+        self.everything |= spec.locks.is_all() || is_open && !is_clustered;
         self.keys.extend(spec.keys.of(request));
         self.bytes += later_bytes(spec, request);
     }
@@ -151,8 +154,11 @@ impl<'u> Unit<'u> {
 
     /// Whether everything a command is about is locked.
     pub fn covers(&self, spec: &CommandSpec, request: Request<'_>) -> bool {
+        // In a cluster no command reads keys that only data tells.
+        let asks = !self.transaction.is_replicated() && spec.locks.covers_everything(request);
         self.transaction.covers_everything()
-            || spec.locks != Locks::All
+            || !spec.locks.is_all()
+                && !asks
                 && spec
                     .keys
                     .of(request)
@@ -188,14 +194,15 @@ impl<'u> Unit<'u> {
     /// `later_bytes`.
     ///
     /// # Errors
-    /// There is no room in the log for this many bytes yet. The unit is to be dropped, and begun anew.
+    /// There is no room in the log yet: the unit is to be dropped, and begun anew. Or a script was stopped: nothing of
+    /// the unit may last.
     pub fn run(
         &mut self,
         command: &'static Command,
         request: Request<'_>,
         later_bytes: usize,
         out: &mut Vec<u8>,
-    ) -> Result<(), usize> {
+    ) -> Result<(), CommandError> {
         debug_assert!(self.covers(command.spec, request));
         let start = out.len();
         if let Handler::Script(script) = command.spec.handler {
@@ -217,7 +224,7 @@ impl<'u> Unit<'u> {
                 out.truncate(start);
                 // What looks into the data has done so; what is left may wait, and does so without locks.
                 let mut context = Context::from_waker(Waker::noop());
-                if command.spec.locks == Locks::All
+                if command.spec.locks.is_all()
                     && let Poll::Ready(reply) = reply.as_mut().poll(&mut context)
                 {
                     out.extend_from_slice(&reply);
@@ -231,7 +238,8 @@ impl<'u> Unit<'u> {
                 return Ok(());
             }
             Err(CommandError::NoRoom(NoRoom::Preparing, bytes)) => {
-                return Err(self.transaction.changed_bytes() + bytes + later_bytes);
+                let bytes = self.transaction.changed_bytes() + bytes + later_bytes;
+                return Err(CommandError::NoRoom(NoRoom::Preparing, bytes));
             }
             Err(error) => {
                 out.truncate(start);
@@ -253,11 +261,15 @@ impl<'u> Unit<'u> {
         script: ScriptHandler,
         request: Request<'_>,
         out: &mut Vec<u8>,
-    ) -> Result<(), usize> {
+    ) -> Result<(), CommandError> {
         let start = out.len();
         match script(self, request, out) {
             Ok(()) => {}
-            Err(CommandError::NoRoom(NoRoom::Preparing, bytes)) => return Err(bytes),
+            Err(
+                error @ (CommandError::NoRoom(NoRoom::Preparing, _) | CommandError::Stopped(_)),
+            ) => {
+                return Err(error);
+            }
             Err(error) => {
                 out.truncate(start);
                 write_error(self.node, self.session.resp, &error, out);

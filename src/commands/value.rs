@@ -16,7 +16,6 @@ pub fn string_of(entry: Option<&Entry>) -> Result<Option<&Entry>, CommandError> 
 macro_rules! views {
     ($($name:ident, $view:ident, $of:ident, $what:literal;)*) => {
         $(
-            #[allow(dead_code)] // until the commands of every type are there
             #[doc = concat!("The entry's ", $what, "; an error if it holds something else.")]
             pub fn $name(entry: Option<&Entry>) -> Result<Option<$view<'_>>, CommandError> {
                 entry

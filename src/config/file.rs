@@ -123,7 +123,7 @@ fn place(path: &Path, text: &str, offset: usize) -> Place {
 fn value_text(kind: &Kind, value: &DeValue) -> Result<String, ValueError> {
     let several = matches!(
         kind,
-        Kind::List | Kind::Endpoints | Kind::Percentiles | Kind::OutputBufferLimits
+        Kind::List | Kind::Lines | Kind::Endpoints | Kind::Percentiles | Kind::OutputBufferLimits
     );
     match value {
         DeValue::Array(array) if several => array_text(kind, array),
@@ -137,7 +137,7 @@ fn array_text(kind: &Kind, array: &DeArray) -> Result<String, ValueError> {
     for element in array {
         words.push(scalar_text(kind, element.get_ref())?);
     }
-    Ok(words.join(" "))
+    Ok(words.join(if *kind == Kind::Lines { "\n" } else { " " }))
 }
 
 fn scalar_text(kind: &Kind, value: &DeValue) -> Result<String, ValueError> {
@@ -175,6 +175,10 @@ pub(super) fn toml_value(kind: &Kind, text: &str) -> String {
         Kind::List | Kind::Endpoints => {
             let words: Vec<String> = text.split_ascii_whitespace().map(quoted).collect();
             format!("[{}]", words.join(", "))
+        }
+        Kind::Lines => {
+            let lines: Vec<String> = text.lines().map(quoted).collect();
+            format!("[{}]", lines.join(", "))
         }
         Kind::Percentiles => {
             let words: Vec<&str> = text.split_ascii_whitespace().collect();

@@ -35,6 +35,8 @@ pub(super) enum Kind {
     Quorum,
     /// Words separated by spaces.
     List,
+    /// Lines of text. `CONFIG GET` and `CONFIG SET` do not know the parameter.
+    Lines,
     /// Numbers from 0 to 100 separated by spaces.
     Percentiles,
     /// Redis' `<class> <hard> <soft> <seconds>` groups.
@@ -125,6 +127,7 @@ impl Kind {
             Kind::Quorum => "majority, all or a number from 1".to_owned(),
             Kind::EventClasses => "any of the letters Ag$lshzxeKEtmdn, or nothing".to_owned(),
             Kind::List => "a list of words".to_owned(),
+            Kind::Lines => "a list of texts".to_owned(),
             Kind::Percentiles => "a list of numbers from 0 to 100".to_owned(),
             Kind::OutputBufferLimits => {
                 "<class> <hard limit> <soft limit> <soft seconds> for the classes normal, replica and pubsub"
@@ -143,6 +146,7 @@ impl Kind {
                 | Kind::Ip
                 | Kind::Hostname
                 | Kind::List
+                | Kind::Lines
                 | Kind::Endpoints
                 | Kind::EventClasses
         )

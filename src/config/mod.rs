@@ -35,9 +35,11 @@ use std::path::{Path, PathBuf};
 pub use error::{ConfigError, Place, RewriteError, SetError, ValueError};
 pub use table::Config;
 pub use values::{
-    DebugCommand, Durability, LogFormat, LogLevel, MaxmemoryPolicy, MemoryLimit, OutputBufferLimit,
-    OutputBufferLimits, Redirect, Secret,
+    ChannelDefault, DebugCommand, Durability, LogFormat, LogLevel, MaxmemoryPolicy, MemoryLimit,
+    OutputBufferLimit, OutputBufferLimits, Redirect, Secret,
 };
+
+pub(crate) use rewrite::replace as replace_file;
 
 use parameter::{Change, Entry, entries, lookup};
 
@@ -99,11 +101,13 @@ impl Config {
                 return Vec::new();
             };
             return lookup(name)
+                .filter(Entry::is_shown)
                 .map(|entry| (Cow::Owned(name.to_owned()), entry.get(self)))
                 .into_iter()
                 .collect();
         }
         entries()
+            .filter(Entry::is_shown)
             .filter(|entry| glob::matches(pattern, entry.name().as_bytes(), Case::Insensitive))
             .map(|entry| (Cow::Borrowed(entry.name()), entry.get(self)))
             .collect()
@@ -121,6 +125,7 @@ impl Config {
             let entry = str::from_utf8(name)
                 .ok()
                 .and_then(lookup)
+                .filter(Entry::is_shown)
                 .ok_or_else(|| SetError::unknown(name))?;
             if entry.parameter.change == Change::AtStart {
                 return Err(SetError::failed(name, ValueError::IMMUTABLE));

@@ -65,6 +65,11 @@ impl Entry {
         self.alias.map_or(self.parameter.name, |alias| alias.name)
     }
 
+    /// Whether `CONFIG GET` and `CONFIG SET` know it.
+    pub(super) fn is_shown(&self) -> bool {
+        self.parameter.kind != Kind::Lines
+    }
+
     fn spellings(&self) -> &'static [(&'static str, &'static str)] {
         self.alias.map_or(&[], |alias| alias.spellings)
     }

@@ -97,7 +97,7 @@ fn check(config: &Config, path: &Path, text: &str) -> Result<(), RewriteError> {
 }
 
 /// Replaces a file atomically: a reader, or a start after a crash, sees the old text or the new one.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::Error::new(
             ErrorKind::InvalidInput,

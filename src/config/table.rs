@@ -6,8 +6,8 @@ use super::kind::{Kind, integer, memory, natural};
 use super::parameter::Change::{AtStart, Live};
 use super::parameter::{Alias, Parameter};
 use super::values::{
-    DebugCommand, Durability, Field, LogFormat, LogLevel, MaxmemoryPolicy, MemoryLimit,
-    OutputBufferLimits, Redirect, Secret,
+    ChannelDefault, DebugCommand, Durability, Field, LogFormat, LogLevel, MaxmemoryPolicy,
+    MemoryLimit, OutputBufferLimits, Redirect, Secret,
 };
 use crate::events::EventClasses;
 use crate::topology::Quorum;
@@ -115,6 +115,16 @@ parameters! {
         protected_mode: bool = "yes", Kind::Bool, Live;
         /// Password of the default user; empty lets everyone in.
         requirepass: Secret = "", Kind::Text, Live;
+        /// Whether new users may use every channel, or none until they are given some.
+        acl_pubsub_default: ChannelDefault = "resetchannels", Kind::Keyword(ChannelDefault::WORDS), Live;
+        /// File of users, one a line, that is read at start and by ACL LOAD, and written by ACL SAVE; empty for none. Its
+        /// users replace the default user and its password.
+        aclfile: Option<std::path::PathBuf> = "", Kind::Text, AtStart;
+        /// Users beside those of the default, each a text of a name and its rules ("alice on >secret ~app:* +@all"), where
+        /// there is no aclfile. CONFIG REWRITE writes the users there are.
+        user: Vec<String> = "", Kind::Lines, AtStart;
+        /// Number of refused commands and logins that ACL LOG remembers.
+        acllog_max_len: u64 = "128", integer(0, i64::MAX), Live;
         /// Who may use the DEBUG command: nobody, everyone, or clients on this machine.
         enable_debug_command: DebugCommand = "no", Kind::Keyword(DebugCommand::WORDS), AtStart;
     }
@@ -158,6 +168,12 @@ parameters! {
         /// Length of the longest member, in bytes, up to which a sorted set is a listpack.
         zset_max_listpack_value: u64 = "64", memory(0, LARGEST), Live,
             Alias { name: "zset-max-ziplist-value", spellings: &[] };
+        /// Taken and shown, without an effect: size of a part of a stream in Redis, in bytes.
+        stream_node_max_bytes: u64 = "4096", memory(0, LARGEST), Live;
+        /// Entries that approximate trimming (~) of a stream takes out together, as Redis holds them; 0 for all of them.
+        stream_node_max_entries: u64 = "100", integer(0, i64::MAX), Live;
+        /// Length in bytes, header included, up to which a HyperLogLog is kept sparse.
+        hll_sparse_max_bytes: u64 = "3000", memory(0, LARGEST), Live;
         /// Events that are published when something happens to keys, and where: on the channel of the key (K) or of the
         /// event (E). Classes are generic (g), strings ($), lists (l), sets (s), hashes (h), sorted sets (z), streams (t),
         /// expired (x), evicted (e) and module (d) keys, all of these (A), new keys (n) and misses (m). Empty for none.

@@ -142,6 +142,10 @@ impl Field for EventClasses {
 
 impl Field for Vec<String> {
     fn parse(kind: &Kind, text: &str, _current: Option<&Self>) -> Result<Self, ValueError> {
+        if *kind == Kind::Lines {
+            let lines = text.lines().filter(|line| !line.is_empty());
+            return Ok(lines.map(str::to_owned).collect());
+        }
         let words: Vec<String> = text.split_ascii_whitespace().map(str::to_owned).collect();
         if *kind == Kind::Endpoints && !words.iter().all(|word| is_endpoint(word)) {
             return Err(ValueError::NOT_ENDPOINTS);
@@ -149,8 +153,8 @@ impl Field for Vec<String> {
         Ok(words)
     }
 
-    fn to_text(&self, _kind: &Kind) -> String {
-        self.join(" ")
+    fn to_text(&self, kind: &Kind) -> String {
+        self.join(if *kind == Kind::Lines { "\n" } else { " " })
     }
 }
 
@@ -439,6 +443,14 @@ keywords! {
         Proxy = "proxy",
         /// It tells the client where to go (`-MOVED`).
         Moved = "moved",
+    }
+
+    /// Which channels a new user may use.
+    pub enum ChannelDefault {
+        /// All of them.
+        All = "allchannels",
+        /// None.
+        None = "resetchannels",
     }
 
     /// Who may use the `DEBUG` command.

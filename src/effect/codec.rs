@@ -27,7 +27,8 @@
 //! | 19 | `StreamTrim` | id (16 bytes), key |
 //! | 20 | `Assertion` | kind byte, key |
 //! | 21 | `Operation` | flags byte (1 executed again, 2 several keys), origin's actor, number, settled, key, reply |
-//! | 22 | `FieldUntil` | expiry, key, field, value |
+//! | 22 | `Sketch` | base, key, value |
+//! | 23 | `FieldUntil` | expiry, key, field, value |
 //!
 //! A stamp is the version in 8 little-endian bytes and the actor as a varint.
 
@@ -93,7 +94,7 @@ impl Effect<'_> {
                 value,
                 at,
             } => {
-                out.push(22);
+                out.push(23);
                 out.extend_from_slice(&at.to_le_bytes());
                 put_bytes(out, key);
                 put_bytes(out, field);
@@ -149,6 +150,12 @@ impl Effect<'_> {
                 put_varint(out, zigzag(delta));
                 put_bytes(out, key);
                 put_bytes(out, field);
+            }
+            Effect::Sketch { key, base, value } => {
+                out.push(22);
+                put_stamp(out, base);
+                put_bytes(out, key);
+                put_bytes(out, value);
             }
             Effect::Lapsed { key, at } => {
                 out.push(16);
@@ -327,6 +334,11 @@ impl<'a> Effects<'a> {
                     key: self.bytes()?,
                     field: self.bytes()?,
                 },
+                22 => Effect::Sketch {
+                    base: self.stamp()?,
+                    key: self.bytes()?,
+                    value: self.bytes()?,
+                },
                 15 => {
                     self.stamp = self.stamp()?;
                     continue;
@@ -368,7 +380,7 @@ impl<'a> Effects<'a> {
                         reply: self.bytes()?,
                     }
                 }
-                22 => Effect::FieldUntil {
+                23 => Effect::FieldUntil {
                     at: self.fixed()?,
                     key: self.bytes()?,
                     field: self.bytes()?,

@@ -240,6 +240,15 @@ pub enum Effect<'a> {
         /// What this change added to the sum, to make it again on another base; 0 in states.
         delta: i64,
     },
+    /// A HyperLogLog, of which replicas keep the larger of each register. Only in replicated partitions.
+    Sketch {
+        /// The key.
+        key: &'a [u8],
+        /// Stamp of the value it was made of, or of the mark behind which there is none.
+        base: Stamp,
+        /// All that is known of it, see [`hyperloglog`](crate::hyperloglog).
+        value: &'a [u8],
+    },
     /// The key was of this kind, by a write that left nothing else. Only in the state of a key that one replica sends
     /// another.
     Assertion {
@@ -309,6 +318,7 @@ impl<'a> Effect<'a> {
             | Effect::Assertion { key, .. }
             | Effect::Count { key, .. }
             | Effect::HashCount { key, .. }
+            | Effect::Sketch { key, .. }
             | Effect::Lapsed { key, .. }
             | Effect::Operation { key, .. }
             | Effect::Delete { key } => Some(key),

@@ -21,6 +21,7 @@ enum Owned {
     Assertion(Vec<u8>, u8),
     Count(Vec<u8>, Stamp, i64),
     HashCount(Vec<u8>, Vec<u8>, Stamp, i64),
+    Sketch(Vec<u8>, Stamp, Vec<u8>),
     Lapsed(Vec<u8>, u64),
     Operation(Vec<u8>, (u16, u64, u64), (bool, bool), Vec<u8>),
     Clear,
@@ -85,6 +86,11 @@ impl Owned {
                 total: *total,
                 delta: total.wrapping_mul(3),
             },
+            Owned::Sketch(key, base, value) => Effect::Sketch {
+                key,
+                base: *base,
+                value,
+            },
             Owned::Lapsed(key, at) => Effect::Lapsed { key, at: *at },
             Owned::Operation(key, (origin, number, settled), (again, many), reply) => {
                 Effect::Operation {
@@ -147,6 +153,7 @@ fn effect() -> impl Strategy<Value = Owned> {
         (bytes(), bytes(), stamp(), any::<i64>())
             .prop_map(|(k, f, b, t)| Owned::HashCount(k, f, b, t)),
         (bytes(), any::<u64>()).prop_map(|(k, at)| Owned::Lapsed(k, at)),
+        (bytes(), stamp(), bytes()).prop_map(|(k, b, v)| Owned::Sketch(k, b, v)),
         (
             bytes(),
             any::<(u16, u64, u64)>(),

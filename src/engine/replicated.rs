@@ -281,6 +281,9 @@ impl Engine {
                 (Effect::Count { key, delta, .. }, Some(index)) => {
                     guards[index].count(database, key, actor, delta)
                 }
+                (Effect::Sketch { key, value, .. }, Some(index)) => {
+                    guards[index].sketch(database, key, value)
+                }
                 (
                     Effect::HashCount {
                         key, field, delta, ..

@@ -251,6 +251,12 @@ impl<'a> Transaction<'a> {
             .is_some()
     }
 
+    /// Lets a key have been used as these access bits say. That is no change, and not logged.
+    pub fn set_access(&mut self, database: DatabaseId, key: &[u8], access: u32) {
+        let index = self.guard(key);
+        self.guards[index].set_access(database, key, access);
+    }
+
     #[inline]
     fn look_up(
         &mut self,
@@ -501,6 +507,10 @@ impl<'a> Transaction<'a> {
                 Effect::Count { key, delta, .. } => {
                     let count = self.guards[index].count(database, key, actor, delta);
                     self.merge(index, database, &count, actor);
+                }
+                Effect::Sketch { key, value, .. } => {
+                    let sketch = self.guards[index].sketch(database, key, value);
+                    self.merge(index, database, &sketch, actor);
                 }
                 Effect::HashCount {
                     key, field, delta, ..

@@ -142,6 +142,30 @@ impl Default for PubSub {
 }
 
 impl PubSub {
+    /// Clients that listen to what is not allowed; one may be among them several times.
+    pub fn listeners_unless(&self, is_allowed: impl Fn(Topic, &[u8]) -> bool) -> Vec<Arc<Client>> {
+        let mut clients = Vec::new();
+        let topics = [
+            (Topic::Channel, &self.channels),
+            (Topic::Shard, &self.shard_channels),
+        ];
+        for (topic, channels) in topics {
+            for shard in &channels.shards {
+                for (name, listeners) in shard.lock().iter() {
+                    if !is_allowed(topic, name) {
+                        clients.extend(listeners.values().cloned());
+                    }
+                }
+            }
+        }
+        for (name, listeners) in self.patterns.read().iter() {
+            if !is_allowed(Topic::Pattern, name) {
+                clients.extend(listeners.values().cloned());
+            }
+        }
+        clients
+    }
+
     fn add(&self, topic: Topic, name: &[u8], client: &Arc<Client>) {
         match topic {
             Topic::Channel => self.channels.add(name, client),

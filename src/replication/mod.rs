@@ -386,11 +386,24 @@ impl Replication {
             (Service::Records, None) => self.receivers.received(self, from, false, body),
             (Service::DurableRecords, None) => self.receivers.received(self, from, true, body),
             (Service::Digests, Some(call)) => {
-                let answer = self.answer_digests(&body).unwrap_or_else(|error| {
+                let compared = self.answer_digests(&body).unwrap_or_else(|error| {
                     tracing::debug!(peer = %from.node(), %error, "comparison refused");
-                    vec![read::REFUSED]
+                    read::Compared {
+                        answer: vec![read::REFUSED],
+                        synced: None,
+                    }
                 });
-                from.reply(call, &answer);
+                let log = self.engine.log();
+                match compared.synced.filter(|offset| log.durable() < *offset) {
+                    None => from.reply(call, &compared.answer),
+                    Some(offset) => {
+                        let (log, from) = (log.clone(), from.clone());
+                        tokio::spawn(async move {
+                            log.wait_until_synced(offset).await;
+                            from.reply(call, &compared.answer);
+                        });
+                    }
+                }
             }
             (Service::Sync, Some(call)) => {
                 let (replication, from) = (self.clone(), from.clone());

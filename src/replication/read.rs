@@ -14,6 +14,7 @@ use super::barrier::{Quorum, TimedOut};
 use super::peers::{OWN, Peer};
 use super::wire::{self, DigestItem};
 use crate::transport::{CallError, Service};
+use crate::wal::{Durability, LogOffset};
 
 /// A replica that has not answered after this long is not waited for alone: another one is asked too.
 const HEDGE_AFTER: Duration = Duration::from_millis(15);
@@ -195,7 +196,7 @@ impl Replication {
     /// # Errors
     /// The body is none; or the keys are of partitions that are not here, or have moved since the asker looked: what is
     /// known of them here says nothing (I9).
-    pub fn answer_digests(&self, body: &[u8]) -> Result<Vec<u8>, wire::Malformed> {
+    pub fn answer_digests(&self, body: &[u8]) -> Result<Compared, wire::Malformed> {
         let (epoch, body) = body.split_first_chunk().ok_or(wire::Malformed)?;
         let epoch = Epoch(u64::from_le_bytes(*epoch));
         let routes = self.routes();
@@ -203,6 +204,8 @@ impl Replication {
         let store = self.engine.store();
         let count = usize::from(store.layout().count());
         let mut out = vec![ANSWERED];
+        let durability = self.engine.log().durability();
+        let mut synced = false;
         for (number, item) in items.iter().enumerate() {
             if item.partition.index() >= count || store.partition_of(item.key) != item.partition {
                 return Err(wire::Malformed);
@@ -211,6 +214,8 @@ impl Replication {
             if route.changed > epoch || route.all_holders() & OWN == 0 {
                 return Err(wire::Malformed);
             }
+            let own = routes.policy(item.database).durability;
+            synced |= own.unwrap_or(durability) == Durability::Always;
             let partition = store.lock(item.partition);
             if partition.digest(item.database, item.key) == item.digest {
                 continue;
@@ -220,6 +225,17 @@ impl Replication {
             drop(partition);
             wire::put_difference(number as u32, &state, &mut out);
         }
-        Ok(out)
+        Ok(Compared {
+            answer: out,
+            synced: synced.then(|| self.engine.log().appended()),
+        })
     }
+}
+
+/// What came of a comparison.
+pub struct Compared {
+    /// What is answered.
+    pub answer: Vec<u8>,
+    /// What has to be on the disk here before: who reads it must not find it gone after a power loss.
+    pub synced: Option<LogOffset>,
 }

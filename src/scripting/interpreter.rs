@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::time::Instant;
 
 use coterie_protocol::{ReplyWriter, RespVersion};
@@ -9,6 +10,7 @@ use mlua::{Function, Lua, MultiValue, Table, Value};
 use sha1::{Digest as _, Sha1};
 
 use super::error::SCRIPT_SOURCE;
+use super::library::Callbacks;
 use super::sandbox::{MayGoOn, Running, Sandbox};
 use super::value;
 
@@ -17,6 +19,9 @@ const COMPILED_MAX: usize = 1_000;
 
 /// How the error of a script ends that wanted more memory than it may have.
 const NO_MEMORY: &[u8] = b"not enough memory";
+/// Said of `redis.register_function` where nothing can be registered.
+const ONLY_WHILE_LOADING: &str =
+    "ERR redis.register_function can only be called on FUNCTION LOAD command";
 
 /// SHA-1 of a script's text in lower-case hexadecimal: its name.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -102,8 +107,9 @@ pub struct Ended {
 
 /// An interpreter. Belongs to one thread.
 pub struct Interpreter {
-    sandbox: Sandbox,
+    pub(super) sandbox: Sandbox,
     compiled: HashMap<Digest, Function>,
+    pub(super) libraries: HashMap<u64, Callbacks>,
 }
 
 impl Interpreter {
@@ -115,6 +121,7 @@ impl Interpreter {
         Ok(Interpreter {
             sandbox: Sandbox::new().map_err(|error| error.to_string())?,
             compiled: HashMap::new(),
+            libraries: HashMap::new(),
         })
     }
 
@@ -130,25 +137,13 @@ impl Interpreter {
         if let Some(function) = self.compiled.get(&name) {
             return Ok(function.clone());
         }
-        // The first line is not Lua's; its end stays, so that lines keep their numbers.
-        let body = match text {
-            [b'#', b'!', ..] => {
-                let end = text.iter().position(|byte| *byte == b'\n');
-                &text[end.unwrap_or(text.len())..]
-            }
-            _ => text,
-        };
-        let chunk = self.sandbox.lua.load(body);
+        let chunk = self.sandbox.lua.load(body_of(text));
         let chunk = chunk
             .set_name(SCRIPT_SOURCE)
             .set_mode(mlua::chunk::ChunkMode::Text);
-        let function = chunk.into_function().map_err(|error| -> Vec<u8> {
-            let text = match &error {
-                mlua::Error::SyntaxError { message, .. } => message.clone(),
-                other => other.to_string(),
-            };
-            let text = format!("ERR Error compiling script (new function): {text}");
-            on_one_line(text.into_bytes())
+        let function = chunk.into_function().map_err(|error| {
+            let text = compile_error(&error);
+            on_one_line(format!("ERR Error compiling script (new function): {text}").into_bytes())
         })?;
         if self.compiled.len() >= COMPILED_MAX {
             self.compiled.clear();
@@ -167,17 +162,35 @@ impl Interpreter {
         host: &mut dyn Host,
         reply: &mut ReplyWriter<'_>,
     ) -> Result<(), Ended> {
-        let ended = |text, is_stopped| Ended { text, is_stopped };
         let function = self.function(run.text, run.name);
-        let function = function.map_err(|text| ended(text, false))?;
+        let function = function.map_err(|text| Ended {
+            text,
+            is_stopped: false,
+        })?;
+        self.watched(run.may_go_on.clone(), reply, |interpreter, reply| {
+            let Sandbox { lua, globals, .. } = &interpreter.sandbox;
+            globals.raw_set("KEYS", list(lua, run.keys)?)?;
+            globals.raw_set("ARGV", list(lua, run.arguments)?)?;
+            let words = MultiValue::from_vec(vec![Value::Function(function)]);
+            interpreter.run_function(words, &run.name, host, reply)
+        })
+    }
+
+    /// Runs something that may be told to stop, and that writes a reply or ends with an error.
+    pub(super) fn watched<'o>(
+        &self,
+        may_go_on: MayGoOn,
+        reply: &mut ReplyWriter<'o>,
+        run: impl FnOnce(&Self, &mut ReplyWriter<'o>) -> mlua::Result<Result<(), Vec<u8>>>,
+    ) -> Result<(), Ended> {
+        let ended = |text, is_stopped| Ended { text, is_stopped };
         let mark = reply.mark();
-        let running = Running {
+        self.sandbox.watch.replace(Some(Running {
             began: Instant::now(),
-            may_go_on: run.may_go_on.clone(),
+            may_go_on,
             stopped: None,
-        };
-        self.sandbox.watch.replace(Some(running));
-        let outcome = self.run_function(function, run, host, reply);
+        }));
+        let outcome = run(self, reply);
         let running = self.sandbox.watch.take();
         if let Some(text) = running.and_then(|running| running.stopped) {
             reply.truncate_to(mark);
@@ -191,46 +204,72 @@ impl Interpreter {
         })
     }
 
-    fn run_function(
+    /// Calls a function with arguments, which follow it; `name` is what error messages tell.
+    pub(super) fn run_function(
         &self,
-        function: Function,
-        run: Run<'_>,
+        words: MultiValue,
+        name: &dyn Display,
         host: &mut dyn Host,
         reply: &mut ReplyWriter<'_>,
     ) -> mlua::Result<Result<(), Vec<u8>>> {
-        let Sandbox {
-            lua,
-            globals,
-            invoke,
-            ..
-        } = &self.sandbox;
-        globals.raw_set("KEYS", list(lua, run.keys)?)?;
-        globals.raw_set("ARGV", list(lua, run.arguments)?)?;
         let session = RefCell::new(Session {
             host,
             resp: RespVersion::Resp2,
         });
-        let (ok, result): (bool, Value) = lua.scope(|scope| {
-            let session = scope.create_function(|lua, arguments: MultiValue| {
-                session.borrow_mut().invoke(lua, arguments)
-            })?;
-            invoke.replace(Some(session));
-            let outcome = self.sandbox.run.call(function);
-            invoke.replace(None);
-            outcome
+        let (ok, result) = self.answering(words, |lua, arguments| {
+            session.borrow_mut().invoke(lua, arguments)
         })?;
-        self.sandbox.clean.call::<()>(())?;
         if ok {
             let resp = session.borrow().resp;
             value::to_reply(&result, resp, 0, reply)?;
             return Ok(Ok(()));
         }
-        Ok(Err(error_text(&result, run.name)?))
+        Ok(Err(error_text(&result, name)?))
+    }
+
+    /// Calls a function while what it asks of the server is answered. Returns whether it came to its end, and what it
+    /// returned, or its error.
+    pub(super) fn answering(
+        &self,
+        words: MultiValue,
+        answer: impl Fn(&Lua, MultiValue) -> mlua::Result<(bool, Value)>,
+    ) -> mlua::Result<(bool, Value)> {
+        let Sandbox { lua, invoke, .. } = &self.sandbox;
+        let outcome = lua.scope(|scope| {
+            let session =
+                scope.create_function(|lua, arguments: MultiValue| answer(lua, arguments))?;
+            invoke.replace(Some(session));
+            let outcome = self.sandbox.run.call(words);
+            invoke.replace(None);
+            outcome
+        })?;
+        self.sandbox.clean.call::<()>(())?;
+        Ok(outcome)
+    }
+}
+
+/// The part of a text that is Lua: not a first line that declares something. The end of that stays, so that lines keep
+/// their numbers.
+pub(super) fn body_of(text: &[u8]) -> &[u8] {
+    match text {
+        [b'#', b'!', ..] => {
+            let end = text.iter().position(|byte| *byte == b'\n');
+            &text[end.unwrap_or(text.len())..]
+        }
+        _ => text,
+    }
+}
+
+/// What is wrong with a text that is no Lua.
+pub(super) fn compile_error(error: &mlua::Error) -> String {
+    match error {
+        mlua::Error::SyntaxError { message, .. } => message.clone(),
+        other => other.to_string(),
     }
 }
 
 /// An error reply is one line.
-fn on_one_line(mut text: Vec<u8>) -> Vec<u8> {
+pub(super) fn on_one_line(mut text: Vec<u8>) -> Vec<u8> {
     for byte in &mut text {
         if matches!(byte, b'\r' | b'\n') {
             *byte = b' ';
@@ -239,7 +278,7 @@ fn on_one_line(mut text: Vec<u8>) -> Vec<u8> {
     text
 }
 
-fn list(lua: &Lua, items: &[&[u8]]) -> mlua::Result<Table> {
+pub(super) fn list(lua: &Lua, items: &[&[u8]]) -> mlua::Result<Table> {
     let table = lua.create_table_with_capacity(items.len(), 0)?;
     for (number, item) in items.iter().enumerate() {
         table.raw_set(number + 1, lua.create_string(item)?)?;
@@ -248,7 +287,7 @@ fn list(lua: &Lua, items: &[&[u8]]) -> mlua::Result<Table> {
 }
 
 /// The reply for an error that a script ended with.
-fn error_text(error: &Value, name: Digest) -> mlua::Result<Vec<u8>> {
+fn error_text(error: &Value, name: &dyn Display) -> mlua::Result<Vec<u8>> {
     let Value::Table(error) = error else {
         return Ok(format!("ERR Error running script {name}, execution failure").into_bytes());
     };
@@ -273,7 +312,7 @@ struct Session<'h> {
 }
 
 /// A result, or the failure to be raised.
-type Answer = Result<Value, String>;
+pub(super) type Answer = Result<Value, String>;
 
 impl Session<'_> {
     fn invoke(&mut self, lua: &Lua, mut arguments: MultiValue) -> mlua::Result<(bool, Value)> {
@@ -283,12 +322,12 @@ impl Session<'_> {
         };
         let answer = match &*name.as_bytes() {
             b"call" => return self.call(lua, &arguments),
-            b"log" => self.log(lua, &arguments)?,
+            b"log" => log(self.host, lua, &arguments)?,
             b"setresp" => self.set_resp(lua, &arguments)?,
             b"set_repl" => set_replication(lua, &arguments)?,
             b"sha1hex" => sha1_hex(lua, &arguments)?,
             b"acl_check_cmd" => self.check(&arguments),
-            _ => Err("ERR this is only possible while a library is loaded".to_owned()),
+            _ => Err(ONLY_WHILE_LOADING.to_owned()),
         };
         Ok(match answer {
             Ok(value) => (false, value),
@@ -315,40 +354,6 @@ impl Session<'_> {
             }
         };
         Ok((true, Value::Table(error_table(lua, refused)?)))
-    }
-
-    fn log(&mut self, lua: &Lua, arguments: &MultiValue) -> mlua::Result<Answer> {
-        if arguments.len() < 2 {
-            return Ok(Err(
-                "ERR redis.log() requires two arguments or more.".to_owned()
-            ));
-        }
-        let level = match arguments.front() {
-            Some(Value::Integer(level)) => *level,
-            Some(Value::Number(level)) => *level as i64,
-            _ => {
-                let text = "ERR First argument must be a number (log level).";
-                return Ok(Err(text.to_owned()));
-            }
-        };
-        let level = match level {
-            0 => LogLevel::Debug,
-            1 => LogLevel::Verbose,
-            2 => LogLevel::Notice,
-            3 => LogLevel::Warning,
-            _ => return Ok(Err("ERR Invalid debug level.".to_owned())),
-        };
-        let mut text = Vec::new();
-        for value in arguments.iter().skip(1) {
-            if let Some(part) = lua.coerce_string(value.clone())? {
-                if !text.is_empty() {
-                    text.push(b' ');
-                }
-                text.extend_from_slice(&part.as_bytes());
-            }
-        }
-        self.host.log(level, &text);
-        Ok(Ok(Value::Nil))
     }
 
     fn set_resp(&mut self, lua: &Lua, arguments: &MultiValue) -> mlua::Result<Answer> {
@@ -382,6 +387,41 @@ impl Session<'_> {
     }
 }
 
+/// `redis.log`
+pub(super) fn log(host: &mut dyn Host, lua: &Lua, arguments: &MultiValue) -> mlua::Result<Answer> {
+    if arguments.len() < 2 {
+        return Ok(Err(
+            "ERR redis.log() requires two arguments or more.".to_owned()
+        ));
+    }
+    let level = match arguments.front() {
+        Some(Value::Integer(level)) => *level,
+        Some(Value::Number(level)) => *level as i64,
+        _ => {
+            let text = "ERR First argument must be a number (log level).";
+            return Ok(Err(text.to_owned()));
+        }
+    };
+    let level = match level {
+        0 => LogLevel::Debug,
+        1 => LogLevel::Verbose,
+        2 => LogLevel::Notice,
+        3 => LogLevel::Warning,
+        _ => return Ok(Err("ERR Invalid debug level.".to_owned())),
+    };
+    let mut text = Vec::new();
+    for value in arguments.iter().skip(1) {
+        if let Some(part) = lua.coerce_string(value.clone())? {
+            if !text.is_empty() {
+                text.push(b' ');
+            }
+            text.extend_from_slice(&part.as_bytes());
+        }
+    }
+    host.log(level, &text);
+    Ok(Ok(Value::Nil))
+}
+
 /// Effects reach the log and replicas in any case: only the flags are checked.
 fn set_replication(lua: &Lua, arguments: &MultiValue) -> mlua::Result<Answer> {
     if arguments.len() != 1 {
@@ -412,7 +452,7 @@ fn sha1_hex(lua: &Lua, arguments: &MultiValue) -> mlua::Result<Answer> {
     })
 }
 
-fn error_table(lua: &Lua, text: &str) -> mlua::Result<Table> {
+pub(super) fn error_table(lua: &Lua, text: &str) -> mlua::Result<Table> {
     let table = lua.create_table_with_capacity(0, 2)?;
     table.raw_set("err", text)?;
     table.raw_set("ignore_error_stats_update", true)?;

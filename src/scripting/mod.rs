@@ -4,9 +4,11 @@
 mod error;
 mod interpreter;
 mod libraries;
+mod library;
 mod random;
 mod sandbox;
 mod value;
 
 pub use interpreter::{Digest, Ended, Host, Interpreter, LogLevel, Run, digest_of};
-pub use sandbox::REDIS_VERSION;
+pub use library::{BAD_NAME, LoadError, Registered, is_name};
+pub use sandbox::{MayGoOn, REDIS_VERSION};

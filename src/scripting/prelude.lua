@@ -50,10 +50,12 @@ function globals.setmetatable(t, m)
 end
 
 -- Errors of the server's functions are objects that scripts can't look into: what catches them gives a text.
+-- A script that was stopped catches nothing any more.
 local function caught(ok, failure, ...)
     if ok then
         return ok, failure, ...
     end
+    host.go_on()
     if type(failure) == 'userdata' then
         return false, host.caught(failure)
     elseif type(failure) == 'table' and type(failure.err) == 'string' then
@@ -62,17 +64,24 @@ local function caught(ok, failure, ...)
     return false, failure, ...
 end
 
+local function uncaught(ok, ...)
+    if not ok then
+        host.go_on()
+    end
+    return ok, ...
+end
+
 function globals.pcall(...)
     return caught(pcall(...))
 end
 
 function globals.xpcall(f, handler)
-    return xpcall(f, function(failure)
+    return uncaught(xpcall(f, function(failure)
         if type(failure) == 'userdata' then
             failure = host.handled(failure)
         end
         return handler(failure)
-    end)
+    end))
 end
 
 local resume = coroutine.resume
@@ -140,6 +149,15 @@ redis.REPL_NONE, redis.REPL_AOF, redis.REPL_SLAVE, redis.REPL_REPLICA, redis.REP
 redis.REDIS_VERSION, redis.REDIS_VERSION_NUM = host.version, host.version_number
 globals.redis = redis
 
+-- What libraries find while they are loaded, and nothing else.
+local loading = { register_function = redis.register_function, log = redis.log }
+for name, value in next, redis do
+    if type(value) ~= 'function' and sub(name, 1, 4) ~= 'REPL' then
+        loading[name] = value
+    end
+end
+redis.register_function = nil
+
 globals.math.random = host.random
 globals.math.randomseed = host.seed
 globals.__redis__err__handler = host.failed
@@ -167,15 +185,34 @@ end
 getmetatable('').__index = globals.string
 getmetatable('').__metatable = false
 
-local sandbox = protect(globals, function(_, name)
+local function nonexistent(_, name)
     error("Script attempted to access nonexistent global variable '" .. tostring(name) .. "'", 2)
-end)
+end
+
+local sandbox = protect(globals, nonexistent)
 globals._G = sandbox
+
+-- The globals of libraries: those of scripts, except while one is loaded.
+local seen = { __index = sandbox }
+local overlay = setmetatable({}, seen)
+local library_globals = setmetatable({}, { __index = overlay, __newindex = readonly, __metatable = false })
+loading = protect(loading, nonexistent)
+
+local function set_loading(is_loading)
+    overlay.redis = is_loading and loading or nil
+    seen.__index = is_loading and nonexistent or sandbox
+end
 
 -- Runs a compiled script. What a script has left in a proxy behind its protection is removed.
 local failed = host.failed
-local function run(script)
-    return xpcall(script, failed)
+local function run(script, ...)
+    local count, arguments = select('#', ...), { ... }
+    if count == 0 then
+        return xpcall(script, failed)
+    end
+    return xpcall(function()
+        return script(unpack(arguments, 1, count))
+    end, failed)
 end
 
 local function clean()
@@ -186,4 +223,4 @@ local function clean()
     end
 end
 
-return sandbox, run, clean
+return sandbox, run, clean, library_globals, set_loading

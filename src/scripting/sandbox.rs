@@ -40,6 +40,9 @@ pub type MayGoOn = Rc<dyn Fn(Instant) -> Result<(), &'static str>>;
 /// whether it failed, and the result or the table of the error.
 pub(super) type Invoke = Rc<RefCell<Option<Function>>>;
 
+/// What the prelude makes.
+type Prelude = (Table, Function, Function, Table, Function);
+
 /// See the module.
 pub(super) struct Sandbox {
     pub lua: Lua,
@@ -49,6 +52,10 @@ pub(super) struct Sandbox {
     pub run: Function,
     /// Removes what a script has left behind.
     pub clean: Function,
+    /// What libraries of functions see as their globals…
+    pub library_globals: Table,
+    /// … of which most are hidden while one is loaded: called with whether one is.
+    pub set_loading: Function,
     /// Is called for everything a script asks of the server, while one runs.
     pub invoke: Invoke,
     pub watch: Watch,
@@ -66,17 +73,17 @@ impl Sandbox {
         let globals = lua.globals();
         libraries::install(&lua, &globals)?;
         let host = lua.create_table()?;
+        let watch = Watch::default();
         let invoke = Invoke::default();
         define_random(&lua, &host)?;
-        define_host(&lua, &host)?;
+        define_host(&lua, &host, &watch)?;
         define_server(&lua, &host, &invoke)?;
-        let (sandbox, run, clean): (Table, Function, Function) = lua
+        let (sandbox, run, clean, library_globals, set_loading): Prelude = lua
             .load(include_str!("prelude.lua"))
             .set_name("=redis")
             .call((globals.clone(), host))?;
         lua.set_globals(sandbox)?;
         lua.set_memory_limit(MEMORY_BYTES_MAX)?;
-        let watch: Watch = Rc::default();
         let watched = watch.clone();
         lua.set_global_hook(
             HookTriggers::new().every_nth_instruction(INSTRUCTIONS_PER_LOOK),
@@ -100,13 +107,24 @@ impl Sandbox {
             globals,
             run,
             clean,
+            library_globals,
+            set_loading,
             invoke,
             watch,
         })
     }
 }
 
-fn define_host(lua: &Lua, host: &Table) -> mlua::Result<()> {
+fn define_host(lua: &Lua, host: &Table, watch: &Watch) -> mlua::Result<()> {
+    let watch = watch.clone();
+    let go_on = lua.create_function(move |_, ()| match watch.borrow().as_ref() {
+        Some(Running {
+            stopped: Some(text),
+            ..
+        }) => Err(mlua::Error::RuntimeError((*text).to_owned())),
+        _ => Ok(()),
+    })?;
+    host.raw_set("go_on", go_on)?;
     host.raw_set("version", REDIS_VERSION)?;
     host.raw_set("version_number", REDIS_VERSION_NUMBER)?;
     host.raw_set("failed", lua.create_function(error::failed)?)?;

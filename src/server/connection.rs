@@ -231,7 +231,7 @@ impl<S: Stream> Connection<S> {
     fn limits(&self, batch: &Batch) -> Limits {
         Limits {
             bulk_bytes: batch.config.proto_max_bulk_len as usize,
-            authenticated: !self.session.needs_password(&batch.config),
+            authenticated: !self.session.needs_password(),
             ..Limits::default()
         }
     }

@@ -214,8 +214,8 @@ async fn serve<S: Stream>(
 ) {
     let config = node.config.load_full();
     node.statistics.connections.fetch_add(1, Relaxed);
-    let has_password = !config.requirepass.is_empty();
-    if config.protected_mode && !has_password && !is_local {
+    let default = node.acl.default_account();
+    if config.protected_mode && default.user().no_password && !is_local {
         let _ = stream.write_all(PROTECTED.as_bytes()).await;
         return;
     }
@@ -239,7 +239,7 @@ async fn serve<S: Stream>(
         id,
     };
     drop(config);
-    Connection::new(stream, node, Session::new(client, !has_password))
-        .serve()
-        .await;
+    let mut session = Session::new(client, false);
+    session.begin_as(node.acl.default_account());
+    Connection::new(stream, node, session).serve().await;
 }

@@ -71,6 +71,16 @@ impl AccessClock {
         self.minutes() << 8 | counter
     }
 
+    /// Bits of an entry that was last accessed so many seconds ago (LRU policies).
+    pub fn idle_for(&self, seconds: u64) -> u32 {
+        self.seconds().wrapping_sub(seconds as u32) & LRU_MASK
+    }
+
+    /// Bits of an entry with this access counter (LFU policies).
+    pub fn used(&self, counter: u8) -> u32 {
+        self.minutes() << 8 | u32::from(counter)
+    }
+
     /// Seconds since the last access (LRU policies), to the second, at most 194 days.
     pub fn idle_seconds(&self, access: u32) -> u32 {
         self.seconds().wrapping_sub(access) & LRU_MASK

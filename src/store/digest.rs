@@ -1,6 +1,7 @@
 //! Digests of what is known of keys, to compare replicas by.
 //!
-//! A stamp tells one change from all others, so digests are made of stamps alone and never read a value. What
+//! A stamp tells one change from all others, so digests are made of stamps alone and never read a value, but for
+//! sketches, of which a hash is kept. What
 //! is known of a key is a set of items; their hashes are added up, so that a sum can follow each change.
 
 use coterie_protocol::{DatabaseId, Stamp};
@@ -20,6 +21,7 @@ pub(super) enum Item {
     Kind = 5,
     Mark = 6,
     Trim = 7,
+    Sketch = 8,
 }
 
 /// The name of a key in digests: the same on every node.
@@ -37,7 +39,8 @@ pub(super) fn bucket_of(name: u64) -> usize {
     name as usize % BUCKETS
 }
 
-/// Hash of one item. `name` is that of an element, or 0; `base` and `total` are those of a counter's part.
+/// Hash of one item. `name` is that of an element, or 0; `base` and `total` are those of a counter's part, or
+/// the base and the hash of the value of a sketch.
 pub(super) fn item(item: Item, name: u64, stamp: Stamp, base: Stamp, total: i64) -> u64 {
     let mut bytes = [0; 37];
     bytes[0] = item as u8;

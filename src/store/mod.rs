@@ -18,6 +18,7 @@ mod partition;
 mod register;
 mod replica;
 mod size_class;
+mod sketch;
 mod state;
 mod table;
 

@@ -11,6 +11,7 @@ use coterie_protocol::{Actor, Stamp, Version, text::parse_i64};
 use super::Merged;
 use super::digest::{Item, Sums, item, plain_item};
 use super::entry::Entry;
+use super::sketch::Sketch;
 use crate::effect::StringEncoding;
 
 /// The actor of a base that is no value's stamp. No node is ever this actor.
@@ -47,6 +48,8 @@ pub(super) struct Register {
     pub expire_at: Option<u64>,
     /// By actor.
     pub parts: Vec<Part>,
+    /// By base.
+    pub sketches: Vec<Sketch>,
 }
 
 /// The stamp right before another.
@@ -76,13 +79,14 @@ impl Register {
 
     /// Whether nothing is known.
     pub fn is_empty(&self) -> bool {
-        self.last.is_none() && self.parts.is_empty()
+        self.last.is_none() && self.parts.is_empty() && self.sketches.is_empty()
     }
 
     /// The highest stamp in it.
     pub fn highest(&self) -> Stamp {
         let parts = self.parts.iter().map(|part| part.stamp);
-        parts.fold(self.stamp(), Stamp::max)
+        let sketches = self.sketches.iter().map(|sketch| sketch.stamp);
+        parts.chain(sketches).fold(self.stamp(), Stamp::max)
     }
 
     /// Whether the last write left a value, even if it was dropped since.
@@ -96,13 +100,19 @@ impl Register {
         )
     }
 
-    fn base(&self, mark: Stamp) -> Stamp {
+    /// What is added to now: the last write, or a mark after it.
+    pub fn base(&self, mark: Stamp) -> Stamp {
         self.stamp().max(mark)
     }
 
+    /// Whether what was added to this base counts.
+    pub fn is_current(&self, base: Stamp, mark: Stamp) -> bool {
+        let present = self.base(mark);
+        base == present || base.actor == NOBODY && base > present && !self.has_value()
+    }
+
     fn counts(&self, part: &Part, mark: Stamp) -> bool {
-        let base = self.base(mark);
-        part.base == base || part.base.actor == NOBODY && part.base > base && !self.has_value()
+        self.is_current(part.base, mark)
     }
 
     /// Merges a write; its stamp is after the mark.
@@ -193,6 +203,8 @@ impl Register {
         let base = self.base(mark);
         self.parts
             .retain(|part| part.base >= base && part.stamp > mark);
+        self.sketches
+            .retain(|sketch| sketch.base >= base && sketch.stamp > mark);
     }
 
     /// What clients see, if that is not simply the content: the sum of base and parts.
@@ -215,6 +227,10 @@ impl Register {
 
     /// Parts what clients see of it from the rest, which then says `Shown` where the text was.
     pub fn show(mut self, mark: Stamp) -> (Option<(Vec<u8>, StringEncoding)>, Register) {
+        if let Some(sketch) = self.sketched(mark) {
+            self.leave_out_shown(&sketch);
+            return (Some((sketch, StringEncoding::Raw)), self);
+        }
         if let Some(sum) = self.sum(&[], mark) {
             let text = itoa::Buffer::new().format(sum).as_bytes().to_vec();
             return (Some((text, StringEncoding::Int)), self);
@@ -230,6 +246,7 @@ impl Register {
 
     /// The register of an entry that has metadata: the inverse of [`Register::show`].
     pub fn hide(mut self, entry: Entry) -> Register {
+        self.put_shown_back(entry.value());
         if let Some((_, content @ Content::Shown)) = &mut self.last {
             let encoding = entry.encoding();
             *content = Content::Text(entry.into_text(), encoding);
@@ -251,6 +268,11 @@ impl Register {
             let hash = item(Item::Part, name, part.stamp, part.base, part.total);
             sums.add_to(self.counts(part, mark), hash);
         }
+        for sketch in &self.sketches {
+            let total = sketch.hash as i64;
+            let hash = item(Item::Sketch, name, sketch.stamp, sketch.base, total);
+            sums.add_to(self.is_current(sketch.base, mark), hash);
+        }
         sums
     }
 
@@ -261,6 +283,10 @@ impl Register {
             Some((_, Content::Text(text, _))) => size_class(text.capacity()),
             _ => 0,
         };
+        let sketches = self.sketches.iter();
+        let values = sketches.map(|sketch| size_class(sketch.value.capacity()));
         text + size_class(self.parts.capacity() * size_of::<Part>())
+            + size_class(self.sketches.capacity() * size_of::<Sketch>())
+            + values.sum::<usize>()
     }
 }

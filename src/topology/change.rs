@@ -489,7 +489,13 @@ impl Topology {
 
     /// The number of partitions that a node is, or may become, a replica of.
     pub fn holds(&self, node: NodeId) -> usize {
-        self.placements.iter().filter(|p| p.involves(node)).count()
+        let may_become = |placement: &Placement| {
+            let change = placement.change.as_ref();
+            change.is_some_and(|change| change.to.contains(&node))
+        };
+        let holds =
+            |placement: &&Placement| placement.replicas.contains(&node) || may_become(placement);
+        self.placements.iter().filter(holds).count()
     }
 
     fn check(&self) {

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use coterie_protocol::NodeId;
+use coterie_protocol::{Epoch, NodeId};
 
 use super::state::{Move, Placement, Step, Topology};
 
@@ -43,10 +43,20 @@ impl Placement {
         old.contains(&node) || new.is_some_and(|new| new.contains(&node))
     }
 
-    /// Whether a node may have something of it: it is, or may yet become, a replica for some database.
+    /// Whether a node is, or is about to become, a replica for some database. Nothing that another has of it counts,
+    /// that of a node which is only planned to be one included.
     pub fn involves(&self, node: NodeId) -> bool {
         self.replicas.contains(&node)
-            || (self.change.as_ref()).is_some_and(|change| change.to.contains(&node))
+            || (self.under_way()).is_some_and(|change| change.to.contains(&node))
+    }
+
+    /// Since when a node gets what it lacks, if it has nothing yet that counts.
+    pub fn joins_since(&self, node: NodeId) -> Option<Epoch> {
+        let change = self.change.as_ref()?;
+        let joins = change.step == Step::WriteBothReadOld
+            && change.to.contains(&node)
+            && !self.replicas.contains(&node);
+        joins.then_some(change.since)
     }
 
     /// The move that has begun, if one has.

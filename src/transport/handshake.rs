@@ -100,7 +100,7 @@ async fn shake(
     let result = timeout(shared.options.handshake_timeout, steps(&mut line)).await;
     match result {
         Ok(Ok(peer)) => {
-            line.reader.body_limit = shared.options.body_limit;
+            line.reader.body_limit = shared.options.body_limit_of(peer.who.is_client());
             if !peer.who.is_client() {
                 shared.datagrams.introduced(&peer);
             }

@@ -41,9 +41,10 @@ pub struct Inbound {
 
 impl Inbound {
     fn new(peer: Peer, shared: &Shared) -> Inbound {
+        let body_limit = shared.options.body_limit_of(peer.who.is_client());
         Inbound {
             peer,
-            output: Output::new(shared.options.reply_limit, shared.options.body_limit),
+            output: Output::new(shared.options.reply_limit, body_limit),
             silence: Silence::default(),
             traffic: Traffic::within(&shared.traffic),
             state: OnceLock::new(),

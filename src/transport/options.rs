@@ -32,6 +32,8 @@ pub struct Options {
     pub versions: RangeInclusive<u16>,
     /// The largest body of a frame, in bytes. 64 MiB.
     pub body_limit: usize,
+    /// The same between nodes, where it is larger: whatever is in one node's log must reach the others.
+    pub node_body_limit: usize,
     /// A link says Busy while so many bytes wait to be sent. 16 MiB.
     pub output_limit: usize,
     /// A dialler is disconnected when so many bytes wait for it to read them, and not read from while it
@@ -60,6 +62,15 @@ pub struct Options {
 }
 
 impl Options {
+    /// The largest body of a frame from or to a peer, in bytes.
+    pub(super) fn body_limit_of(&self, is_client: bool) -> usize {
+        if is_client {
+            self.body_limit
+        } else {
+            self.body_limit.max(self.node_body_limit)
+        }
+    }
+
     /// The defaults for a node.
     pub fn new(
         listen: SocketAddr,
@@ -78,6 +89,7 @@ impl Options {
             max_drift: Duration::from_millis(500),
             versions: OLDEST_VERSION..=NEWEST_VERSION,
             body_limit: frame::DEFAULT_BODY_LIMIT,
+            node_body_limit: 0,
             output_limit: 16 << 20,
             reply_limit: 64 << 20,
             call_limit: 65_536,

@@ -39,8 +39,11 @@ impl Session {
     pub(super) fn new(peer: Peer, options: &Options) -> Session {
         Session {
             clock_offset_ms: AtomicI64::new(peer.clock_offset_ms),
+            output: Output::new(
+                options.output_limit,
+                options.body_limit_of(peer.who.is_client()),
+            ),
             peer,
-            output: Output::new(options.output_limit, options.body_limit),
             silence: Silence::default(),
             since: Instant::now(),
             calls: Mutex::default(),

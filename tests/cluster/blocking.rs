@@ -85,6 +85,41 @@ fn waiters_at_every_node_are_served_each_element_once() {
 }
 
 #[test]
+fn members_are_taken_by_one_waiter_each() {
+    let cluster = three();
+    for number in 0..KEYS {
+        let key = key(number);
+        let lines = [
+            format!("BZPOPMIN {key} 0"),
+            format!("BZPOPMAX {key} 0"),
+            format!("BZMPOP 0 1 {key} MIN"),
+        ];
+        let waiters = lines.iter().enumerate();
+        let mut waiters: Vec<_> = waiters
+            .map(|(node, line)| waiter(&cluster, node, line))
+            .collect();
+        let mut adder = cluster.client(number % 3);
+        // One after the other: each is there for one of them alone.
+        for member in ["a", "b", "c"] {
+            let added = adder.run(&format!("ZADD {key} 1 {member}"));
+            assert_eq!(added, Reply::Integer(1));
+        }
+        let mut served: Vec<_> = waiters.iter_mut().map(|w| member_of(&w.read())).collect();
+        served.sort();
+        assert_eq!(served, ["a", "b", "c"]);
+        assert_eq!(adder.run(&format!("EXISTS {key}")), Reply::Integer(0));
+    }
+}
+
+/// The member in an answer of `BZPOPMIN`, or the only one in an answer of `BZMPOP`.
+fn member_of(reply: &Reply) -> String {
+    match &reply.items()[1] {
+        pairs @ Reply::Array(_) => pairs.items()[0].items()[0].text(),
+        member => member.text(),
+    }
+}
+
+#[test]
 fn no_node_waits_past_the_timeout() {
     let cluster = three();
     for number in 0..KEYS {

@@ -34,6 +34,8 @@ fn what_is_acknowledged_is_read_at_every_node() {
         let value = clients[(n + 2) % 3].run(&format!("GET {key}"));
         assert_eq!(value.text(), (n + 1).to_string(), "{key}");
     }
+    // One replica is asked for each partition, which need not have what was acknowledged last yet.
+    cluster.wait_until_replicas_agree(3);
     for client in &mut clients {
         assert_eq!(client.run("DBSIZE"), Reply::Integer(300));
     }
@@ -60,6 +62,33 @@ fn a_pipeline_reads_what_it_wrote_and_keeps_its_order() {
         let texts: Vec<_> = replies.iter().map(Reply::text).collect();
         let n = n.to_string();
         assert_eq!(texts, ["OK", &n, "1", &n, "1", "(nil)"]);
+    }
+}
+
+#[test]
+fn a_pipeline_reads_and_then_writes_what_it_wrote() {
+    let cluster = three(Link::Loopback);
+    // Each of them executes the first command of a key itself; the second, one of the three does.
+    for node in 0..3 {
+        let mut client = cluster.client(node);
+        for key in keys() {
+            let lines = [
+                format!("SET {key} a"),
+                format!("APPEND {key} b"),
+                format!("HSET hash:{key} field 1"),
+                format!("HINCRBY hash:{key} field 9"),
+                format!("ZADD ranking:{key} 1 member"),
+                format!("ZINCRBY ranking:{key} 1 member"),
+                format!("DEL hash:{key}"),
+                format!("HSETNX hash:{key} field x"),
+            ];
+            let commands = lines.map(|line| line.split(' ').map(str::to_owned).collect());
+            let texts: Vec<_> = client.pipeline(&commands).iter().map(Reply::text).collect();
+            assert_eq!(&texts[..2], ["OK", "2"], "{key} at {node}");
+            assert_eq!(texts[3], "10", "{key} at {node}");
+            assert_eq!(texts[5], "2", "{key} at {node}");
+            assert_eq!(texts[7], "1", "{key} at {node}");
+        }
     }
 }
 

@@ -5,6 +5,7 @@ mod common;
 
 mod blocking;
 mod faults;
+mod fields;
 mod guarantees;
 mod intruders;
 mod listeners;
@@ -12,6 +13,8 @@ mod model;
 mod network;
 mod once;
 mod policies;
+mod sketches;
+mod streams;
 mod transactions;
 mod walks;
 mod workload;

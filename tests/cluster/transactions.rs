@@ -189,3 +189,54 @@ fn a_transaction_goes_on_when_its_first_replica_dies() {
         assert_eq!(client.run(&format!("GET {key}")).text(), "2");
     }
 }
+
+#[test]
+fn scripts_are_part_of_a_transaction() {
+    let cluster = three(Link::Loopback);
+    for n in 0..12 {
+        let mut client = cluster.client(n % 3);
+        let key = format!("key:{n}");
+        let add = "return redis.call('incrby', KEYS[1], ARGV[1])";
+        let name = client.call(&["SCRIPT", "LOAD", add]).text();
+        assert!(client.run("MULTI").is_ok());
+        client.run(&format!("SET {key} 1"));
+        client.call(&["EVAL", add, "1", &key, "2"]);
+        client.call(&["EVALSHA", &name, "1", &key, "3"]);
+        client.call(&["EVAL", "return 'no keys'", "0"]);
+        client.call(&[
+            "EVAL",
+            "return redis.call('set', 'elsewhere', 1)",
+            "1",
+            &key,
+        ]);
+        client.run(&format!("GET {key}"));
+        let replies = client.run("EXEC");
+        let replies = replies.items();
+        assert_eq!(replies.len(), 6);
+        assert_eq!(replies[1..3], [Reply::Integer(3), Reply::Integer(6)]);
+        assert_eq!(replies[3].text(), "no keys");
+        assert!(replies[4].is_error("ERR"), "{}", replies[4]);
+        assert_eq!(replies[5].text(), "6");
+    }
+    assert_eq!(cluster.client(0).run("GET elsewhere"), Reply::Null);
+}
+
+#[test]
+fn a_script_is_known_at_the_node_that_was_sent_it() {
+    let cluster = three(Link::Loopback);
+    let mut client = cluster.client(0);
+    // Some of these are executed elsewhere.
+    for n in 0..12 {
+        let text = format!("return {{KEYS[1], {n}}}");
+        client.call(&["EVAL", &text, "1", &format!("key:{n}")]);
+        let name = cluster.client(1).call(&["SCRIPT", "LOAD", &text]).text();
+        let known = client.call(&["SCRIPT", "EXISTS", &name]);
+        assert_eq!(known.items(), [Reply::Integer(1)], "{n}");
+        for key in ["a", "b", "c", "d"] {
+            assert!(client.run("MULTI").is_ok());
+            client.call(&["EVALSHA", &name, "1", key]);
+            let replies = client.run("EXEC");
+            assert_eq!(replies.items()[0].items()[0].text(), key, "{n}");
+        }
+    }
+}

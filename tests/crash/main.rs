@@ -4,7 +4,10 @@
 mod common;
 
 mod directory;
+mod fields;
 mod full_disk;
+mod functions;
 mod kills;
 mod model;
+mod streams;
 mod transactions;

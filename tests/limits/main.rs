@@ -10,6 +10,7 @@ mod eviction;
 mod keyspace;
 mod listeners;
 mod progress;
+mod scripts;
 
 use common::{Connection, Options, Program, Server};
 

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use crate::common::{Connection, Protocol, Reply, Server, encode_command, split_line, wait_until};
 
 /// A server, a client that commands, and others that wait.
-struct Stage {
-    server: Server,
-    control: Connection,
-    protocol: Protocol,
+pub struct Stage {
+    pub server: Server,
+    pub control: Connection,
+    pub protocol: Protocol,
     /// What was answered, in order.
-    transcript: Vec<String>,
+    pub transcript: Vec<String>,
 }
 
 impl Stage {
@@ -25,7 +25,7 @@ impl Stage {
     }
 
     /// Executes a command.
-    fn run(&mut self, line: &str) {
+    pub fn run(&mut self, line: &str) {
         let reply = self.control.run(line);
         self.transcript.push(format!("{line}: {reply}"));
     }
@@ -37,12 +37,12 @@ impl Stage {
         value.expect("the field").trim().parse().expect("a number")
     }
 
-    fn blocked(&mut self) -> usize {
+    pub fn blocked(&mut self) -> usize {
         self.field("clients", "blocked_clients")
     }
 
     /// Another client that waits for what this command waits for.
-    fn waiter(&mut self, line: &str) -> Connection {
+    pub fn waiter(&mut self, line: &str) -> Connection {
         let mut waiter = self.server.connect_as(self.protocol);
         let before = self.blocked();
         send(&mut waiter, line);
@@ -51,13 +51,13 @@ impl Stage {
     }
 
     /// The next reply of a client that waits.
-    fn read(&mut self, name: &str, waiter: &mut Connection) {
+    pub fn read(&mut self, name: &str, waiter: &mut Connection) {
         let reply = waiter.read();
         self.transcript.push(format!("{name}: {reply}"));
     }
 }
 
-fn send(connection: &mut Connection, line: &str) {
+pub fn send(connection: &mut Connection, line: &str) {
     let words = split_line(line).expect("a command line");
     connection
         .send(&encode_command(&words))
@@ -65,7 +65,7 @@ fn send(connection: &mut Connection, line: &str) {
 }
 
 /// Plays a scene on both servers in both protocol versions; what was answered must agree.
-fn compare(scene: impl Fn(&mut Stage)) {
+pub fn compare(scene: impl Fn(&mut Stage)) {
     for protocol in [Protocol::Resp2, Protocol::Resp3] {
         let transcripts = [Server::subject(), Server::oracle()].map(|server| {
             let mut stage = Stage::new(server, protocol);
@@ -154,6 +154,84 @@ fn whatever_makes_a_list_wakes() {
 }
 
 #[test]
+fn members_of_sorted_sets_are_waited_for() {
+    compare(|stage| {
+        let mut first = stage.waiter("BZPOPMIN k 0");
+        let mut second = stage.waiter("BZPOPMAX other k 0");
+        let mut third = stage.waiter("BZMPOP 0 2 k other MAX COUNT 2");
+        let mut list = stage.waiter("BLPOP k 0");
+        stage.run("ZADD k 1.5 a");
+        stage.run("EXISTS k");
+        stage.read("first", &mut first);
+        stage.run("ZADD k 1 a 2 b 3 c 4 d 5 e");
+        stage.read("second", &mut second);
+        stage.read("third", &mut third);
+        stage.run("ZRANGE k 0 -1 WITHSCORES");
+        stage.run("DEL k");
+        stage.run("RPUSH k 1");
+        stage.read("list", &mut list);
+    });
+}
+
+#[test]
+fn whatever_makes_a_sorted_set_wakes() {
+    compare(|stage| {
+        stage.run("ZADD other 1 a 2 b");
+        for (line, made) in [
+            ("BZPOPMIN k 0", "ZINCRBY k 3 x"),
+            ("BZPOPMAX k 0", "ZADD k INCR 3 x"),
+            ("BZMPOP 0 1 k MIN COUNT 9", "ZUNIONSTORE k 1 other"),
+            ("BZMPOP 0 1 k MAX COUNT 9", "ZRANGESTORE k other 0 -1"),
+            ("BZPOPMAX k nope 0", "GEOADD k 13.36 38.11 Palermo"),
+            ("BZPOPMIN nope k 0", "COPY other k REPLACE"),
+        ] {
+            let mut waiter = stage.waiter(line);
+            stage.run(made);
+            stage.read(line, &mut waiter);
+        }
+        stage.run("DEL k");
+        let mut waiter = stage.waiter("BZPOPMIN k 0");
+        stage.run("RENAME other k");
+        stage.read("renamed", &mut waiter);
+        stage.run("DEL k");
+        let mut waiter = stage.waiter("BZPOPMIN k 0");
+        for line in ["MULTI", "ZADD k 1 gone", "DEL k", "ZADD k 2 stays", "EXEC"] {
+            stage.run(line);
+        }
+        stage.read("after a transaction", &mut waiter);
+        let mut waiter = stage.waiter("BZPOPMIN k 0");
+        stage.run("EVAL \"return redis.call('zadd', KEYS[1], 1, 'a', 2, 'b')\" 1 k");
+        stage.read("after a script", &mut waiter);
+        stage.run("ZRANGE k 0 -1");
+    });
+}
+
+#[test]
+fn several_members_serve_several_waiters() {
+    compare(|stage| {
+        let mut waiters: Vec<_> = (0..6)
+            .map(|number| {
+                stage.waiter(match number % 3 {
+                    0 => "BZPOPMIN k 0",
+                    1 => "BZPOPMAX nope k 0",
+                    _ => "BZMPOP 0 1 k MIN",
+                })
+            })
+            .collect();
+        stage.run("ZADD k 1 a 2 b 3 c 4 d");
+        for waiter in &mut waiters[..4] {
+            stage.read("served", waiter);
+        }
+        stage.run("EXISTS k");
+        stage.run("ZADD k 1 a 2 b 3 c 4 d");
+        for waiter in &mut waiters[4..] {
+            stage.read("served", waiter);
+        }
+        stage.run("ZRANGE k 0 -1");
+    });
+}
+
+#[test]
 fn other_types_are_waited_out() {
     compare(|stage| {
         let mut waiter = stage.waiter("BLPOP k other 0");
@@ -180,6 +258,8 @@ fn clients_are_unblocked() {
             ("BLPOP k 100", "TIMEOUT"),
             ("BLMOVE k l LEFT LEFT 0", "timeout"),
             ("BLMPOP 0 1 k LEFT", "ERROR"),
+            ("BZPOPMIN k 0", "TIMEOUT"),
+            ("BZMPOP 0 1 k MIN", "ERROR"),
         ] {
             let mut waiter = stage.server.connect_as(stage.protocol);
             let id = waiter.run("CLIENT ID").integer().expect("an id");
@@ -231,6 +311,9 @@ fn timeouts_end_waiting() {
             "BLMOVE k l LEFT LEFT 0.05",
             "BRPOPLPUSH k l 0.05",
             "BLMPOP 0.05 1 k LEFT",
+            "BZPOPMIN k 0.05",
+            "BZPOPMAX k l 0.05",
+            "BZMPOP 0.05 2 k l MAX COUNT 3",
         ] {
             let began = Instant::now();
             let reply = stage.control.run(line);

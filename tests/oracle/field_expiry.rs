@@ -239,3 +239,22 @@ fn a_field_past_its_time_is_gone_for_every_command() {
         assert_eq!(told, expected);
     }
 }
+
+#[test]
+fn redis_reads_a_dump_without_the_times() {
+    let (subject, oracle) = (Server::subject(), Server::oracle());
+    let (mut ours, mut theirs) = (subject.connect(), oracle.connect());
+    ours.run("HSET h a 1 b 2");
+    ours.run("HEXPIRE h 1000 FIELDS 1 a");
+    let payload = ours.run("DUMP h");
+    let payload = payload.bytes().expect("a dump");
+    for client in [&mut theirs, &mut ours] {
+        assert!(
+            client
+                .call(&[b"RESTORE", &b"copy"[..], b"0", payload])
+                .is_ok()
+        );
+        assert_eq!(client.run("HMGET copy a b").to_string(), "[\"1\", \"2\"]");
+    }
+    assert_eq!(ours.run("HTTL copy FIELDS 2 a b").to_string(), "[:-1, :-1]");
+}

@@ -10,6 +10,7 @@ use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
 use crate::common::{Connection, Protocol, Reply, Server, encode_command, escape};
 use crate::runner::paired;
+use crate::streams::stream_command;
 
 pub type Command = Vec<Vec<u8>>;
 
@@ -127,6 +128,10 @@ pub fn state_commands() -> Vec<Command> {
                 sequence.push(command);
             }
             sequence.push(join(vec![one("LRANGE"), vec![key.into()], words("0 -1")]));
+            sequence.push(join(vec![one("XRANGE"), vec![key.into()], words("- +")]));
+            sequence.push(join(vec![words("XINFO GROUPS"), vec![key.into()]]));
+            sequence.push(join(vec![words("XINFO STREAM"), vec![key.into()]]));
+            sequence.push(join(vec![one("XPENDING"), vec![key.into(), b"g".to_vec()]]));
             sequence.push(join(vec![
                 one("ZRANGE"),
                 vec![key.into()],
@@ -160,6 +165,9 @@ pub fn agree(
         let names: [&[u8]; 3] = [b"listpack", b"hashtable", b"skiplist"];
         return matches!(their, Reply::Bulk(name) if names.contains(&&**name));
     }
+    if is("XINFO") {
+        return without_nodes(our) == without_nodes(their);
+    }
     if ["KEYS", "HKEYS", "HVALS", "HRANDFIELD"]
         .iter()
         .any(|name| is(name))
@@ -176,6 +184,22 @@ pub fn agree(
     our_bytes == their_bytes
 }
 
+/// What XINFO tells of a stream, without the nodes that Redis holds its entries in.
+fn without_nodes(reply: &Reply) -> Reply {
+    let is_of_nodes = |name: &Reply| name.text().starts_with("radix-tree-");
+    match reply {
+        Reply::Array(items) if items.first() == Some(&Reply::Bulk(b"length".to_vec())) => {
+            let pairs = items.chunks(2).filter(|pair| !is_of_nodes(&pair[0]));
+            Reply::Array(pairs.flatten().cloned().collect())
+        }
+        Reply::Map(pairs) => {
+            let pairs = pairs.iter().filter(|(name, _)| !is_of_nodes(name));
+            Reply::Map(pairs.cloned().collect())
+        }
+        other => other.clone(),
+    }
+}
+
 pub fn words(line: &str) -> Command {
     line.split(' ')
         .map(|word| word.as_bytes().to_vec())
@@ -190,7 +214,7 @@ pub fn show(command: &Command) -> String {
         .join(" ")
 }
 
-fn key() -> impl Strategy<Value = Vec<u8>> {
+pub fn key() -> impl Strategy<Value = Vec<u8>> {
     select(&KEYS[..]).prop_map(|key| key.as_bytes().to_vec())
 }
 
@@ -239,7 +263,7 @@ fn offset() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// One of some words, in one of two letter cases.
-fn word(words: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>> + Clone {
+pub fn word(words: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>> + Clone {
     (select(words), prop::bool::weighted(0.8)).prop_map(|(word, upper)| {
         if upper {
             word.as_bytes().to_vec()
@@ -264,11 +288,11 @@ fn expiry_option() -> impl Strategy<Value = Vec<Vec<u8>>> {
     ]
 }
 
-fn join(parts: Vec<Vec<Vec<u8>>>) -> Command {
+pub fn join(parts: Vec<Vec<Vec<u8>>>) -> Command {
     parts.into_iter().flatten().collect()
 }
 
-fn one(name: &str) -> Vec<Vec<u8>> {
+pub fn one(name: &str) -> Vec<Vec<u8>> {
     vec![name.as_bytes().to_vec()]
 }
 
@@ -403,6 +427,9 @@ fn sorted_set_command() -> impl Strategy<Value = Command> {
         1 => (word(&["ZPOPMIN", "ZPOPMAX"]), key()).prop_map(|(c, k)| vec![c, k]),
         1 => (word(&["ZPOPMIN", "ZPOPMAX"]), key(), number()).prop_map(|(c, k, n)| vec![c, k, n]),
         1 => (some(), word(&["MIN", "MAX"])).prop_map(|(k, e)| join(vec![one("ZMPOP"), k, vec![e]])),
+        1 => (some(), word(&["MIN", "MAX"])).prop_map(|(k, e)| join(vec![words("BZMPOP 0.001"), k, vec![e]])),
+        1 => (word(&["BZPOPMIN", "BZPOPMAX"]), vec(key(), 1..3))
+            .prop_map(|(c, k)| join(vec![vec![c], k, one("0.001")])),
         1 => (key(), number(), number()).prop_map(|(k, a, b)| vec![b"ZREMRANGEBYRANK".to_vec(), k, a, b]),
         1 => (key(), bound(), bound()).prop_map(|(k, a, b)| vec![b"ZREMRANGEBYSCORE".to_vec(), k, a, b]),
         2 => (word(&["ZUNIONSTORE", "ZINTERSTORE", "ZDIFFSTORE"]), key(), some(), aggregate())
@@ -523,6 +550,7 @@ pub fn command() -> impl Strategy<Value = Command> {
         5 => list_command().boxed(),
         6 => sorted_set_command().boxed(),
         1 => place_command().boxed(),
+        6 => stream_command().boxed(),
         4 => key_command().boxed(),
     ];
     (command, 0u8..40, value()).prop_map(|(mut command, odds, extra)| {

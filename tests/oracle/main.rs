@@ -3,9 +3,11 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod acl;
 mod blocking;
 mod cluster;
 mod command_table;
+mod dump;
 mod field_expiry;
 mod generated;
 mod hashes;
@@ -16,4 +18,6 @@ mod raw;
 mod runner;
 mod script;
 mod scripts;
+mod streams;
+mod streams_blocking;
 mod transactions;

@@ -5,7 +5,7 @@
 //!
 //! | what | fields |
 //! | --- | --- |
-//! | head | epoch `u64`, when it was sent in Unix milliseconds `u64`, database `u16`, flags `u8` (1 RESP3, 2 reading counts as use, 4 local reads, 8 an operation follows), read level `u8`, write level `u8`, partitions `bytes` (bits; empty for all), perhaps an operation |
+//! | head | epoch `u64`, when it was sent in Unix milliseconds `u64`, database `u16`, flags `u8` (1 RESP3, 2 reading counts as use, 4 local reads, 8 an operation follows, 16 rights follow), read level `u8`, write level `u8`, partitions `bytes` (bits; empty for all), perhaps an operation, perhaps rights `bytes` |
 //! | operation | origin's actor `u16`, number `u64`, settled `u64`, number of executors `u8`, their node ids (20 bytes each) |
 //! | request | number of arguments `u32`, arguments `bytes` |
 //!
@@ -43,6 +43,9 @@ pub struct ExecuteHead {
     pub partitions: Vec<u8>,
     /// For a write that must not be executed twice: what replicas know it by.
     pub operation: Option<Operation>,
+    /// The rules of the user on whose behalf a script is executed, to which each of its commands is held; empty for one
+    /// who may do everything.
+    pub rights: Vec<u8>,
 }
 
 /// Names a write that must be executed exactly once, by whomever it is.
@@ -62,6 +65,7 @@ const RESP3: u8 = 1;
 const TOUCH: u8 = 2;
 const LOCAL: u8 = 4;
 const OPERATION: u8 = 8;
+const RIGHTS: u8 = 16;
 
 fn level_byte(level: Option<Quorum>) -> u8 {
     match level {
@@ -101,12 +105,16 @@ pub(super) fn put_head(head: &ExecuteHead, out: &mut Vec<u8>) {
     let touch = if head.touch { TOUCH } else { 0 };
     let local = if head.local { LOCAL } else { 0 };
     let operation = head.operation.as_ref().map_or(0, |_| OPERATION);
-    out.push(resp3 | touch | local | operation);
+    let rights = if head.rights.is_empty() { 0 } else { RIGHTS };
+    out.push(resp3 | touch | local | operation | rights);
     out.push(level_byte(head.read));
     out.push(level_byte(head.write));
     put_bytes(out, &head.partitions);
     if let Some(operation) = &head.operation {
         put_operation(operation, out);
+    }
+    if !head.rights.is_empty() {
+        put_bytes(out, &head.rights);
     }
 }
 
@@ -151,6 +159,10 @@ pub(super) fn take_head(fields: &mut Fields<'_>) -> Option<ExecuteHead> {
         operation: match flags & OPERATION {
             0 => None,
             _ => Some(take_operation(fields)?),
+        },
+        rights: match flags & RIGHTS {
+            0 => Vec::new(),
+            _ => take_bytes(fields)?.to_vec(),
         },
     })
 }
@@ -228,6 +240,7 @@ pub(super) mod tests {
             (level(), level()),
             prop::collection::vec(any::<u8>(), 0..40),
             prop::option::of(operations()),
+            prop::collection::vec(any::<u8>(), 0..40),
         )
             .prop_map(
                 |(
@@ -236,6 +249,7 @@ pub(super) mod tests {
                     (read, write),
                     partitions,
                     operation,
+                    rights,
                 )| {
                     ExecuteHead {
                         epoch: Epoch(epoch),
@@ -248,6 +262,7 @@ pub(super) mod tests {
                         local,
                         partitions,
                         operation,
+                        rights,
                     }
                 },
             )

@@ -49,11 +49,19 @@ fn serve_key(
     left: &mut usize,
 ) {
     let mut after = 0;
+    let mut is_for_streams = false;
     while *left > 0 {
-        // What is not there any more may concern readers of streams, who are told.
-        let kind = kind_of(node, database, key).unwrap_or(Kind::Stream);
+        let kind = match kind_of(node, database, key) {
+            Some(kind) if !is_for_streams => kind,
+            _ => Kind::Stream,
+        };
         let Some(waiter) = serving.next_waiter(database, key, kind, after) else {
-            return;
+            if kind == Kind::Stream {
+                return;
+            }
+            // Who reads in a group of a stream that is not there any more, or is something else now, is told so.
+            (is_for_streams, after) = (true, 0);
+            continue;
         };
         after = waiter.id;
         *left -= 1;

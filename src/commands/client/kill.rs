@@ -1,16 +1,20 @@
 //! `CLIENT KILL`.
 
+use std::sync::Arc;
+
 use coterie_protocol::text::parse_i64;
 
 use super::ClientType;
-use crate::commands::connection::DEFAULT_USER;
+use crate::acl::Account;
 use crate::commands::{CommandError, CommandResult, Control};
+use crate::node::Node;
 use crate::session::Client;
 
 /// Which clients to end: those that meet every condition.
 struct Filter<'a> {
     id: Option<u64>,
     kind: Option<ClientType>,
+    user: Option<Arc<Account>>,
     address: Option<&'a [u8]>,
     local_address: Option<&'a [u8]>,
     skip_me: bool,
@@ -20,6 +24,7 @@ impl<'a> Filter<'a> {
     const NONE: Filter<'static> = Filter {
         id: None,
         kind: None,
+        user: None,
         address: None,
         local_address: None,
         skip_me: true,
@@ -34,7 +39,10 @@ impl<'a> Filter<'a> {
         }
     }
 
-    fn parse(mut options: impl Iterator<Item = &'a [u8]>) -> Result<Self, CommandError> {
+    fn parse(
+        node: &Node,
+        mut options: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<Self, CommandError> {
         let mut filter = Filter::NONE;
         while let Some(option) = options.next() {
             let value = options.next().ok_or(CommandError::Syntax)?;
@@ -43,9 +51,7 @@ impl<'a> Filter<'a> {
                 b"type" => filter.kind = Some(ClientType::parse(value)?),
                 b"addr" => filter.address = Some(value),
                 b"laddr" => filter.local_address = Some(value),
-                // Everyone is this user.
-                b"user" if value == DEFAULT_USER.as_bytes() => {}
-                b"user" => return Err(CommandError::quoting("ERR No such user '", value, "'")),
+                b"user" => filter.user = Some(account(node, value)?),
                 b"skipme" if value.eq_ignore_ascii_case(b"yes") => filter.skip_me = true,
                 b"skipme" if value.eq_ignore_ascii_case(b"no") => filter.skip_me = false,
                 _ => return Err(CommandError::Syntax),
@@ -57,6 +63,7 @@ impl<'a> Filter<'a> {
     fn matches(&self, client: &Client, me: u64) -> bool {
         self.id.is_none_or(|id| id == client.id)
             && self.kind.is_none_or(|kind| kind == ClientType::of(client))
+            && self.user.as_ref().is_none_or(|user| client.is_user(user))
             && self
                 .address
                 .is_none_or(|address| address == client.address.as_bytes())
@@ -65,6 +72,11 @@ impl<'a> Filter<'a> {
                 .is_none_or(|address| address == client.local_address.as_bytes())
             && !(self.skip_me && client.id == me)
     }
+}
+
+fn account(node: &Node, name: &[u8]) -> Result<Arc<Account>, CommandError> {
+    let account = node.acl.get(name);
+    account.ok_or_else(|| CommandError::quoting("ERR No such user '", name, "'"))
 }
 
 fn parse_id(text: &[u8]) -> Result<u64, CommandError> {
@@ -84,7 +96,7 @@ pub fn kill(call: &mut Control<'_, '_>) -> CommandResult {
         call.reply.ok();
         return Ok(());
     }
-    let filter = Filter::parse(request.iter().skip(2))?;
+    let filter = Filter::parse(call.node, request.iter().skip(2))?;
     let count = end_clients(call, &filter);
     call.reply.integer(count);
     Ok(())

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use coterie_protocol::text::parse_i64;
-use coterie_protocol::{ReplyWriter, RespVersion};
+use coterie_protocol::{ReplyWriter, Request, RespVersion};
 
 use super::ClientType;
-use crate::commands::connection::DEFAULT_USER;
 use crate::commands::{CommandError, CommandResult, Control, Deferred};
 use crate::session::{Client, ClientDetails, Session};
 use crate::tracking::Mode;
@@ -73,11 +72,16 @@ fn selected(call: &Control<'_, '_>) -> Result<Vec<Arc<Client>>, CommandError> {
 
 fn own_line(call: &Control<'_, '_>) -> String {
     let client = &call.session.client;
-    call.session.publish(call.now_ms);
     client.buffers.set_output_bytes(call.unsent_bytes);
-    let argument_bytes = call.request.iter().map(<[u8]>::len).sum();
+    describe(call.session, call.request, call.now_ms)
+}
+
+/// The line of a client that sends this request.
+pub fn describe(session: &Session, request: Request<'_>, now_ms: u64) -> String {
+    session.publish(now_ms);
+    let argument_bytes = request.iter().map(<[u8]>::len).sum();
     let mut line = String::new();
-    write_line(&mut line, client, call.now_ms, Some(argument_bytes));
+    write_line(&mut line, &session.client, now_ms, Some(argument_bytes));
     line
 }
 
@@ -103,7 +107,7 @@ fn write_line(text: &mut String, client: &Client, now_ms: u64, own_arguments: Op
         "id={id} addr={address} laddr={local} fd={descriptor} name={name} age={age} idle={idle} \
          flags={flags} db={database} sub={channels} psub={patterns} ssub={shard_channels} multi={multi} qbuf={qbuf} \
          qbuf-free={qbuf_free} argv-mem={argument_bytes} multi-mem={multi_bytes} rbs={rbs} rbp={rbp} obl={obl} oll=0 \
-         omem={omem} tot-mem={total} events={events} cmd={command} user={DEFAULT_USER} redir={redirect} resp={resp} \
+         omem={omem} tot-mem={total} events={events} cmd={command} user={user} redir={redirect} resp={resp} \
          lib-name={library} lib-ver={library_version} watch={watched}",
         id = client.id,
         address = client.address,
@@ -134,6 +138,11 @@ fn write_line(text: &mut String, client: &Client, now_ms: u64, own_arguments: Op
         total = client.buffer_bytes() + argument_bytes + names + FIXED_BYTES,
         events = if is_writing { "w" } else { "r" },
         command = details.last_command,
+        // Who is nobody is not checked.
+        user = (details.user.as_ref())
+            .map_or("(superuser)".into(), |user| String::from_utf8_lossy(
+                user.name()
+            )),
         redirect = mode.as_ref().map_or(-1, |mode| mode.redirect as i64),
         resp = match details.resp {
             RespVersion::Resp2 => 2,

@@ -1,7 +1,7 @@
 //! CLIENT: connections, seen from one of them.
 
 mod kill;
-mod list;
+pub mod list;
 mod table;
 mod tracking;
 

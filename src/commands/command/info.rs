@@ -2,8 +2,9 @@
 
 use coterie_protocol::ReplyWriter;
 
+use crate::commands::categories;
 use crate::commands::spec::{Begin, Find};
-use crate::commands::{Categories, CommandSpec, Flags, KeyFlags, KeySpec};
+use crate::commands::{CommandSpec, Flags, KeyFlags, KeySpec};
 
 /// Flags in the order of Redis. It does not tell `MAY_REPLICATE`.
 const FLAGS: &[(Flags, &str)] = &[
@@ -42,65 +43,6 @@ const KEY_FLAGS: &[(KeyFlags, &str)] = &[
     (KeyFlags::VARIABLE_FLAGS, "variable_flags"),
 ];
 
-/// Whether a command is in an ACL category.
-type Membership = fn(&CommandSpec) -> bool;
-
-/// ACL categories in the order of Redis, those included that follow from the flags.
-const CATEGORIES: &[(&str, Membership)] = &[
-    ("keyspace", |spec| {
-        spec.categories.contains(Categories::KEYSPACE)
-    }),
-    ("read", |spec| {
-        spec.flags.contains(Flags::READONLY) && !spec.categories.contains(Categories::SCRIPTING)
-    }),
-    ("write", |spec| spec.flags.contains(Flags::WRITE)),
-    ("set", |spec| spec.categories.contains(Categories::SET)),
-    ("sortedset", |spec| {
-        spec.categories.contains(Categories::SORTED_SET)
-    }),
-    ("list", |spec| spec.categories.contains(Categories::LIST)),
-    ("hash", |spec| spec.categories.contains(Categories::HASH)),
-    ("string", |spec| {
-        spec.categories.contains(Categories::STRING)
-    }),
-    ("bitmap", |spec| {
-        spec.categories.contains(Categories::BITMAP)
-    }),
-    ("hyperloglog", |spec| {
-        spec.categories.contains(Categories::HYPERLOGLOG)
-    }),
-    ("geo", |spec| spec.categories.contains(Categories::GEO)),
-    ("stream", |spec| {
-        spec.categories.contains(Categories::STREAM)
-    }),
-    ("pubsub", |spec| spec.flags.contains(Flags::PUBSUB)),
-    ("admin", |spec| {
-        spec.flags.contains(Flags::ADMIN) || spec.categories.contains(Categories::ADMIN)
-    }),
-    ("fast", |spec| spec.flags.contains(Flags::FAST)),
-    ("slow", |spec| !spec.flags.contains(Flags::FAST)),
-    ("blocking", |spec| spec.flags.contains(Flags::BLOCKING)),
-    ("dangerous", |spec| {
-        spec.flags.contains(Flags::ADMIN) || spec.categories.contains(Categories::DANGEROUS)
-    }),
-    ("connection", |spec| {
-        spec.categories.contains(Categories::CONNECTION)
-    }),
-    ("transaction", |spec| {
-        spec.categories.contains(Categories::TRANSACTION)
-    }),
-    ("scripting", |spec| {
-        spec.categories.contains(Categories::SCRIPTING)
-    }),
-];
-
-/// The ACL categories of a command, without `@`.
-pub fn categories(spec: &CommandSpec) -> impl Iterator<Item = &'static str> {
-    let of_spec =
-        move |(name, is_member): &(&'static str, Membership)| is_member(spec).then_some(*name);
-    CATEGORIES.iter().filter_map(of_spec)
-}
-
 /// Writes the entry of a command, with those of its subcommands.
 pub fn write(reply: &mut ReplyWriter<'_>, spec: &CommandSpec) {
     reply.array(10);
@@ -112,7 +54,9 @@ pub fn write(reply: &mut ReplyWriter<'_>, spec: &CommandSpec) {
     reply.integer(first);
     reply.integer(last);
     reply.integer(step);
-    let names: Vec<String> = categories(spec).map(|name| format!("@{name}")).collect();
+    let names: Vec<String> = categories::of(spec)
+        .map(|name| format!("@{name}"))
+        .collect();
     write_set(reply, names.iter().map(String::as_str));
     reply.set(spec.tips.len());
     spec.tips.iter().for_each(|tip| reply.bulk(tip.as_bytes()));

@@ -21,13 +21,37 @@ pub fn of(request: Request<'_>) -> Result<Vec<(&[u8], KeyFlags)>, CommandError> 
     if all.is_empty() {
         return Err(CommandError::err("Invalid arguments specified for command"));
     }
-    let mut keys = Vec::new();
-    for key_spec in spec.key_specs {
+    let is_unknown = |spec: &KeySpec| matches!(spec.find, Find::Unknown);
+    let last_unknown = spec.key_specs.iter().rposition(is_unknown);
+    // Only data tells those of the others: none of the arguments are theirs.
+    let telling = spec.key_specs.iter().enumerate();
+    let telling = telling.filter(|(index, spec)| !is_unknown(spec) || Some(*index) == last_unknown);
+    let keys = telling.flat_map(|(_, key_spec)| {
         let flags = flags(spec, key_spec, request);
         let places = places(key_spec, request, &all);
-        keys.extend(places.into_iter().map(|place| (request.arg(place), flags)));
+        places
+            .into_iter()
+            .map(move |place| (request.arg(place), flags))
+    });
+    Ok(keys.collect())
+}
+
+/// Where the keys of a request are, and what it does with them; not what only looks like a key. None if it has no valid
+/// number of them.
+pub fn accesses(spec: &CommandSpec, request: Request<'_>) -> Vec<(usize, KeyFlags)> {
+    let all: Vec<usize> = spec.keys.positions(request).collect();
+    let mut accesses = Vec::with_capacity(all.len());
+    if all.is_empty() {
+        return accesses;
     }
-    Ok(keys)
+    for key_spec in spec.key_specs {
+        let flags = flags(spec, key_spec, request);
+        if !flags.contains(KeyFlags::NOT_KEY) {
+            let places = places(key_spec, request, &all).into_iter();
+            accesses.extend(places.map(|place| (place, flags)));
+        }
+    }
+    accesses
 }
 
 /// Where the keys of a specification are. What a specification can't tell are those that no other tells.

@@ -2,12 +2,13 @@
 
 mod docs;
 mod info;
-mod keys;
+pub mod keys;
 mod table;
 
 #[cfg(test)]
 mod tests;
 
+use super::categories;
 use super::spec::CommandSpec;
 use super::table::{self as commands, Command};
 use super::{CommandError, CommandResult, Control};
@@ -92,7 +93,7 @@ fn filter_by<'a>(kind: &[u8], value: &'a [u8]) -> Result<Filter<'a>, CommandErro
         // There are no modules.
         b"module" => Ok(Box::new(|_| false)),
         b"aclcat" => Ok(Box::new(|spec| {
-            info::categories(spec).any(|name| value.eq_ignore_ascii_case(name.as_bytes()))
+            categories::of(spec).any(|name| value.eq_ignore_ascii_case(name.as_bytes()))
         })),
         b"pattern" => Ok(Box::new(|spec| {
             glob::matches(value, spec.name.as_bytes(), Case::Insensitive)

@@ -5,16 +5,14 @@ mod table;
 use coterie_protocol::text::parse_i64;
 use coterie_protocol::{DatabaseId, RespVersion};
 
+use super::acl::authenticate;
 use super::client::{set_name, valid_name};
 use super::{CommandError, CommandResult, Control};
 use crate::REDIS_VERSION;
+use crate::acl::DEFAULT_USER;
 
 pub use table::COMMANDS;
 
-/// The only user there is.
-pub const DEFAULT_USER: &str = "default";
-
-const WRONG_PASSWORD: &str = "WRONGPASS invalid username-password pair or user is disabled.";
 const NO_PASSWORD: &str = "ERR AUTH <password> called without any password configured for the default user. \
     Are you sure your configuration is correct?";
 const HELLO_UNAUTHENTICATED: &str = "NOAUTH HELLO must be called with the client already authenticated, \
@@ -64,8 +62,8 @@ fn quit(call: &mut Control<'_, '_>) -> CommandResult {
 }
 
 fn reset(call: &mut Control<'_, '_>) -> CommandResult {
-    let has_password = !call.node.config.load().requirepass.is_empty();
-    call.session.reset(!has_password);
+    call.session.reset();
+    call.session.begin_as(call.node.acl.default_account());
     call.reply.set_version(RespVersion::Resp2);
     call.reply.simple("RESET");
     Ok(())
@@ -74,38 +72,15 @@ fn reset(call: &mut Control<'_, '_>) -> CommandResult {
 fn auth(call: &mut Control<'_, '_>) -> CommandResult {
     let request = call.request;
     match request.len() {
-        2 if call.node.config.load().requirepass.is_empty() => {
+        2 if call.node.acl.default_account().user().no_password => {
             return Err(CommandError::line(NO_PASSWORD));
         }
-        2 => authenticate(call, DEFAULT_USER.as_bytes(), request.arg(1))?,
+        2 => authenticate(call, DEFAULT_USER, request.arg(1))?,
         3 => authenticate(call, request.arg(1), request.arg(2))?,
         _ => return Err(CommandError::Syntax),
     }
     call.reply.ok();
     Ok(())
-}
-
-/// Logs in. A user without a password accepts any.
-fn authenticate(call: &mut Control<'_, '_>, user: &[u8], password: &[u8]) -> CommandResult {
-    let config = call.node.config.load();
-    let secret = config.requirepass.expose().as_bytes();
-    let accepted =
-        user == DEFAULT_USER.as_bytes() && (secret.is_empty() || is_same(secret, password));
-    if !accepted {
-        return Err(CommandError::line(WRONG_PASSWORD));
-    }
-    call.session.authenticated = true;
-    Ok(())
-}
-
-/// Compares with a secret that is not empty. The time it takes depends on the guess alone, so that it tells nothing
-/// about how much of it is right.
-fn is_same(secret: &[u8], guess: &[u8]) -> bool {
-    let mut difference = usize::from(secret.len() != guess.len());
-    for (&byte, &expected) in guess.iter().zip(secret.iter().cycle()) {
-        difference |= usize::from(byte ^ expected);
-    }
-    std::hint::black_box(difference) == 0
 }
 
 fn hello(call: &mut Control<'_, '_>) -> CommandResult {
@@ -171,25 +146,4 @@ fn greet(call: &mut Control<'_, '_>) {
     reply.bulk(b"master");
     reply.bulk(b"modules");
     reply.array(0);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_same;
-
-    #[test]
-    fn only_the_whole_secret_is_the_same() {
-        assert!(is_same(b"secret", b"secret"));
-        for guess in [
-            "",
-            "s",
-            "secre",
-            "secrets",
-            "secretsecret",
-            "Secret",
-            "secreT",
-        ] {
-            assert!(!is_same(b"secret", guess.as_bytes()), "{guess}");
-        }
-    }
 }

@@ -179,9 +179,9 @@ fn move_key(call: &mut Call<'_, '_>) -> CommandResult {
 }
 
 /// A key's value and expiry, copied so that they can be put under another name.
-struct Copied {
-    value: Value,
-    expire_at: Option<u64>,
+pub(super) struct Copied {
+    pub value: Value,
+    pub expire_at: Option<u64>,
 }
 
 /// Elements with values, and when they expire if they are fields that do.
@@ -190,7 +190,7 @@ type Elements = Vec<(Vec<u8>, Vec<u8>, Option<u64>)>;
 /// Names with values.
 type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 
-enum Value {
+pub(super) enum Value {
     String(Vec<u8>, StringEncoding),
     /// Elements with their values, and the attributes of a stream with theirs.
     Collection(Kind, Elements, Pairs),
@@ -218,7 +218,7 @@ impl Copied {
     }
 
     /// The effects that make a key this value and expiry, whatever it was.
-    fn effects<'a>(&'a self, key: &'a [u8]) -> Vec<Effect<'a>> {
+    pub fn effects<'a>(&'a self, key: &'a [u8]) -> Vec<Effect<'a>> {
         let expire_at = self.expire_at;
         match &self.value {
             Value::String(value, encoding) => vec![Effect::Put {

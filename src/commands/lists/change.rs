@@ -64,7 +64,10 @@ fn matching<'a>(
 pub fn ltrim(call: &mut Call<'_, '_>) -> CommandResult {
     let (first, last) = (integer(call, 2)?, integer(call, 3)?);
     let positions: Vec<Vec<u8>> = match list(call)? {
-        None => Vec::new(),
+        None => {
+            call.reply.ok();
+            return Ok(());
+        }
         Some(list) => {
             let kept = indices(first, last, list.len());
             let before = list.positioned(0..kept.start);
@@ -73,6 +76,12 @@ pub fn ltrim(call: &mut Call<'_, '_>) -> CommandResult {
             others.map(|(position, _)| position.to_vec()).collect()
         }
     };
+    if positions.is_empty() {
+        // Told nevertheless.
+        let key = call.request.arg(1);
+        call.transaction.note_change(key);
+        call.notify(EventClasses::LIST, "ltrim", key);
+    }
     remove(call, "ltrim", &positions)?;
     call.reply.ok();
     Ok(())

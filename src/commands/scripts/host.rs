@@ -3,8 +3,10 @@
 use coterie_protocol::{OwnedRequest, ReplyWriter, RespVersion};
 
 use super::declaration::Declaration;
+use crate::commands::acl;
 use crate::commands::error::CommandError;
-use crate::commands::spec::{Flags, Handler, Locks};
+use crate::commands::spec::{Categories, Flags, Handler};
+use crate::commands::streams;
 use crate::commands::table;
 use crate::commands::unit::Unit;
 use crate::scripting::{Host, LogLevel};
@@ -81,7 +83,20 @@ impl Host for UnitHost<'_, '_> {
         if let Some(text) = self.refusal(spec.flags) {
             return refuse(text);
         }
-        let is_late = matches!(spec.handler, Handler::Deferred(_)) && spec.locks != Locks::All;
+        let node = self.unit.node();
+        if let Err(text) = acl::admit_in_script(node, self.unit.session(), command, request) {
+            return refuse(text);
+        }
+        if spec.categories.contains(Categories::STREAM)
+            && spec.flags.contains(Flags::BLOCKING)
+            && streams::waits(request)
+        {
+            let name = String::from_utf8_lossy(request.name());
+            return refuse(&format!(
+                "ERR {name} command is not allowed with BLOCK option from scripts"
+            ));
+        }
+        let is_late = matches!(spec.handler, Handler::Deferred(_)) && !spec.locks.is_all();
         if is_late || matches!(spec.handler, Handler::Unit(_) | Handler::Script(_)) {
             return refuse("ERR This Redis command is not allowed from script");
         }
@@ -100,24 +115,38 @@ impl Host for UnitHost<'_, '_> {
         let before = std::mem::replace(&mut self.unit.session().resp, resp);
         let ran = self.unit.run(command, request, 0, out);
         self.unit.session().resp = before;
-        if let Err(bytes) = ran {
-            self.given_up = Some(GivenUp::NoRoom(bytes));
+        if let Err(error) = ran {
+            // Nothing else ends a unit with a command that is no script.
+            debug_assert!(matches!(&error, CommandError::NoRoom(NoRoom::Preparing, _)));
+            if let CommandError::NoRoom(_, bytes) = error {
+                self.given_up = Some(GivenUp::NoRoom(bytes));
+            }
             ReplyWriter::new(out, resp).error("ERR the log has no room yet");
         }
     }
 
     fn may_call(&mut self, arguments: &[Vec<u8>]) -> Option<bool> {
         let owned = OwnedRequest::new(arguments);
-        table::lookup(owned.request()).ok().map(|_| true)
+        let command = table::lookup(owned.request()).ok()?;
+        Some(acl::is_allowed(
+            self.unit.session(),
+            command,
+            owned.request(),
+        ))
     }
 
     fn log(&mut self, level: LogLevel, text: &[u8]) {
-        let text = String::from_utf8_lossy(text);
-        match level {
-            LogLevel::Debug => tracing::trace!("script: {text}"),
-            LogLevel::Verbose => tracing::debug!("script: {text}"),
-            LogLevel::Notice => tracing::info!("script: {text}"),
-            LogLevel::Warning => tracing::warn!("script: {text}"),
-        }
+        log(level, text);
+    }
+}
+
+/// `redis.log`
+pub fn log(level: LogLevel, text: &[u8]) {
+    let text = String::from_utf8_lossy(text);
+    match level {
+        LogLevel::Debug => tracing::trace!("script: {text}"),
+        LogLevel::Verbose => tracing::debug!("script: {text}"),
+        LogLevel::Notice => tracing::info!("script: {text}"),
+        LogLevel::Warning => tracing::warn!("script: {text}"),
     }
 }

@@ -7,12 +7,12 @@ use std::time::Duration;
 use coterie_protocol::text::parse_i64;
 use coterie_protocol::{OwnedRequest, ReplyWriter, Request};
 
-use super::declaration::declaration_of;
+use super::declaration::{Declaration, declaration_of};
 use super::host::{GivenUp, UnitHost};
 use crate::commands::error::CommandError;
 use crate::commands::unit::Unit;
 use crate::node::Node;
-use crate::scripting::{Digest, Interpreter, Run, digest_of};
+use crate::scripting::{Digest, Ended, Interpreter, MayGoOn, Run, digest_of};
 use crate::wal::NoRoom;
 
 /// Said of a script that is not known by this name.
@@ -67,7 +67,12 @@ pub fn evalsha_ro(
 
 /// The number of keys that a request says.
 fn count_of_keys(request: Request<'_>) -> Result<usize, CommandError> {
-    let count = parse_i64(request.arg(2)).ok_or(CommandError::NotInteger)?;
+    checked_count(request, CommandError::NotInteger)
+}
+
+/// The same, and what is said if it is no number.
+pub fn checked_count(request: Request<'_>, no_number: CommandError) -> Result<usize, CommandError> {
+    let count = parse_i64(request.arg(2)).ok_or(no_number)?;
     if count > request.len() as i64 - 3 {
         return Err(CommandError::line(
             "ERR Number of keys can't be greater than number of args",
@@ -86,6 +91,16 @@ fn find(node: &Node, request: Request<'_>, is_by_name: bool) -> Result<Script, C
     let known = node.scripts.get(name);
     let text = known.unwrap_or_else(|| request.arg(1).into());
     Ok(Script { name, text })
+}
+
+/// Gets to know the script that another node is asked to execute, as if it were executed here: the client may go on to
+/// use its name.
+pub fn remember(node: &Node, request: Request<'_>) {
+    let name = request.name();
+    let has_text = name.eq_ignore_ascii_case(b"eval") || name.eq_ignore_ascii_case(b"eval_ro");
+    if let Some(text) = request.get(1).filter(|_| has_text) {
+        node.scripts.add(digest_of(text), text, false);
+    }
 }
 
 /// The same request with the script's text in place of its name: another node may not know it by that.
@@ -115,28 +130,54 @@ fn execute(
     let count = count_of_keys(request)?;
     let Script { name, text } = find(&node, request, is_by_name)?;
     let declared = declaration_of(&text)?;
+    let words: Vec<&[u8]> = request.iter().skip(3).collect();
+    let (keys, arguments) = words.split_at(count);
+    run_in(
+        unit,
+        (declared, is_read_only),
+        out,
+        |interpreter, may_go_on, host, reply| {
+            let run = Run {
+                text: &text,
+                name,
+                keys,
+                arguments,
+                may_go_on,
+            };
+            interpreter.run(run, host, reply)
+        },
+    )?;
+    node.scripts.add(name, &text, false);
+    Ok(())
+}
+
+/// Runs something of Lua in a unit, by this thread's interpreter. What it may do is what it declares, and less if it is
+/// to be read-only. Its error is a reply.
+///
+/// # Errors
+/// It is taken back, because it was stopped or has to be begun anew.
+pub fn run_in(
+    unit: &mut Unit<'_>,
+    (declared, is_read_only): (Declaration, bool),
+    out: &mut Vec<u8>,
+    run: impl FnOnce(
+        &mut Interpreter,
+        MayGoOn,
+        &mut UnitHost<'_, '_>,
+        &mut ReplyWriter<'_>,
+    ) -> Result<(), Ended>,
+) -> Result<(), CommandError> {
+    let node = unit.node().clone();
     let config = node.config.load_full();
     let is_out_of_memory = node.is_out_of_memory(&config);
-    let watched = node
-        .scripts
-        .watch(Duration::from_millis(config.lua_time_limit.max(1)));
-    let mut interpreter = match INTERPRETER.take() {
-        Some(interpreter) => interpreter,
-        None => Interpreter::new().map_err(CommandError::err)?,
-    };
+    let limit = Duration::from_millis(config.lua_time_limit.max(1));
+    let watched = node.scripts.watch(limit);
+    let may_go_on: MayGoOn = std::rc::Rc::new(move |began| watched.may_go_on(began));
+    let mut interpreter = interpreter()?;
     let (database, resp) = (unit.session().database, unit.session().resp);
     let mut host = UnitHost::new(unit, declared, is_read_only, is_out_of_memory);
     let mut reply = ReplyWriter::new(out, resp);
-    let words: Vec<&[u8]> = request.iter().skip(3).collect();
-    let (keys, arguments) = words.split_at(count);
-    let run = Run {
-        text: &text,
-        name,
-        keys,
-        arguments,
-        may_go_on: std::rc::Rc::new(move |began| watched.may_go_on(began)),
-    };
-    let ended = interpreter.run(run, &mut host, &mut reply);
+    let ended = run(&mut interpreter, may_go_on, &mut host, &mut reply);
     let given_up = host.given_up;
     INTERPRETER.set(Some(interpreter));
     // `SELECT` in a script is about the rest of the script.
@@ -144,16 +185,33 @@ fn execute(
     match (given_up, ended) {
         (Some(GivenUp::NoRoom(bytes)), _) => Err(CommandError::NoRoom(NoRoom::Preparing, bytes)),
         (Some(GivenUp::NotLocked), _) => Err(CommandError::NotLocked),
-        (None, Err(ended)) if ended.is_stopped => Err(CommandError::Bytes(ended.text)),
-        (None, ended) => {
-            node.scripts.add(name, &text, false);
-            if let Err(error) = ended {
-                // What it has changed until then stays, as in Redis.
-                ReplyWriter::new(out, resp).error(error.text);
-            }
+        (None, Err(ended)) if ended.is_stopped => Err(CommandError::Stopped(ended.text)),
+        (None, Err(ended)) => {
+            // What it has changed until then stays, as in Redis.
+            ReplyWriter::new(out, resp).error(ended.text);
             Ok(())
         }
+        (None, Ok(())) => Ok(()),
     }
+}
+
+/// This thread's interpreter, or a new one.
+fn interpreter() -> Result<Interpreter, CommandError> {
+    match INTERPRETER.take() {
+        Some(interpreter) => Ok(interpreter),
+        None => Interpreter::new().map_err(CommandError::err),
+    }
+}
+
+/// Does something with this thread's interpreter that is no unit.
+///
+/// # Errors
+/// No memory.
+pub fn with_interpreter<R>(use_it: impl FnOnce(&mut Interpreter) -> R) -> Result<R, CommandError> {
+    let mut interpreter = interpreter()?;
+    let result = use_it(&mut interpreter);
+    INTERPRETER.set(Some(interpreter));
+    Ok(result)
 }
 
 /// Compiles a script, to see whether it is one.
@@ -162,11 +220,6 @@ fn execute(
 /// It isn't Lua.
 pub fn compile(text: &[u8], name: Digest) -> Result<(), CommandError> {
     declaration_of(text)?;
-    let mut interpreter = match INTERPRETER.take() {
-        Some(interpreter) => interpreter,
-        None => Interpreter::new().map_err(CommandError::err)?,
-    };
-    let compiled = interpreter.compile(text, name);
-    INTERPRETER.set(Some(interpreter));
+    let compiled = with_interpreter(|interpreter| interpreter.compile(text, name))?;
     compiled.map_err(CommandError::Bytes)
 }

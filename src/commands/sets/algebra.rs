@@ -59,6 +59,7 @@ fn answer(call: &mut Call<'_, '_>, operation: Operation) -> CommandResult {
 }
 
 fn store(call: &mut Call<'_, '_>, operation: Operation) -> CommandResult {
+    call.transaction.count_lookups();
     let members = combine(call, 2..call.request.len(), operation, usize::MAX)?;
     let key = call.request.arg(1);
     let is_there = call.transaction.peek(call.database, key).is_some();

@@ -2,6 +2,7 @@
 
 mod add;
 mod algebra;
+mod blocking;
 mod bounds;
 mod members;
 mod pop;
@@ -13,7 +14,7 @@ mod table;
 use coterie_protocol::{ReplyWriter, RespVersion};
 
 pub use add::{Options, add};
-pub use table::{ALGEBRA_COMMANDS, MEMBER_COMMANDS, RANGE_COMMANDS};
+pub use table::{ALGEBRA_COMMANDS, BLOCKING_COMMANDS, MEMBER_COMMANDS, RANGE_COMMANDS};
 
 use super::value::{is_compact_sorted_set, sorted_set_of};
 use super::{Call, CommandError, CommandResult};

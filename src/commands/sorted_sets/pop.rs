@@ -87,9 +87,13 @@ pub fn first_sorted_set<'c>(
 ) -> Result<Option<&'c [u8]>, CommandError> {
     let request = call.request;
     for index in keys {
-        let entry = call.transaction.get(call.database, request.arg(index));
+        let key = request.arg(index);
+        let entry = call.transaction.get(call.database, key);
+        if call.patience.ignores(key, entry) {
+            continue;
+        }
         if sorted_set_of(entry)?.is_some() {
-            return Ok(Some(request.arg(index)));
+            return Ok(Some(key));
         }
     }
     Ok(None)
@@ -109,7 +113,7 @@ pub fn keys_of_zmpop(request: Request<'_>) -> Positions {
     Positions::counted(request, 1)
 }
 
-/// What `ZMPOP` is asked for: some members of the first sorted set that is there.
+/// What `ZMPOP` and `BZMPOP` are asked for: some members of the first sorted set that is there.
 pub struct Many {
     /// Which arguments are keys.
     pub keys: Range<usize>,

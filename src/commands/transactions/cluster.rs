@@ -13,13 +13,15 @@ use coterie_protocol::{
 
 use super::exec::execute_all;
 use super::queue::{Queue, Queued, Seen, Watched};
+use crate::commands::acl;
 use crate::commands::call::{Call, Deferred};
 use crate::commands::error::{CommandError, CommandResult};
 use crate::commands::execute::{run, write_error};
 use crate::commands::perform::perform;
 use crate::commands::record::{Pending, finish};
 use crate::commands::routing::Router;
-use crate::commands::spec::{CommandSpec, Flags, Handler, Locks};
+use crate::commands::scripts;
+use crate::commands::spec::{CommandSpec, Flags, Handler};
 use crate::commands::table;
 use crate::commands::unit::Opening;
 use crate::config::Redirect;
@@ -41,9 +43,13 @@ const DATABASES: CommandError = CommandError::line(
 );
 const MALFORMED: CommandError = CommandError::line("ERR malformed transaction");
 
-/// Whether a command is executed where the keys are.
-fn is_about_keys(spec: &CommandSpec) -> bool {
-    matches!(spec.handler, Handler::Data(_))
+/// Whether a command is executed where the keys are. A script without keys can be executed anywhere.
+fn is_about_keys(spec: &CommandSpec, request: Request<'_>) -> bool {
+    match spec.handler {
+        Handler::Data(_) => true,
+        Handler::Script(_) => spec.keys.of(request).len() > 0,
+        _ => false,
+    }
 }
 
 /// Whether a command can be queued.
@@ -58,7 +64,7 @@ pub fn check(
     request: Request<'_>,
 ) -> Result<Option<PartitionId>, CommandError> {
     let is_control = matches!(spec.handler, Handler::Control(_));
-    if spec.locks == Locks::All && !is_control {
+    if spec.locks.is_all() && !is_control {
         return Err(SPREAD);
     }
     let mut partition = queue.partition;
@@ -68,7 +74,7 @@ pub fn check(
             return Err(CROSS_SLOT);
         }
     }
-    if !is_about_keys(spec) {
+    if !is_about_keys(spec, request) {
         return if spec.keys.of(request).len() == 0 {
             Ok(partition)
         } else {
@@ -187,12 +193,24 @@ pub fn exec(opening: Opening<'_>, queue: &Queue) -> Result<Deferred, CommandErro
         sent.watched.push((&watched.key, fingerprint));
         target.add(node, watched.database, &watched.key)
     });
+    // What another node may not know by its name.
+    let spelled_out = queue.commands.iter().map(Queued::request);
+    let spelled_out: Vec<Option<OwnedRequest>> = spelled_out
+        .map(|request| {
+            scripts::remember(node, request);
+            scripts::spelled_out(node, request)
+        })
+        .collect();
     let mut parts = Vec::new();
     let began = batch.ticks;
     let result = checked.and_then(|()| {
-        for queued in &queue.commands {
+        for (queued, spelled_out) in queue.commands.iter().zip(&spelled_out) {
             let (spec, request) = (queued.spec(), queued.request());
-            if is_about_keys(spec) {
+            if let Err(error) = acl::admit_queued(node, session, queued.command, request) {
+                let mut out = Vec::new();
+                write_error(node, session.resp, &error, &mut out);
+                parts.push(Part::Here(out));
+            } else if is_about_keys(spec, request) {
                 if let Some(tracked) = &session.tracking
                     && spec.flags.contains(Flags::READONLY)
                 {
@@ -201,7 +219,8 @@ pub fn exec(opening: Opening<'_>, queue: &Queue) -> Result<Deferred, CommandErro
                 for key in spec.keys.of(request) {
                     target.add(node, session.database, key)?;
                 }
-                sent.requests.push(request.iter().collect());
+                let words = spelled_out.as_ref().map_or(request, OwnedRequest::request);
+                sent.requests.push(words.iter().collect());
                 parts.push(Part::There);
             } else {
                 parts.push(execute_here(
@@ -229,6 +248,8 @@ pub fn exec(opening: Opening<'_>, queue: &Queue) -> Result<Deferred, CommandErro
         return Ok(Box::pin(ready(out)));
     }
     other.database = target.database.unwrap_or(session.database);
+    // For the scripts among its commands; those by themselves are admitted already.
+    other.user.clone_from(&session.user);
     let blob = sent.encode();
     let mut words = vec![UNIT.as_bytes(), &blob];
     words.extend(&target.keys);
@@ -334,7 +355,7 @@ pub fn unit(
     let mut commands = Vec::with_capacity(requests.len());
     for request in &requests {
         let command = table::find(request.request())?;
-        if !is_about_keys(command.spec) || command.spec.locks == Locks::All {
+        if !is_about_keys(command.spec, request.request()) || command.spec.locks.is_all() {
             return Err(MALFORMED);
         }
         commands.push((command, request.request()));

@@ -6,8 +6,10 @@ use coterie_protocol::{DatabaseId, ReplyWriter, Request};
 
 use super::queue::{Queue, Watched};
 use super::{ABORTED, cluster};
+use crate::commands::acl;
 use crate::commands::call::Deferred;
 use crate::commands::error::CommandError;
+use crate::commands::execute::write_error;
 use crate::commands::record::Pending;
 use crate::commands::table::Command;
 use crate::commands::unit::{Opening, Reach, Unit, later_bytes};
@@ -54,12 +56,16 @@ pub fn exec(
 fn choices(session: &Session) -> impl FnOnce(&mut Session) + use<> {
     let (origin, reply_mode) = (session.origin(), session.reply_mode);
     let (authenticated, last_write) = (session.authenticated, session.last_write);
+    let user = session.user.clone();
     move |session| {
         session.database = origin.database;
         session.set_resp(origin.resp);
         session.no_touch = origin.no_touch;
         session.consistency = origin.consistency;
         session.reply_mode = reply_mode;
+        if let Some(user) = &user {
+            session.log_in(user);
+        }
         session.authenticated = authenticated;
         session.last_write = last_write;
     }
@@ -111,34 +117,45 @@ pub fn execute_all<'k>(
     out: &mut Vec<u8>,
 ) -> Result<Vec<(usize, Pending)>, CommandError> {
     let mut reach = Reach::default();
+    let is_clustered = opening.batch.routes.is_some();
     for (command, request) in commands {
-        reach.add(command.spec, *request);
+        reach.add(command.spec, *request, is_clustered);
     }
     let mut left = reach.bytes;
     reach.keys.extend(watched.iter().map(|(_, key, _)| key));
-    let mode = opening.session.reply_mode;
-    let mut unit = Unit::begin(opening.reborrow(), &reach, payload)?;
-    let resp = unit.session().resp;
-    let transaction = unit.transaction();
-    let is_same =
-        |(database, key, seen): &State<'k>| *seen == Some(transaction.fingerprint(*database, key));
-    if !watched.iter().all(is_same) {
-        ReplyWriter::new(out, resp).null_array();
-        return Ok(unit.commit());
-    }
-    if mode == ReplyMode::On {
-        ReplyWriter::new(out, resp).array(commands.len());
-    }
-    for &(command, request) in commands {
-        let start = out.len();
-        left = left.saturating_sub(later_bytes(command.spec, request));
-        unit.run(command, request, left, out)
-            .map_err(|bytes| CommandError::NoRoom(NoRoom::Preparing, bytes))?;
-        if unit.session().reply_mode == ReplyMode::Off {
-            out.truncate(start);
+    let began = opening.batch.ticks;
+    let done = (|| {
+        let mode = opening.session.reply_mode;
+        let mut unit = Unit::begin(opening.reborrow(), &reach, payload)?;
+        let resp = unit.session().resp;
+        let transaction = unit.transaction();
+        let is_same = |(database, key, seen): &State<'k>| {
+            *seen == Some(transaction.fingerprint(*database, key))
+        };
+        if !watched.iter().all(is_same) {
+            ReplyWriter::new(out, resp).null_array();
+            return Ok(unit.commit());
         }
-    }
-    Ok(unit.commit())
+        if mode == ReplyMode::On {
+            ReplyWriter::new(out, resp).array(commands.len());
+        }
+        for &(command, request) in commands {
+            let start = out.len();
+            left = left.saturating_sub(later_bytes(command.spec, request));
+            let node = unit.node();
+            match acl::admit_queued(node, unit.session(), command, request) {
+                Ok(()) => unit.run(command, request, left, out)?,
+                Err(error) => write_error(node, unit.session().resp, &error, out),
+            }
+            if unit.session().reply_mode == ReplyMode::Off {
+                out.truncate(start);
+            }
+        }
+        Ok(unit.commit())
+    })();
+    // What opened it took as long as all of it, also if it is undone.
+    opening.batch.ticks = began;
+    done
 }
 
 /// Puts the replies that come later in their places.

@@ -22,6 +22,7 @@ fn samples(kind: &Kind) -> Vec<String> {
         Kind::EventClasses => vec!["AKEm".into(), "g$nE".into(), String::new()],
         Kind::Text => vec!["a b".into(), "é\"\\\n'#".into(), String::new()],
         Kind::List => vec!["* -::*".into(), String::new()],
+        Kind::Lines => vec!["a on nopass\nb off".into(), String::new()],
         Kind::Percentiles => vec!["0 100 12.5".into(), String::new()],
         Kind::OutputBufferLimits => vec!["normal 1 2 3 slave 4 5 6 pubsub 7 8 9".into()],
         Kind::Fixed { value } => vec![(*value).to_owned()],

@@ -1,9 +1,11 @@
 //! Lists: values at positions, and the positions of new ones.
 //!
 //! A position is between two others, so that elements keep theirs whatever happens around them: a push takes one far
-//! behind the end's, an insertion the middle of a gap. When a gap is used up all elements get new positions.
+//! behind the end's, an insertion the middle of a gap. When a gap is used up the elements
+//! around it get new positions.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::ops::Range;
 
 use coterie_protocol::Actor;
@@ -16,6 +18,10 @@ use crate::store::entry::Entry;
 
 /// Distance of neighbours that were pushed one after the other: room for 20 insertions at one place.
 const STEP: i64 = 1 << 20;
+/// Smallest distance that elements get which are moved to make room.
+const STEP_MIN: i64 = 1 << 10;
+/// Elements on each side of an insertion that are moved at first, if there is no room for it.
+const NEIGHBOURS: usize = 8;
 
 /// Where in a list an element is: an order, and who gave it, so that no two nodes give the same.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -176,39 +182,96 @@ fn orders(
     Some((0..count).map(move |n| first + n * step))
 }
 
-/// Gives every element a new position, all of them on one side of the old ones.
+/// Gives elements around an index new positions: of ever more of them, until there is room. So a few have to move for
+/// many insertions at one place (Itai, Konheim and Rodeh, "A sparse table implementation of priority queues").
 fn renumbered<'v>(
     list: Option<ListView<'_>>,
     index: usize,
     values: &[&'v [u8]],
     actor: Actor,
 ) -> SmallVec<[ListChange<'v>; 1]> {
-    let length = list.map_or(0, ListView::len);
-    let old = || list.into_iter().flat_map(|list| list.positioned(0..length));
+    let Some(list) = list else {
+        return SmallVec::new();
+    };
+    let order = |index: usize| list.position(index).map(Position::order_of);
+    let mut reach = NEIGHBOURS;
+    loop {
+        let window = index.saturating_sub(reach)..index.saturating_add(reach).min(list.len());
+        let (low, high) = (
+            window.start.checked_sub(1).and_then(order),
+            order(window.end),
+        );
+        let count = window.len() + values.len();
+        if low.is_none() && high.is_none() {
+            return renumbered_all(list, index, values, actor);
+        }
+        if is_wide(low, high, count)
+            && let Some(orders) = orders(low, high, count)
+        {
+            return moved(list, window, index, values, orders, actor);
+        }
+        reach *= 2;
+    }
+}
+
+/// Whether there is room for a while between two neighbours once there are so many elements.
+fn is_wide(low: Option<i64>, high: Option<i64>, count: usize) -> bool {
+    match (low, high) {
+        (Some(low), Some(high)) => {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            high.checked_sub(low)
+                .is_none_or(|room| room / count.saturating_add(1) >= STEP_MIN)
+        }
+        _ => true,
+    }
+}
+
+/// Puts the elements of a window, with new ones among them, at positions of these orders.
+fn moved<'v>(
+    list: ListView<'_>,
+    window: Range<usize>,
+    index: usize,
+    values: &[&'v [u8]],
+    orders: impl Iterator<Item = i64>,
+    actor: Actor,
+) -> SmallVec<[ListChange<'v>; 1]> {
+    let owned = |(_, value): (&[u8], &[u8])| Cow::Owned(value.to_vec());
+    let before = list.positioned(window.start..index).map(owned);
+    let after = list.positioned(index..window.end).map(owned);
+    let new = values.iter().map(|value| Cow::Borrowed(*value));
+    let mut changes: SmallVec<[ListChange<'v>; 1]> = (before.chain(new).chain(after).zip(orders))
+        .map(|(value, order)| set(order, actor, value))
+        .collect();
+    let taken: HashSet<[u8; 10]> = (changes.iter())
+        .filter_map(|change| match change {
+            ListChange::Set(position, _) => Some(position.0),
+            ListChange::Delete(_) => None,
+        })
+        .collect();
+    // The other way round the list could be empty in between, and so be gone.
+    let left = list.positioned(window).map(|(position, _)| position);
+    let left = left.filter(|position| !taken.contains(*position));
+    changes.extend(left.map(|position| ListChange::Delete(position.to_vec())));
+    changes
+}
+
+/// Gives every element a new position, all of them on one side of the old ones.
+fn renumbered_all<'v>(
+    list: ListView<'_>,
+    index: usize,
+    values: &[&'v [u8]],
+    actor: Actor,
+) -> SmallVec<[ListChange<'v>; 1]> {
+    let length = list.len();
     let count = length + values.len();
-    let last = old()
-        .last()
-        .map(|(position, _)| Position::order_of(position));
-    let first = old()
-        .next()
-        .map(|(position, _)| Position::order_of(position));
+    let order = |index: usize| list.position(index).map(Position::order_of);
+    let (first, last) = (order(0), length.checked_sub(1).and_then(order));
     // A list that reached both ends of the numbers would take more memory than there is.
     let orders: Vec<i64> = orders(last, None, count)
         .or_else(|| orders(None, first, count))
         .map_or_else(Vec::new, Iterator::collect);
     debug_assert_eq!(orders.len(), count);
-    let before = old()
-        .take(index)
-        .map(|(_, value)| Cow::Owned(value.to_vec()));
-    let after = old()
-        .skip(index)
-        .map(|(_, value)| Cow::Owned(value.to_vec()));
-    let new = values.iter().map(|value| Cow::Borrowed(*value));
-    let sets =
-        (before.chain(new).chain(after).zip(orders)).map(|(value, order)| set(order, actor, value));
-    let deletes = old().map(|(position, _)| ListChange::Delete(position.to_vec()));
-    // The other way round the list would be empty in between, and so be gone.
-    sets.chain(deletes).collect()
+    moved(list, 0..length, index, values, orders.into_iter(), actor)
 }
 
 #[cfg(test)]
@@ -216,6 +279,29 @@ mod tests {
     use super::super::Collection;
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn insertions_at_one_place_move_few_elements() {
+        let mut list = Collection::new(Kind::List, 1);
+        let mut changes = 0;
+        let mut insert = |list: &mut Collection, index: usize| {
+            for change in
+                insert_changes(Some(ListView(Form::Object(list))), index, &[b"v"], Actor(1))
+            {
+                changes += 1;
+                match change.effect(b"k") {
+                    Effect::ElementSet { element, value, .. } => list.set(element, value),
+                    Effect::ElementDelete { element, .. } => list.remove(element),
+                    effect => panic!("{effect:?}"),
+                }
+            }
+        };
+        const LENGTH: usize = 5_000;
+        (0..LENGTH).for_each(|index| insert(&mut list, index));
+        (0..LENGTH).for_each(|_| insert(&mut list, LENGTH / 2));
+        assert_eq!(list.len(), 2 * LENGTH);
+        assert!(changes < 60 * LENGTH, "{changes} changes");
+    }
 
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]

@@ -101,7 +101,7 @@ impl Entry {
     }
 
     /// Whether it is a hash of which every field's time is over.
-    pub(in crate::store) fn is_lapsed(&self, now_ms: u64) -> bool {
+    pub fn is_lapsed(&self, now_ms: u64) -> bool {
         let collection = self.collection();
         collection.is_some_and(|collection| collection.is_lapsed(now_ms))
     }

@@ -1,6 +1,7 @@
 //! Histories worth a name of their own.
 
 use super::*;
+use crate::hyperloglog::registers_of;
 
 fn put<'a>(key: &'a [u8], value: &'a [u8]) -> Effect<'a> {
     Effect::Put {
@@ -46,6 +47,63 @@ fn counts_of_two_actors_add_up() {
         Merged::Superseded(at(9, 1))
     );
     assert_eq!(a.get(database, b"k", 0, None).unwrap().value(), b"100");
+}
+
+#[test]
+fn sketches_of_two_actors_are_joined() {
+    let database = DatabaseId(0);
+    let seen = |partition: &mut Partition| {
+        let entry = partition.get(database, b"k", 0, None).unwrap();
+        entry.value().to_vec()
+    };
+    let of = |elements: &[u8]| {
+        let mut sketch = Sketch::default();
+        for element in elements {
+            sketch.add(&[*element], 3000).unwrap();
+        }
+        sketch.bytes().to_vec()
+    };
+    let registers = |sketch: &[u8]| registers_of(sketch).unwrap();
+    // At once, of nothing and of what was set; the base of the second comes late.
+    for base in [None, Some(of(b"x"))] {
+        let (mut a, mut b) = (replica(), replica());
+        let set = base.as_deref().map(|value| put(b"k", value));
+        if let Some(set) = &set {
+            a.merge(database, set, at(5, 1), &access());
+            b.merge(database, set, at(5, 1), &access());
+        }
+        let (one, two, all): (&[u8], &[u8], &[u8]) = match base {
+            None => (b"ab", b"cd", b"abcd"),
+            Some(_) => (b"xab", b"xcd", b"xabcd"),
+        };
+        let (one, two) = (of(one), of(two));
+        let first = a.sketch(database, b"k", &one);
+        let second = b.sketch(database, b"k", &two);
+        a.merge(database, &first, at(6, 1), &access());
+        // Alone it is shown as it was made.
+        assert_eq!(seen(&mut a), one);
+        let mut late = replica();
+        for partition in [&mut a, &mut b, &mut late] {
+            partition.merge(database, &second, at(7, 2), &access());
+            partition.merge(database, &first, at(6, 1), &access());
+            if let Some(set) = &set {
+                partition.merge(database, set, at(5, 1), &access());
+            }
+            let joined = seen(partition);
+            assert_eq!(registers(&joined), registers(&of(all)));
+        }
+        assert_same(&a, &b);
+        assert_same(&a, &late);
+        // Who knows of both makes one of both, and a deletion ends them.
+        let third = of(&[all, b"e"].concat());
+        let next = b.sketch(database, b"k", &third);
+        b.merge(database, &next, at(8, 2), &access());
+        assert_eq!(seen(&mut b), third);
+        b.merge(database, &Effect::Delete { key: b"k" }, at(9, 2), &access());
+        assert!(b.get(database, b"k", 0, None).is_none());
+        let lost = b.merge(database, &first, at(6, 1), &access());
+        assert!(matches!(lost, Merged::Superseded(_)), "{lost:?}");
+    }
 }
 
 #[test]

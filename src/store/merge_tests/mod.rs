@@ -12,6 +12,7 @@ use super::access::AccessClock;
 use super::contents::Contents;
 use super::{Attribute, Merged, Partition, PendingState, Score, StreamId};
 use crate::effect::{Effect, Kind, Stamped, StringEncoding};
+use crate::hyperloglog::Sketch;
 
 const ACTORS: u16 = 3;
 const KEYS: u8 = 5;
@@ -33,6 +34,8 @@ enum Change {
     Put(u8, Option<u64>),
     PutNumber(i8, Option<u64>),
     Count(i8),
+    /// An element is shown to the sketch at the key, if there is one or nothing.
+    Sketch(u8),
     Expire(Option<u64>),
     Delete,
     /// Kind (that of the key, or a certain one), element, value.
@@ -67,6 +70,7 @@ fn change() -> impl Strategy<Value = Change> {
         3 => (any::<u8>(), at()).prop_map(|(v, at)| Change::Put(v, at)),
         2 => (any::<i8>(), at()).prop_map(|(v, at)| Change::PutNumber(v, at)),
         5 => any::<i8>().prop_map(Change::Count),
+        4 => (0..6u8).prop_map(Change::Sketch),
         3 => at().prop_map(Change::Expire),
         3 => Just(Change::Delete),
         10 => (kind(), 0..ELEMENTS, any::<i8>()).prop_map(|(k, f, v)| Change::Set(k, f, v)),
@@ -179,6 +183,16 @@ fn deliver(partition: &mut Partition, delta: &Delta) -> Vec<Merged> {
         .collect()
 }
 
+/// What becomes of the sketch at a key, or of one that has seen nothing, when it is shown an element.
+fn sketch_at(partition: &mut Partition, database: DatabaseId, key: &[u8], element: u8) -> Vec<u8> {
+    let found = partition.get(database, key, NOW_MS, None);
+    let found = found.filter(|entry| entry.kind() == Kind::String);
+    let sketch = found.and_then(|entry| Sketch::of(entry.value()));
+    let mut sketch = sketch.unwrap_or_default();
+    sketch.add(&[element], 3000).unwrap();
+    sketch.bytes().to_vec()
+}
+
 fn key_of(key: u8) -> Vec<u8> {
     vec![b'k', key]
 }
@@ -213,6 +227,7 @@ fn run(steps: &[Step]) -> (Vec<Partition>, Vec<Delta>) {
             Change::PutNumber(value, _) => value.to_string().into_bytes(),
             Change::Set(_, _, value) => value_of(kind, value),
             Change::SetUntil(_, value, _) => value_of(Kind::Hash, value),
+            Change::Sketch(element) => sketch_at(partition, database, key, element),
             _ => Vec::new(),
         };
         let value = &text[..];
@@ -230,6 +245,7 @@ fn run(steps: &[Step]) -> (Vec<Partition>, Vec<Delta>) {
                 expire_at,
             },
             Change::Count(delta) => partition.count(database, key, actor, delta.into()),
+            Change::Sketch(_) => partition.sketch(database, key, value),
             Change::Expire(at) => Effect::ExpireAt { key, at },
             Change::Delete => Effect::Delete { key },
             Change::Set(..) => Effect::ElementSet {

@@ -111,6 +111,7 @@ impl Partition {
             }
             Effect::Count { .. }
             | Effect::HashCount { .. }
+            | Effect::Sketch { .. }
             | Effect::Assertion { .. }
             | Effect::Lapsed { .. }
             | Effect::Operation { .. } => {

@@ -55,6 +55,10 @@ impl KeyState {
         for part in &self.register.parts {
             add(part.stamp, count(key, part.base, part.total));
         }
+        for sketch in &self.register.sketches {
+            let (base, value) = (sketch.base, &sketch.value[..]);
+            add(sketch.stamp, Effect::Sketch { key, base, value });
+        }
         if let Some((stamp, at)) = self.expiry.filter(|(stamp, _)| *stamp != written) {
             add(stamp, Effect::ExpireAt { key, at });
         }

@@ -96,6 +96,7 @@ impl KeyState {
         let expiry = self.expiry.map(|(stamp, _)| stamp);
         let has_plain_text = matches!(register.last, Some((_, Content::Shown)))
             && register.parts.is_empty()
+            && register.sketches.is_empty()
             && (kind, expiry) == (Some(written), Some(written));
         let mut parts = Parts {
             key,

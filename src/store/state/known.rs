@@ -119,7 +119,16 @@ pub(in crate::store) fn next_part(
     register.next_part(actor, delta, mark, context.horizon)
 }
 
-/// The same for a field of a hash.
+/// The base of a sketch that is made of what is at a key, given its entry.
+pub(in crate::store) fn next_base(entry: Option<(&Entry, bool)>, context: Context) -> Stamp {
+    let mark = mark_for(entry, Kind::String, context);
+    let state = entry.map(|(entry, is_live)| KeyState::of(entry.duplicate(), is_live));
+    let mut register = state.map_or_else(Register::default, |state| state.register);
+    register.raise(mark);
+    register.next_base(mark, context.horizon)
+}
+
+/// What [`next_part`] tells, for a field of a hash.
 pub(in crate::store) fn next_field_part(
     entry: Option<(&Entry, bool)>,
     field: &[u8],

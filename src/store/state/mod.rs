@@ -13,7 +13,7 @@ mod known;
 use coterie_protocol::{Stamp, Version};
 
 use self::known::Known;
-pub(super) use self::known::{next_field_part, next_part, sums_of};
+pub(super) use self::known::{next_base, next_field_part, next_part, sums_of};
 use super::Merged;
 use super::collection::Collection;
 use super::digest::Sums;
@@ -89,6 +89,7 @@ impl KeyState {
     fn is_live(&self, mark: Stamp) -> bool {
         self.register.has_value()
             || self.register.sum(&[], mark).is_some()
+            || self.register.sketched(mark).is_some()
             || self.shows_collection()
     }
 
@@ -120,6 +121,10 @@ impl KeyState {
             }
             Effect::Count { base, total, .. } => match self.claim(stamp, Kind::String, context) {
                 Ok(mark) => self.register.count(Part { base, stamp, total }, mark),
+                Err(lost) => lost,
+            },
+            Effect::Sketch { base, value, .. } => match self.claim(stamp, Kind::String, context) {
+                Ok(mark) => self.register.sketch(base, stamp, value, mark),
                 Err(lost) => lost,
             },
             Effect::Assertion { kind, .. } => match self.claim(stamp, kind, context) {

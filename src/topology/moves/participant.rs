@@ -45,6 +45,9 @@ pub(in crate::topology) struct Participant {
     asked: BTreeMap<PartitionId, Fetch>,
     fetching: BTreeMap<(PartitionId, Epoch), AbortHandle>,
     in_step: BTreeSet<(PartitionId, Epoch)>,
+    /// Joins that began with nothing. What an earlier one left behind that was given up, others may have deleted since and
+    /// forgotten that they did: it must not come back.
+    clean: BTreeSet<(PartitionId, Epoch)>,
     /// Partitions to forget, when what is in flight before that epoch has ended.
     leaving: BTreeMap<PartitionId, Epoch>,
     /// Partitions that are being forgotten: they are not fetched before that has ended.
@@ -76,6 +79,7 @@ impl Participant {
             asked: BTreeMap::new(),
             fetching: BTreeMap::new(),
             in_step: BTreeSet::new(),
+            clean: BTreeSet::new(),
             leaving: BTreeMap::new(),
             forgetting: BTreeSet::new(),
             confirmed: false,
@@ -137,6 +141,9 @@ impl Participant {
             }
         }
         self.topology = topology;
+        if self.confirmed {
+            self.begin_joins();
+        }
         let current = |topology: &Topology, &(partition, since): &(PartitionId, Epoch)| {
             let change = topology.placement(partition).change.as_ref();
             change.is_some_and(|change| {
@@ -145,6 +152,7 @@ impl Participant {
         };
         let topology = &self.topology;
         self.in_step.retain(|step| current(topology, step));
+        self.clean.retain(|step| current(topology, step));
         self.fetching.retain(|step, task| {
             let goes_on = current(topology, step);
             if !goes_on {
@@ -174,6 +182,36 @@ impl Participant {
         });
     }
 
+    /// Forgets what is here of partitions that this node joins from now on. Not after a start: this node may have said
+    /// before that it is in step, and then nobody asks it to fetch anything.
+    fn begin_joins(&mut self) {
+        let placements = self.topology.placements.iter().enumerate();
+        let begun: Vec<(PartitionId, Epoch)> = placements
+            .filter_map(|(index, placement)| {
+                let since = placement.joins_since(self.node)?;
+                Some((PartitionId(index as u16), since))
+            })
+            .filter(|step| !self.clean.contains(step) && !self.in_step.contains(step))
+            .collect();
+        for (partition, since) in begun {
+            self.begin_join(partition, since);
+        }
+    }
+
+    fn begin_join(&mut self, partition: PartitionId, since: Epoch) {
+        self.clean.insert((partition, since));
+        self.start_forgetting(partition);
+    }
+
+    fn start_forgetting(&mut self, partition: PartitionId) {
+        let plane = Arc::clone(&self.plane);
+        self.forgetting.insert(partition);
+        self.tasks.spawn_blocking(move || {
+            plane.forget(partition);
+            Event::Forgotten(partition)
+        });
+    }
+
     /// Starts what the leader has asked for and the topology shows.
     fn fetch(&mut self) {
         let due: Vec<PartitionId> = (self.asked.values())
@@ -182,6 +220,16 @@ impl Participant {
             .map(|fetch| fetch.partition)
             .collect();
         for partition in due {
+            let joins = self.topology.placements.get(partition.index());
+            let joins = joins.and_then(|placement| placement.joins_since(self.node));
+            if let Some(since) = joins
+                && !self.clean.contains(&(partition, since))
+                && !self.in_step.contains(&(partition, since))
+            {
+                // It goes on when that has ended.
+                self.begin_join(partition, since);
+                continue;
+            }
             let Some(Fetch { since, from, .. }) = self.asked.remove(&partition) else {
                 continue;
             };
@@ -265,13 +313,11 @@ impl Participant {
         let drained = self.drained;
         let confirmed = self.confirmed;
         let due = |_: &PartitionId, epoch: &mut Epoch| confirmed && *epoch <= drained;
-        for (partition, _) in self.leaving.extract_if(.., due) {
-            let plane = Arc::clone(&self.plane);
-            self.forgetting.insert(partition);
-            self.tasks.spawn_blocking(move || {
-                plane.forget(partition);
-                Event::Forgotten(partition)
-            });
+        let due: Vec<PartitionId> = (self.leaving.extract_if(.., due))
+            .map(|(partition, _)| partition)
+            .collect();
+        for partition in due {
+            self.start_forgetting(partition);
         }
     }
 

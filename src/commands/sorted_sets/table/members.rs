@@ -5,12 +5,11 @@ use super::{DOCS, SORTED_SET};
 use crate::commands::spec::{Argument, CommandSpec, Docs, Flags, Handler, KeyFlags, KeySpec, Keys};
 
 /// One key, whose members are taken out.
-const TAKEN: KeySpec = KeySpec::range(
-    KeyFlags::RW.union(KeyFlags::ACCESS).union(KeyFlags::DELETE),
-    1,
-    0,
-    1,
-);
+const TAKEN: KeySpec = KeySpec::range(TAKEN_FLAGS, 1, 0, 1);
+
+/// What is done with keys whose members are taken out.
+pub(super) const TAKEN_FLAGS: KeyFlags =
+    KeyFlags::RW.union(KeyFlags::ACCESS).union(KeyFlags::DELETE);
 
 /// One key that is read.
 const READ: KeySpec = KeySpec::range(KeyFlags::RO.union(KeyFlags::ACCESS), 1, 0, 1);
@@ -116,10 +115,7 @@ pub static MEMBER_COMMANDS: &[CommandSpec] = &[
         handler: Handler::Data(pop::zmpop),
         flags: Flags::WRITE.union(Flags::MOVABLEKEYS),
         keys: Keys::Found(pop::keys_of_zmpop),
-        key_specs: &[KeySpec::counted(
-            KeyFlags::RW.union(KeyFlags::ACCESS).union(KeyFlags::DELETE),
-            1,
-        )],
+        key_specs: &[KeySpec::counted(TAKEN_FLAGS, 1)],
         docs: Docs {
             summary: "Takes members with the lowest or highest scores out of the first sorted set that has any.",
             since: "7.0.0",

@@ -1,10 +1,12 @@
 //! The sorted set commands' part of the command table.
 
 mod algebra;
+mod blocking;
 mod members;
 mod ranges;
 
 pub use algebra::ALGEBRA_COMMANDS;
+pub use blocking::BLOCKING_COMMANDS;
 pub use members::MEMBER_COMMANDS;
 pub use ranges::RANGE_COMMANDS;
 

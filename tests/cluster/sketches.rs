@@ -1,0 +1,95 @@
+//! HyperLogLogs, and libraries of functions, in a cluster.
+
+use std::time::Duration;
+
+use crate::common::{Cluster, Link, Path, Reply, Setup};
+
+const CUT: Path = Path {
+    cut: true,
+    delay: Duration::ZERO,
+    loss: 0.0,
+    bytes_per_second: None,
+};
+
+const KEYS: usize = 12;
+
+/// Elements are shown to the same sketch on both sides of a cut: none is lost.
+#[test]
+fn both_sides_of_a_cut_are_counted() {
+    let mut setup = Setup::new(3, Link::Network);
+    setup = setup.flag("write-quorum", "one");
+    setup = setup.flag("read-quorum", "one");
+    let cluster = Cluster::start(setup);
+    let add = |node: usize, from: usize, count: usize| {
+        let mut client = cluster.client(node);
+        for key in 0..KEYS {
+            let elements: Vec<String> = (from..from + count).map(|n| n.to_string()).collect();
+            let line = format!("PFADD sketch:{key} {}", elements.join(" "));
+            cluster.eventually(|| match client.run(&line) {
+                Reply::Integer(_) => Ok(()),
+                refused => Err(refused.to_string()),
+            });
+        }
+    };
+    // Some are there before, of others there is nothing.
+    let mut client = cluster.client(1);
+    for key in 0..KEYS / 2 {
+        let reply = client.run(&format!("PFADD sketch:{key} 0 1 2"));
+        assert!(reply.integer().is_some(), "{reply}");
+    }
+    cluster.wait_until_replicas_agree(3);
+    cluster.network().set_between(&[0], &[1, 2], CUT);
+    cluster.wait_until_seen_down(0);
+    add(0, 0, 40);
+    add(1, 40, 40);
+    cluster.network().heal();
+    cluster.wait_until_settled(3);
+    cluster.wait_until_replicas_agree(3);
+    for node in 0..3 {
+        let mut client = cluster.client(node);
+        for key in 0..KEYS {
+            let count = client.run(&format!("PFCOUNT sketch:{key}"));
+            let count = count.integer().expect("a number");
+            // So few are hardly estimated wrongly.
+            assert!(
+                (78..=82).contains(&count),
+                "node {node}, sketch:{key}: {count}"
+            );
+        }
+    }
+}
+
+#[test]
+fn libraries_reach_all_nodes_and_stay() {
+    let mut cluster = Cluster::start(Setup::new(3, Link::Loopback));
+    let mut client = cluster.client(1);
+    let code = "#!lua name=lib\nredis.register_function('put', function(keys, arguments) return redis.call('set', keys[1], arguments[1]) end)";
+    let loaded = client.call(&["FUNCTION", "LOAD", code]);
+    assert_eq!(loaded.text(), "lib");
+    for node in 0..3 {
+        let mut client = cluster.client(node);
+        for key in 0..KEYS {
+            let reply = client.run(&format!("FCALL put 1 key:{key} {node}"));
+            assert!(reply.is_ok(), "{reply}");
+            assert_eq!(
+                client.run(&format!("GET key:{key}")).text(),
+                node.to_string()
+            );
+        }
+    }
+    cluster.kill(2);
+    cluster.restart(2);
+    cluster.wait_until_settled(3);
+    let mut client = cluster.client(2);
+    let listed = client.run("FUNCTION LIST");
+    assert_eq!(listed.items().len(), 1, "{listed}");
+    assert!(client.run("FUNCTION DELETE lib").is_ok());
+    for node in 0..3 {
+        let mut client = cluster.client(node);
+        assert!(
+            client
+                .run("FCALL put 1 k v")
+                .is_error("ERR Function not found")
+        );
+    }
+}
