@@ -6,7 +6,7 @@ use super::split::{has_spaces, split_quoted};
 use super::universe::{Universe, category};
 use crate::commands::command::keys;
 use crate::commands::table::Command;
-use crate::commands::{Flags, KeyFlags};
+use crate::commands::{Flags, KeyFlags, Locks};
 use crate::glob::{self, Case};
 
 use coterie_protocol::Request;
@@ -257,6 +257,13 @@ impl Selector {
                 }
             }
         }
+        // The elements name what it reads.
+        if let Locks::Asked(reads_any_key) = spec.locks
+            && reads_any_key(request)
+            && !self.reads_all_keys()
+        {
+            return Err(Denied::Key(1));
+        }
         if !self.all_channels
             && let Some(channels) = Channels::of(spec.name)
         {
@@ -267,6 +274,11 @@ impl Selector {
             }
         }
         Ok(())
+    }
+
+    fn reads_all_keys(&self) -> bool {
+        let mut keys = self.keys.iter();
+        self.all_keys || keys.any(|it| it.access.reads && it.pattern == b"*")
     }
 
     fn allows_key(&self, key: &[u8], needed: Access) -> bool {

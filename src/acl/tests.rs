@@ -62,6 +62,19 @@ fn keys_are_read_and_written_by_different_rights() {
 }
 
 #[test]
+fn sorting_by_other_keys_takes_the_right_to_read_all() {
+    let some = user("+@all ~list");
+    assert_eq!(check(&some, "sort list by weight"), Ok(()));
+    assert_eq!(check(&some, "sort list by weight:*"), Err(Denied::Key(1)));
+    assert_eq!(check(&some, "sort list get *"), Err(Denied::Key(1)));
+    assert_eq!(check(&user("+@all ~list %R~*"), "sort list get *"), Ok(()));
+    assert_eq!(
+        check(&user("+@all ~list %W~*"), "sort list get *"),
+        Err(Denied::Key(1))
+    );
+}
+
+#[test]
 fn one_selector_has_to_allow_all_of_a_command() {
     let user = user("+get ~a* (+set ~b*)");
     assert_eq!(check(&user, "GET a"), Ok(()));

@@ -241,11 +241,11 @@ impl Router<'_> {
             return Err(NO_REPLICAS);
         }
         let is_consistent = self.reads_a_quorum(route, &policy);
-        if plain
-            && is_consistent
+        if is_consistent
             && let Some(first) = route.first_live(&policy).filter(|first| first.index != 0)
         {
-            // It executes the next read-modify-write without asking others, so it has to know.
+            // It executes the next read-modify-write without asking others, so it has to know. Another node may not hear it
+            // yet, and have sent even a read-modify-write here.
             write.push(Quorum::if_heard(first.bit()));
         }
         let may_have_missed = || {

@@ -1,5 +1,6 @@
 //! A unit: several commands executed one after another as one transaction, with one record. `MULTI` makes them.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Waker};
@@ -203,6 +204,32 @@ impl<'u> Unit<'u> {
         later_bytes: usize,
         out: &mut Vec<u8>,
     ) -> Result<(), CommandError> {
+        self.execute(command, request, later_bytes, None, out)
+    }
+
+    /// Executes the next command to its end, for a script that needs the reply before it goes on. Asks now and then
+    /// whether it may.
+    ///
+    /// # Errors
+    /// There is no room in the log yet.
+    pub fn run_to_end(
+        &mut self,
+        command: &'static Command,
+        request: Request<'_>,
+        may_go_on: &dyn Fn() -> bool,
+        out: &mut Vec<u8>,
+    ) -> Result<(), CommandError> {
+        self.execute(command, request, 0, Some(may_go_on), out)
+    }
+
+    fn execute(
+        &mut self,
+        command: &'static Command,
+        request: Request<'_>,
+        later_bytes: usize,
+        to_end: Option<&dyn Fn() -> bool>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), CommandError> {
         debug_assert!(self.covers(command.spec, request));
         let start = out.len();
         if let Handler::Script(script) = command.spec.handler {
@@ -223,10 +250,12 @@ impl<'u> Unit<'u> {
             Ok(Some(mut reply)) => {
                 out.truncate(start);
                 // What looks into the data has done so; what is left may wait, and does so without locks.
-                let mut context = Context::from_waker(Waker::noop());
-                if command.spec.locks.is_all()
-                    && let Poll::Ready(reply) = reply.as_mut().poll(&mut context)
-                {
+                let now = match to_end {
+                    Some(may_go_on) => Some(complete(reply.as_mut(), session, may_go_on)),
+                    None if command.spec.locks.is_all() => ready(reply.as_mut()),
+                    None => None,
+                };
+                if let Some(reply) = now {
                     out.extend_from_slice(&reply);
                     finish(node, session, command, request, batch);
                     return Ok(());
@@ -369,5 +398,33 @@ impl<'u> Unit<'u> {
         // What opened it took as long as all of it.
         batch.ticks = self.began;
         self.later
+    }
+}
+
+/// The reply, if it is there.
+fn ready(reply: Pin<&mut (impl Future<Output = Vec<u8>> + ?Sized)>) -> Option<Vec<u8>> {
+    match reply.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(reply) => Some(reply),
+        Poll::Pending => None,
+    }
+}
+
+/// Goes on until the reply is there: nothing that gives way in between would be let on again while this thread has
+/// the locks.
+fn complete(
+    mut reply: Pin<&mut (impl Future<Output = Vec<u8>> + ?Sized)>,
+    session: &Session,
+    may_go_on: &dyn Fn() -> bool,
+) -> Vec<u8> {
+    loop {
+        if let Some(reply) = ready(reply.as_mut()) {
+            return reply;
+        }
+        if !may_go_on() {
+            let mut out = Vec::new();
+            ReplyWriter::new(&mut out, session.resp).error("ERR the script is stopped");
+            return out;
+        }
+        std::thread::yield_now();
     }
 }

@@ -11,6 +11,9 @@ use crate::store::{
     StreamMark, encode_fields, insert_changes,
 };
 
+/// Fields of an entry.
+type Names = Vec<Vec<u8>>;
+
 const KEY: &[u8] = b"key";
 const DATABASE: DatabaseId = DatabaseId::DEFAULT;
 
@@ -138,7 +141,7 @@ fn stream() -> impl Strategy<Value = Value> {
                 entries_added: added,
                 max_deleted_id: StreamId::new(deleted[0], deleted[1]),
             };
-            let entry = |(id, (names, value)): (StreamId, (Option<Vec<Vec<u8>>>, Vec<u8>))| {
+            let entry = |(id, (names, value)): (StreamId, (Option<Names>, Vec<u8>))| {
                 let mut fields = Vec::new();
                 let names = names.as_ref().unwrap_or(&common);
                 for name in names {

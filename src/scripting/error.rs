@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use mlua::{Lua, Table, Value};
+use mlua::{Lua, Value};
 
 /// How chunks of scripts are named; anything else is the server's own.
 pub(super) const SCRIPT_SOURCE: &str = "@user_script";
@@ -98,14 +98,20 @@ pub(super) fn caught(lua: &Lua, error: Value) -> mlua::Result<Value> {
 pub(super) fn handled(lua: &Lua, error: Value) -> mlua::Result<Value> {
     match &error {
         Value::Error(inner) if Raised::of(inner).is_some_and(|raised| raised.is_reply) => {
-            Ok(Value::Table(failed(lua, error)?))
+            failed(lua, error)
         }
         _ => caught(lua, error),
     }
 }
 
-/// Puts any error into the form of a table with its text and where it was raised.
-pub(super) fn failed(lua: &Lua, error: Value) -> mlua::Result<Table> {
+/// Puts any error into the form of a table with its text and where it was raised; but not that there is no memory,
+/// which is no error of a script.
+pub(super) fn failed(lua: &Lua, error: Value) -> mlua::Result<Value> {
+    if let Value::Error(inner) = &error
+        && matches!(root_of(inner), mlua::Error::MemoryError(_))
+    {
+        return Ok(error);
+    }
     let raised = match &error {
         Value::Error(error) => Raised::of(error).cloned(),
         _ => None,
@@ -131,7 +137,7 @@ pub(super) fn failed(lua: &Lua, error: Value) -> mlua::Result<Table> {
     if is_reply {
         table.raw_set("ignore_error_stats_update", true)?;
     }
-    Ok(table)
+    Ok(Value::Table(table))
 }
 
 fn text_of(lua: &Lua, error: &Value) -> Vec<u8> {

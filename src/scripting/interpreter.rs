@@ -1,24 +1,31 @@
 //! Compiles scripts and runs them for a host.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt::Display;
-use std::time::Instant;
 
-use coterie_protocol::{ReplyWriter, RespVersion};
+use coterie_protocol::{ReplyWriter, Request, RespVersion};
 use mlua::{Function, Lua, MultiValue, Table, Value};
 use sha1::{Digest as _, Sha1};
 
 use super::error::SCRIPT_SOURCE;
 use super::library::Callbacks;
-use super::sandbox::{MayGoOn, Running, Sandbox};
+use super::request::Asked;
+use super::sandbox::Sandbox;
 use super::value;
+use super::watch::{Budget, MEMORY_BYTES_MAX, MayGoOn, no_memory};
 
 /// Compiled scripts that an interpreter keeps.
 const COMPILED_MAX: usize = 1_000;
 
-/// How the error of a script ends that wanted more memory than it may have.
-const NO_MEMORY: &[u8] = b"not enough memory";
+/// An interpreter that keeps more memory than this, in bytes, is not used again.
+const KEPT_BYTES_MAX: usize = 128 << 20;
+/// Said of a script that wanted more memory than it may have.
+const NO_MEMORY: &str = "ERR Script stopped: not enough memory; what it had changed is taken back.";
+/// Said of commands that a script puts together of other things.
+const NOT_TEXTS: &str = "ERR Lua redis lib command arguments must be strings or integers";
+/// Said of commands that are nothing at all.
+const NO_ARGUMENTS: &str = "ERR Please specify at least one argument for this redis lib call";
 /// Said of `redis.register_function` where nothing can be registered.
 const ONLY_WHILE_LOADING: &str =
     "ERR redis.register_function can only be called on FUNCTION LOAD command";
@@ -74,10 +81,10 @@ pub enum LogLevel {
 /// The server, as a running script sees it.
 pub trait Host {
     /// Executes a command, appending its reply in this version of the protocol.
-    fn call(&mut self, arguments: &[Vec<u8>], resp: RespVersion, out: &mut Vec<u8>);
+    fn call(&mut self, request: Request<'_>, resp: RespVersion, out: &mut Vec<u8>);
 
     /// Whether the user may execute a command; `None` if there is no such command.
-    fn may_call(&mut self, arguments: &[Vec<u8>]) -> Option<bool>;
+    fn may_call(&mut self, request: Request<'_>) -> Option<bool>;
 
     /// `redis.log`
     fn log(&mut self, level: LogLevel, text: &[u8]);
@@ -110,6 +117,7 @@ pub struct Interpreter {
     pub(super) sandbox: Sandbox,
     compiled: HashMap<Digest, Function>,
     pub(super) libraries: HashMap<u64, Callbacks>,
+    is_spent: Cell<bool>,
 }
 
 impl Interpreter {
@@ -122,7 +130,13 @@ impl Interpreter {
             sandbox: Sandbox::new().map_err(|error| error.to_string())?,
             compiled: HashMap::new(),
             libraries: HashMap::new(),
+            is_spent: Cell::new(false),
         })
+    }
+
+    /// Whether this should not be used again: what it ran was stopped, and may have left it without memory.
+    pub fn is_spent(&self) -> bool {
+        self.is_spent.get()
     }
 
     /// Compiles a script.
@@ -142,6 +156,9 @@ impl Interpreter {
             .set_name(SCRIPT_SOURCE)
             .set_mode(mlua::chunk::ChunkMode::Text);
         let function = chunk.into_function().map_err(|error| {
+            if !matches!(error, mlua::Error::SyntaxError { .. }) {
+                self.is_spent.set(true);
+            }
             let text = compile_error(&error);
             on_one_line(format!("ERR Error compiling script (new function): {text}").into_bytes())
         })?;
@@ -185,23 +202,26 @@ impl Interpreter {
     ) -> Result<(), Ended> {
         let ended = |text, is_stopped| Ended { text, is_stopped };
         let mark = reply.mark();
-        self.sandbox.watch.replace(Some(Running {
-            began: Instant::now(),
-            may_go_on,
-            stopped: None,
-        }));
+        self.sandbox.watch.begin(may_go_on);
         let outcome = run(self, reply);
-        let running = self.sandbox.watch.take();
-        if let Some(text) = running.and_then(|running| running.stopped) {
+        let outcome = match (self.sandbox.watch.end(), outcome) {
+            (Some(text), _) => Err(ended(text.into(), true)),
+            (None, Ok(outcome)) => outcome.map_err(|text| ended(on_one_line(text), false)),
+            // Not an error of the script's: the interpreter could not go on.
+            (None, Err(mlua::Error::MemoryError(_))) => Err(ended(NO_MEMORY.into(), true)),
+            (None, Err(error)) => {
+                let text = format!("ERR Script stopped: {error}");
+                Err(ended(on_one_line(text.into_bytes()), true))
+            }
+        };
+        let is_stopped = matches!(&outcome, Err(ended) if ended.is_stopped);
+        let is_large = || self.sandbox.lua.used_memory() > KEPT_BYTES_MAX;
+        self.is_spent
+            .set(self.is_spent.get() || is_stopped || is_large());
+        if outcome.is_err() {
             reply.truncate_to(mark);
-            return Err(ended(text.as_bytes().to_vec(), true));
         }
-        let outcome = outcome.unwrap_or_else(|error| Err(format!("ERR {error}").into_bytes()));
-        outcome.map_err(|text| {
-            reply.truncate_to(mark);
-            let is_stopped = text.ends_with(NO_MEMORY);
-            ended(on_one_line(text), is_stopped)
-        })
+        outcome
     }
 
     /// Calls a function with arguments, which follow it; `name` is what error messages tell.
@@ -221,7 +241,9 @@ impl Interpreter {
         })?;
         if ok {
             let resp = session.borrow().resp;
-            value::to_reply(&result, resp, 0, reply)?;
+            let bytes_max = reply.len() + MEMORY_BYTES_MAX;
+            let budget = Budget::of_bytes(&self.sandbox.lua, bytes_max);
+            value::to_reply(&result, resp, budget, reply)?;
             return Ok(Ok(()));
         }
         Ok(Err(error_text(&result, name)?))
@@ -243,6 +265,17 @@ impl Interpreter {
             invoke.replace(None);
             outcome
         })?;
+        match outcome {
+            (false, Value::Error(_)) => return Err(no_memory()),
+            // Lua's own error of this kind is a text, not what the handler of errors has made of it.
+            (false, Value::String(text)) if text.as_bytes() == *b"not enough memory" => {
+                return Err(no_memory());
+            }
+            (false, Value::String(text)) => {
+                return Err(mlua::Error::RuntimeError(text.to_string_lossy()));
+            }
+            _ => {}
+        }
         self.sandbox.clean.call::<()>(())?;
         Ok(outcome)
     }
@@ -321,12 +354,12 @@ impl Session<'_> {
             _ => return Ok((true, Value::Nil)),
         };
         let answer = match &*name.as_bytes() {
-            b"call" => return self.call(lua, &arguments),
+            b"call" => return self.call(lua),
             b"log" => log(self.host, lua, &arguments)?,
             b"setresp" => self.set_resp(lua, &arguments)?,
             b"set_repl" => set_replication(lua, &arguments)?,
             b"sha1hex" => sha1_hex(lua, &arguments)?,
-            b"acl_check_cmd" => self.check(&arguments),
+            b"acl_check_cmd" => self.check(lua),
             _ => Err(ONLY_WHILE_LOADING.to_owned()),
         };
         Ok(match answer {
@@ -335,16 +368,13 @@ impl Session<'_> {
         })
     }
 
-    fn call(&mut self, lua: &Lua, arguments: &MultiValue) -> mlua::Result<(bool, Value)> {
-        let texts: Option<Vec<Vec<u8>>> = arguments.iter().map(value::argument).collect();
-        let refused = match texts {
-            None => "ERR Lua redis lib command arguments must be strings or integers",
-            Some(texts) if texts.is_empty() => {
-                "ERR Please specify at least one argument for this redis lib call"
-            }
-            Some(texts) => {
+    fn call(&mut self, lua: &Lua) -> mlua::Result<(bool, Value)> {
+        let refused = match Asked::take(lua) {
+            None => NOT_TEXTS,
+            Some(request) if request.request().is_empty() => NO_ARGUMENTS,
+            Some(request) => {
                 let mut out = Vec::new();
-                self.host.call(&texts, self.resp, &mut out);
+                self.host.call(request.request(), self.resp, &mut out);
                 let (result, _) = value::to_lua(lua, &out)?;
                 let failed = out.first() == Some(&b'-');
                 if let (true, Value::Table(error)) = (failed, &result) {
@@ -370,20 +400,16 @@ impl Session<'_> {
         Ok(Ok(Value::Nil))
     }
 
-    fn check(&mut self, arguments: &MultiValue) -> Answer {
-        let texts: Option<Vec<Vec<u8>>> = arguments.iter().map(value::argument).collect();
-        let texts = texts.ok_or_else(|| {
-            "ERR redis.acl_check_cmd() command arguments must be strings or integers".to_owned()
-        })?;
-        if texts.is_empty() {
-            let text =
-                "ERR Please specify at least one argument for this redis.acl_check_cmd() call";
-            return Err(text.to_owned());
-        }
-        match self.host.may_call(&texts) {
-            Some(allowed) => Ok(Value::Boolean(allowed)),
-            None => Err("ERR Invalid command passed to redis.acl_check_cmd()".to_owned()),
-        }
+    fn check(&mut self, lua: &Lua) -> Answer {
+        let text = match Asked::take(lua) {
+            None => NOT_TEXTS,
+            Some(request) if request.request().is_empty() => NO_ARGUMENTS,
+            Some(request) => match self.host.may_call(request.request()) {
+                Some(allowed) => return Ok(Value::Boolean(allowed)),
+                None => "ERR Invalid command passed to redis.acl_check_cmd()",
+            },
+        };
+        Err(text.to_owned())
     }
 }
 
@@ -410,11 +436,13 @@ pub(super) fn log(host: &mut dyn Host, lua: &Lua, arguments: &MultiValue) -> mlu
         _ => return Ok(Err("ERR Invalid debug level.".to_owned())),
     };
     let mut text = Vec::new();
+    let mut budget = Budget::of_string(lua);
     for value in arguments.iter().skip(1) {
         if let Some(part) = lua.coerce_string(value.clone())? {
             if !text.is_empty() {
                 text.push(b' ');
             }
+            budget.step(text.len() + part.as_bytes().len())?;
             text.extend_from_slice(&part.as_bytes());
         }
     }

@@ -11,7 +11,8 @@ use mlua::{Function, Lua, MultiValue, Table, Value};
 use super::interpreter::{
     Answer, Ended, Host, Interpreter, body_of, compile_error, error_table, list, log, on_one_line,
 };
-use super::sandbox::{MayGoOn, Sandbox};
+use super::sandbox::Sandbox;
+use super::watch::MayGoOn;
 
 /// How chunks of libraries are named.
 const LIBRARY_SOURCE: &str = "@user_function";

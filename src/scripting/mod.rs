@@ -6,9 +6,14 @@ mod interpreter;
 mod libraries;
 mod library;
 mod random;
+mod request;
 mod sandbox;
+#[cfg(test)]
+mod tests;
 mod value;
+mod watch;
 
 pub use interpreter::{Digest, Ended, Host, Interpreter, LogLevel, Run, digest_of};
 pub use library::{BAD_NAME, LoadError, Registered, is_name};
-pub use sandbox::{MayGoOn, REDIS_VERSION};
+pub use sandbox::REDIS_VERSION;
+pub use watch::MayGoOn;

@@ -22,13 +22,25 @@ local function protect(real, missing)
     return setmetatable(proxy, { __index = real, __newindex = readonly, __metatable = false })
 end
 
--- Functions that look into tables directly have to look behind proxies.
+local function check_table(t, name)
+    if type(t) ~= 'table' then
+        local got = t == nil and 'nil' or type(t)
+        error("bad argument #1 to '" .. name .. "' (table expected, got " .. got .. ')', 3)
+    end
+end
+
+-- Functions that look into tables directly have to look behind proxies, and never hand out what is there.
 function globals.next(t, k)
+    check_table(t, 'next')
     return next(behind[t] or t, k)
 end
 
 function globals.pairs(t)
-    return next, behind[t] or t, nil
+    check_table(t, 'pairs')
+    if behind[t] then
+        return globals.next, t, nil
+    end
+    return next, t, nil
 end
 
 function globals.rawget(t, k)
@@ -55,7 +67,7 @@ local function caught(ok, failure, ...)
     if ok then
         return ok, failure, ...
     end
-    host.go_on()
+    host.look()
     if type(failure) == 'userdata' then
         return false, host.caught(failure)
     elseif type(failure) == 'table' and type(failure.err) == 'string' then
@@ -66,7 +78,7 @@ end
 
 local function uncaught(ok, ...)
     if not ok then
-        host.go_on()
+        host.look()
     end
     return ok, ...
 end
@@ -77,6 +89,10 @@ end
 
 function globals.xpcall(f, handler)
     return uncaught(xpcall(f, function(failure)
+        -- Nothing looks at the clock while this handles the error of a script that was stopped.
+        if host.is_stopped() then
+            return failure
+        end
         if type(failure) == 'userdata' then
             failure = host.handled(failure)
         end
@@ -84,9 +100,29 @@ function globals.xpcall(f, handler)
     end))
 end
 
-local resume = coroutine.resume
+-- Each coroutine counts its instructions anew, so the clock is looked at whenever one goes on.
+local create, resume = coroutine.create, coroutine.resume
 function globals.coroutine.resume(...)
+    host.look()
     return caught(resume(...))
+end
+
+local function unwrapped(ok, failure, ...)
+    if ok then
+        return failure, ...
+    end
+    error(failure, type(failure) == 'string' and 3 or 0)
+end
+
+function globals.coroutine.wrap(f)
+    if type(f) ~= 'function' then
+        error("bad argument #1 to 'wrap' (Lua function expected)", 2)
+    end
+    local thread = create(f)
+    return function(...)
+        host.look()
+        return unwrapped(resume(thread, ...))
+    end
 end
 
 -- No bytecode: a forged one could do anything.
@@ -157,6 +193,151 @@ for name, value in next, redis do
     end
 end
 redis.register_function = nil
+
+-- What searches on, and what calls scripts for each match, is here: errors pass through as they are.
+local next_match = host.next_match
+function globals.string.gmatch(...)
+    local s, p = host.gmatch(...)
+    local from = 0
+    local function went_on(start, after, ...)
+        if start then
+            from = after > start and after or after + 1
+            return ...
+        end
+    end
+    return function()
+        if from <= #s then
+            return went_on(next_match(s, p, from))
+        end
+    end
+end
+globals.string.gfind = globals.string.gmatch
+
+local function substitute(s, p, with, count_max)
+    local is_anchored = sub(p, 1, 1) == '^'
+    local pieces, from, count = {}, 0, 0
+    local function replaced(start, after, first, ...)
+        if not start then
+            return false
+        end
+        local value
+        if type(with) == 'function' then
+            value = with(first, ...)
+        else
+            value = with[first]
+        end
+        if not value then
+            value = sub(s, start + 1, after)
+        elseif type(value) ~= 'string' and type(value) ~= 'number' then
+            host.raise('invalid replacement value (a ' .. type(value) .. ')')
+        end
+        pieces[#pieces + 1] = sub(s, from + 1, start)
+        pieces[#pieces + 1] = value
+        from = after
+        if after == start then
+            pieces[#pieces + 1] = sub(s, start + 1, start + 1)
+            from = from + 1
+        end
+        return true
+    end
+    while count < count_max and from <= #s and replaced(next_match(s, p, from, is_anchored)) do
+        count = count + 1
+        if is_anchored then
+            break
+        end
+    end
+    pieces[#pieces + 1] = sub(s, from + 1)
+    return concat(pieces), count
+end
+
+local function substituted(with, text, s, p, count_max)
+    if text then
+        return text, s
+    end
+    return substitute(s, p, with, count_max)
+end
+
+function globals.string.gsub(...)
+    return substituted((select(3, ...)), host.gsub(...))
+end
+
+-- Sorts as Lua's own does, with the same order of what is equal, but can be stopped: with such a comparison, or such an
+-- order to begin with, sorting may take as long as anybody likes.
+local function out_of_order()
+    host.raise('invalid order function for sorting')
+end
+
+local function sort(t, low, high, less)
+    while low < high do
+        if less(t[high], t[low]) then
+            t[low], t[high] = t[high], t[low]
+        end
+        if high - low == 1 then
+            break
+        end
+        local middle = (low + high - (low + high) % 2) / 2
+        if less(t[middle], t[low]) then
+            t[middle], t[low] = t[low], t[middle]
+        elseif less(t[high], t[middle]) then
+            t[middle], t[high] = t[high], t[middle]
+        end
+        if high - low == 2 then
+            break
+        end
+        local pivot = t[middle]
+        t[middle], t[high - 1] = t[high - 1], pivot
+        local left, right = low, high - 1
+        while true do
+            left = left + 1
+            while less(t[left], pivot) do
+                if left > high then
+                    out_of_order()
+                end
+                left = left + 1
+            end
+            right = right - 1
+            while less(pivot, t[right]) do
+                if right < low then
+                    out_of_order()
+                end
+                right = right - 1
+            end
+            if right < left then
+                break
+            end
+            t[left], t[right] = t[right], t[left]
+        end
+        t[high - 1], t[left] = t[left], t[high - 1]
+        -- The smaller part first: depth stays small.
+        if left - low < high - left then
+            sort(t, low, left - 1, less)
+            low = left + 1
+        else
+            sort(t, left + 1, high, less)
+            high = left - 1
+        end
+    end
+end
+
+local function ascending(a, b)
+    return a < b
+end
+
+function globals.table.sort(t, less)
+    check_table(t, 'sort')
+    if less ~= nil and type(less) ~= 'function' then
+        error("bad argument #2 to 'sort' (function expected, got " .. type(less) .. ')', 2)
+    end
+    local ok, failure = pcall(sort, t, 1, #t, less or ascending)
+    if ok then
+        return
+    end
+    -- Where in this file it went wrong is nobody's business.
+    if type(failure) == 'string' then
+        failure = host.gsub(failure, '^redis:%d+: ', '')
+    end
+    error(failure, 0)
+end
 
 globals.math.random = host.random
 globals.math.randomseed = host.seed

@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::Instant;
 
 use mlua::{
     Function, HookTriggers, Lua, LuaOptions, LuaString, MultiValue, StdLib, Table, Value, VmState,
@@ -11,30 +10,14 @@ use mlua::{
 use super::error::{self, Raised};
 use super::libraries;
 use super::random::Random;
+use super::request::Asked;
+use super::watch::{MEMORY_BYTES_MAX, Watch};
 
-/// Instructions between two looks at the clock.
-const INSTRUCTIONS_PER_LOOK: u32 = 100_000;
-/// Memory of an interpreter, in bytes: a script that wants more ends with an error.
-const MEMORY_BYTES_MAX: usize = 512 << 20;
+/// Instructions between two looks at the clock: one of them may copy or compare all the memory there is.
+const INSTRUCTIONS_PER_LOOK: u32 = 1_000;
 /// The version whose language this is.
 pub const REDIS_VERSION: &str = "7.0.15";
 const REDIS_VERSION_NUMBER: u32 = 0x0007_000f;
-
-/// What may end a script before it ends by itself. Asked now and then while one runs.
-pub(super) type Watch = Rc<RefCell<Option<Running>>>;
-
-/// A script that runs.
-pub(super) struct Running {
-    /// When it began.
-    pub began: Instant,
-    /// Asks whether it may go on, by the time it has run; the text of the error if not.
-    pub may_go_on: MayGoOn,
-    /// It was told to end.
-    pub stopped: Option<&'static str>,
-}
-
-/// Asks whether a script that began then may go on; the text of the error if not.
-pub type MayGoOn = Rc<dyn Fn(Instant) -> Result<(), &'static str>>;
 
 /// The way to the server while a script runs: called with the name of what is asked for and its arguments, answers
 /// whether it failed, and the result or the table of the error.
@@ -74,7 +57,9 @@ impl Sandbox {
         libraries::install(&lua, &globals)?;
         let host = lua.create_table()?;
         let watch = Watch::default();
+        lua.set_app_data(watch.clone());
         let invoke = Invoke::default();
+        libraries::strings::install(&lua, &globals.raw_get("string")?, &host)?;
         define_random(&lua, &host)?;
         define_host(&lua, &host, &watch)?;
         define_server(&lua, &host, &invoke)?;
@@ -87,20 +72,7 @@ impl Sandbox {
         let watched = watch.clone();
         lua.set_global_hook(
             HookTriggers::new().every_nth_instruction(INSTRUCTIONS_PER_LOOK),
-            move |_, _| {
-                let mut watched = watched.borrow_mut();
-                let Some(running) = watched.as_mut() else {
-                    return Ok(VmState::Continue);
-                };
-                // A script that catches the error gets it again.
-                if running.stopped.is_none() {
-                    running.stopped = (running.may_go_on)(running.began).err();
-                }
-                match running.stopped {
-                    Some(text) => Err(mlua::Error::RuntimeError(text.to_owned())),
-                    None => Ok(VmState::Continue),
-                }
-            },
+            move |_, _| watched.look().map(|()| VmState::Continue),
         )?;
         Ok(Sandbox {
             lua,
@@ -116,15 +88,12 @@ impl Sandbox {
 }
 
 fn define_host(lua: &Lua, host: &Table, watch: &Watch) -> mlua::Result<()> {
-    let watch = watch.clone();
-    let go_on = lua.create_function(move |_, ()| match watch.borrow().as_ref() {
-        Some(Running {
-            stopped: Some(text),
-            ..
-        }) => Err(mlua::Error::RuntimeError((*text).to_owned())),
-        _ => Ok(()),
-    })?;
-    host.raw_set("go_on", go_on)?;
+    let watched = watch.clone();
+    let look = lua.create_function(move |_, ()| watched.look())?;
+    host.raw_set("look", look)?;
+    let watched = watch.clone();
+    let is_stopped = lua.create_function(move |_, ()| Ok(watched.is_stopped()))?;
+    host.raw_set("is_stopped", is_stopped)?;
     host.raw_set("version", REDIS_VERSION)?;
     host.raw_set("version_number", REDIS_VERSION_NUMBER)?;
     host.raw_set("failed", lua.create_function(error::failed)?)?;
@@ -149,12 +118,17 @@ fn define_server(lua: &Lua, host: &Table, invoke: &Invoke) -> mlua::Result<()> {
     ];
     for name in names {
         let invoke = invoke.clone();
+        let watch = Watch::of(lua);
         let function = lua.create_function(move |lua, mut arguments: MultiValue| {
+            watch.look()?;
             let Some(invoke) = invoke.borrow().clone() else {
                 let text = b"ERR redis functions can only be called while a script runs";
                 return Err(Raised::reply(lua, text.to_vec()).into());
             };
             let asked = if name == "pcall" { "call" } else { name };
+            if matches!(asked, "call" | "acl_check_cmd") {
+                Asked::put(lua, &std::mem::take(&mut arguments))?;
+            }
             arguments.push_front(Value::String(lua.create_string(asked)?));
             let (failed, result): (bool, Value) = invoke.call(arguments)?;
             match &result {

@@ -4,10 +4,10 @@ use coterie_protocol::text::{format_double, parse_f64};
 use coterie_protocol::{ReplyWriter, RespVersion};
 use mlua::{Lua, LuaString, Table, Value};
 
+use super::watch::Budget;
+
 /// Deeper results are cut off by an error.
 const DEPTH_MAX: usize = 1_000;
-/// A result that would be a larger reply, in bytes, is an error.
-const REPLY_BYTES_MAX: usize = 512 << 20;
 
 /// A reply that this server has written, from its start, as a Lua value; and the rest.
 ///
@@ -93,26 +93,26 @@ fn field(lua: &Lua, name: &str, value: Value) -> mlua::Result<Table> {
 /// Writes what a script has returned as a reply. `resp` is the version the script has chosen for itself.
 ///
 /// # Errors
-/// Of the interpreter. What was written until then is no whole reply.
+/// Of the interpreter, or it is more than the budget. What was written until then is no whole reply.
 pub(super) fn to_reply(
     value: &Value,
     resp: RespVersion,
-    depth: usize,
+    budget: Budget,
     reply: &mut ReplyWriter<'_>,
 ) -> mlua::Result<()> {
-    match value {
-        Value::String(text) => reply.bulk(&text.as_bytes()),
-        Value::Boolean(flag) if resp == RespVersion::Resp3 => reply.boolean(*flag),
-        Value::Boolean(true) => reply.integer(1),
-        Value::Integer(number) => reply.integer(*number),
-        Value::Number(number) => reply.integer(truncated(*number)),
-        Value::Table(_) if depth >= DEPTH_MAX || reply.len() > REPLY_BYTES_MAX => {
-            reply.error("ERR reached lua stack limit");
-        }
-        Value::Table(table) => table_to_reply(table, resp, depth, reply)?,
-        _ => reply.null(),
-    }
-    Ok(())
+    let mut results = Results {
+        resp,
+        budget,
+        reply,
+    };
+    results.value(value, 0)
+}
+
+/// Results of scripts as replies.
+struct Results<'w, 'o> {
+    resp: RespVersion,
+    budget: Budget,
+    reply: &'w mut ReplyWriter<'o>,
 }
 
 /// As C converts a double on x86: out of range is the smallest.
@@ -123,74 +123,88 @@ fn truncated(number: f64) -> i64 {
     number as i64
 }
 
-fn table_to_reply(
-    table: &Table,
-    resp: RespVersion,
-    depth: usize,
-    reply: &mut ReplyWriter<'_>,
-) -> mlua::Result<()> {
-    // Fields are looked up as Lua does it without metamethods: those of a script are none of a reply's business.
-    if let Some(text) = string_field(table, "err")? {
-        reply.error(single_line(&text));
-    } else if let Some(text) = string_field(table, "ok")? {
-        reply.simple(single_line(&text));
-    } else if let Value::Number(_) | Value::Integer(_) = table.raw_get::<Value>("double")? {
-        reply.double(table.raw_get("double")?);
-    } else if let Value::Table(map) = table.raw_get("map")? {
-        let mark = reply.begin_map();
-        let mut length = 0;
-        for (key, value) in pairs(&map)? {
-            to_reply(&key, resp, depth + 1, reply)?;
-            to_reply(&value, resp, depth + 1, reply)?;
-            length += 1;
+impl Results<'_, '_> {
+    fn value(&mut self, value: &Value, depth: usize) -> mlua::Result<()> {
+        self.budget.step(self.reply.len())?;
+        match value {
+            Value::String(text) => {
+                let text = text.as_bytes();
+                self.budget.step(self.reply.len() + text.len())?;
+                self.reply.bulk(&text);
+            }
+            Value::Boolean(flag) if self.resp == RespVersion::Resp3 => self.reply.boolean(*flag),
+            Value::Boolean(true) => self.reply.integer(1),
+            Value::Integer(number) => self.reply.integer(*number),
+            Value::Number(number) => self.reply.integer(truncated(*number)),
+            Value::Table(_) if depth >= DEPTH_MAX => {
+                self.reply.error("ERR reached lua stack limit");
+            }
+            Value::Table(table) => self.table(table, depth)?,
+            _ => self.reply.null(),
         }
-        reply.end_map(mark, length);
-    } else if let Value::Table(set) = table.raw_get("set")? {
-        let mark = reply.begin_set();
-        let mut length = 0;
-        for (key, _) in pairs(&set)? {
-            to_reply(&key, resp, depth + 1, reply)?;
-            length += 1;
+        Ok(())
+    }
+
+    fn table(&mut self, table: &Table, depth: usize) -> mlua::Result<()> {
+        self.budget.long_step(self.reply.len())?;
+        // Fields are looked up as Lua does it without metamethods: those of a script are none of a reply's business.
+        if let Some(text) = string_field(table, "err")? {
+            self.reply.error(single_line(&text));
+        } else if let Some(text) = string_field(table, "ok")? {
+            self.reply.simple(single_line(&text));
+        } else if let Value::Number(_) | Value::Integer(_) = table.raw_get::<Value>("double")? {
+            self.reply.double(table.raw_get("double")?);
+        } else if let Value::Table(map) = table.raw_get("map")? {
+            let mark = self.reply.begin_map();
+            let mut length = 0;
+            for pair in map.pairs::<Value, Value>() {
+                let (key, value) = pair?;
+                self.value(&key, depth + 1)?;
+                self.value(&value, depth + 1)?;
+                length += 1;
+            }
+            self.reply.end_map(mark, length);
+        } else if let Value::Table(set) = table.raw_get("set")? {
+            let mark = self.reply.begin_set();
+            let mut length = 0;
+            for pair in set.pairs::<Value, Value>() {
+                self.value(&pair?.0, depth + 1)?;
+                length += 1;
+            }
+            self.reply.end_set(mark, length);
+        } else if let Some(digits) = string_field(table, "big_number")? {
+            let digits = single_line(&digits);
+            self.reply.big_number(&String::from_utf8_lossy(&digits));
+        } else if let Value::Table(verbatim) = table.raw_get("verbatim_string")?
+            && let (Some(format), Some(text)) = (
+                string_field(&verbatim, "format")?,
+                string_field(&verbatim, "string")?,
+            )
+        {
+            let text = text.as_bytes();
+            self.budget.step(self.reply.len() + text.len())?;
+            let format = String::from_utf8_lossy(&format.as_bytes()).into_owned();
+            self.reply.verbatim(&format, &text);
+        } else {
+            self.array(table, depth)?;
         }
-        reply.end_set(mark, length);
-    } else if let Some(digits) = string_field(table, "big_number")? {
-        reply.big_number(&String::from_utf8_lossy(&single_line(&digits)));
-    } else if let Value::Table(verbatim) = table.raw_get("verbatim_string")?
-        && let (Some(format), Some(text)) = (
-            string_field(&verbatim, "format")?,
-            string_field(&verbatim, "string")?,
-        )
-    {
-        reply.verbatim(
-            &String::from_utf8_lossy(&format.as_bytes()),
-            &text.as_bytes(),
-        );
-    } else {
-        let mark = reply.begin_array();
+        Ok(())
+    }
+
+    fn array(&mut self, table: &Table, depth: usize) -> mlua::Result<()> {
+        let mark = self.reply.begin_array();
         let mut length = 0;
         loop {
             let value: Value = table.raw_get(length + 1)?;
             if value.is_nil() {
                 break;
             }
-            to_reply(&value, resp, depth + 1, reply)?;
+            self.value(&value, depth + 1)?;
             length += 1;
-            if reply.len() > REPLY_BYTES_MAX {
-                break;
-            }
         }
-        reply.end_array(mark, length);
-    }
-    Ok(())
-}
-
-fn pairs(table: &Table) -> mlua::Result<Vec<(Value, Value)>> {
-    let mut pairs = Vec::new();
-    table.for_each(|key: Value, value: Value| {
-        pairs.push((key, value));
+        self.reply.end_array(mark, length);
         Ok(())
-    })?;
-    Ok(pairs)
+    }
 }
 
 fn string_field(table: &Table, name: &str) -> mlua::Result<Option<LuaString>> {
@@ -215,15 +229,15 @@ fn single_line(text: &LuaString) -> Vec<u8> {
         .collect()
 }
 
-/// An argument of a command that a script calls: a string, or a number as text.
-pub(super) fn argument(value: &Value) -> Option<Vec<u8>> {
+/// Hands over an argument of a command that a script calls: a string, or a number as text. `None` if it is neither.
+pub(super) fn argument<R>(value: &Value, take: impl FnOnce(&[u8]) -> R) -> Option<R> {
     match value {
-        Value::String(text) => Some(text.as_bytes().to_vec()),
-        Value::Integer(number) => Some(itoa::Buffer::new().format(*number).into()),
+        Value::String(text) => Some(take(&text.as_bytes())),
+        Value::Integer(number) => Some(take(itoa::Buffer::new().format(*number).as_bytes())),
         Value::Number(number) => {
             let mut out = Vec::new();
             format_double(*number, &mut out);
-            Some(out)
+            Some(take(&out))
         }
         _ => None,
     }

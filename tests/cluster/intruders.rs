@@ -382,8 +382,8 @@ fn frames_that_are_none_are_refused() {
     unknown[8] = 99;
     for (bytes, reason) in [
         (header(u32::MAX), Reason::TooLarge),
-        // More than a value of 512 MiB with what is around it.
-        (header(514 << 20), Reason::TooLarge),
+        // More than the largest record, of 2 GiB, with what is around it.
+        (header((2 << 30) + (2 << 20)), Reason::TooLarge),
         (header(3), Reason::Garbage),
         (bent, Reason::Garbage),
         (unknown, Reason::Garbage),

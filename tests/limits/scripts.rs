@@ -5,16 +5,29 @@ use std::time::Duration;
 
 use crate::common::{Connection, Options, Program, Reply, Server, wait_until};
 
-const LOOPS: [&str; 5] = [
+const LOOPS: [&str; 13] = [
     "while true do end",
     "while true do pcall(function() while true do end end) end",
     "local function f() return f() end return f()",
     "while true do redis.call('incr', KEYS[1]) end",
     "local t = {} for i = 1, 1e9 do t[i] = tostring(i) end",
+    "while true do coroutine.wrap(function() for j = 1, 5000 do
+       coroutine.wrap(function() for i = 1, 40000 do end end)() end end)() end",
+    "xpcall(function() while true do end end, function() while true do end end)",
+    "string.find(string.rep('a', 30), string.rep('a*', 30) .. 'b')",
+    "string.gsub(string.rep('a', 1e6), '.-b', 'x')",
+    "string.find(string.rep('a', 5e6), string.rep('a', 2e6) .. 'b', 1, true)",
+    "while true do string.rep('', 1e9) end",
+    "while true do table.sort({3, 2, 1, 4}, function() return false end) end",
+    "local t = {1} for i = 1, 60 do t = {t, t} end return #cjson.encode(t)",
 ];
-const HOGS: [&str; 2] = [
+const HOGS: [&str; 6] = [
     "local s = 'x' while true do s = s .. s end",
-    "local function f(n) return 1 + f(n + 1) end return f(1)",
+    "return string.rep('x', 600000000)",
+    "local s = string.rep('x', 1e7) local t = {} for i = 1, 100 do t[i] = s end return #cjson.encode(t)",
+    "local s = string.rep('x', 1e7) local t = {} for i = 1, 100 do t[i] = s end return #cmsgpack.pack(t)",
+    "local s = string.rep('x', 1e7) local t = {} for i = 1, 100 do t[i] = s end return {map = t}",
+    "local s = string.rep('x', 1e7) local t = {} for i = 1, 100 do t[i] = s end redis.call(unpack(t))",
 ];
 
 fn server() -> Server {
@@ -57,9 +70,53 @@ fn what_takes_all_memory_ends_with_an_error() {
     let mut connection = server.connect();
     for body in HOGS {
         let reply = connection.call(&eval(body));
-        assert!(reply.is_error("ERR"), "{body}: {reply}");
-        connection.run("DEL key");
+        assert!(reply.text().contains("taken back"), "{body}: {reply}");
+        assert_taken_back(&mut connection, body, &reply);
         assert_eq!(connection.run("EVAL 'return 7' 0"), Reply::Integer(7));
+    }
+    // Filled in small steps, so that nothing is left for the least.
+    assert!(connection.run("CONFIG SET lua-time-limit 60000").is_ok());
+    let body = "local t = {} local i = 0 while true do i = i + 1 t[i] = {i} end";
+    let reply = connection.call(&eval(body));
+    assert!(reply.text().contains("not enough memory"), "{reply}");
+    assert_taken_back(&mut connection, body, &reply);
+    for number in 0..8 {
+        let reply = server.connect().run(&format!("EVAL 'return {number}' 0"));
+        assert_eq!(reply, Reply::Integer(number));
+    }
+}
+
+#[test]
+fn an_error_of_a_script_keeps_what_it_has_changed() {
+    for program in [Program::Subject, Program::Oracle] {
+        let server = Server::start(Options::new(program));
+        let mut connection = server.connect();
+        for body in [
+            "local function f(n) return 1 + f(n + 1) end return f(1)",
+            "error('not enough memory')",
+        ] {
+            let reply = connection.call(&eval(body));
+            assert!(reply.is_error("ERR"), "{body}: {reply}");
+            assert_eq!(connection.run("GET key").text(), "1", "{body}");
+            connection.run("DEL key");
+        }
+    }
+}
+
+#[test]
+fn no_script_changes_what_others_find() {
+    if !Program::Subject.is_coterie() {
+        return;
+    }
+    let server = server();
+    let mut connection = server.connect();
+    let text = "local _, r = pairs(redis) pcall(function() r.call = function() return 'hijacked' end end) return 1";
+    connection.call(&["EVAL", text, "0"]);
+    for _ in 0..8 {
+        let reply = server
+            .connect()
+            .call(&["EVAL", "return redis.call('PING')", "0"]);
+        assert_eq!(reply.text(), "PONG");
     }
 }
 

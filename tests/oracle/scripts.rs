@@ -51,7 +51,6 @@ scripts! {
     sorted_sets_ranges,
     sorted_sets_algebra,
     streams,
-    streams_events,
     streams_groups,
     functions,
     geo,

@@ -151,6 +151,17 @@ impl OwnedRequest {
         request
     }
 
+    /// Adds an argument.
+    ///
+    /// # Panics
+    /// If the arguments are 4 GiB or more altogether.
+    pub fn push(&mut self, argument: &[u8]) {
+        let total = self.bytes.len() + argument.len();
+        assert!(u32::try_from(total).is_ok(), "a request of {total} bytes");
+        self.spans.push(Span::new(self.bytes.len(), argument.len()));
+        self.bytes.extend_from_slice(argument);
+    }
+
     /// The arguments.
     pub fn request(&self) -> Request<'_> {
         Request::new(&self.bytes, &self.spans)

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use coterie_protocol::RespVersion;
+use coterie_protocol::{Request, RespVersion};
 
 use crate::commands::error::CommandError;
 use crate::commands::scripts::{log, with_interpreter};
@@ -15,11 +15,11 @@ use crate::scripting::{BAD_NAME, Host, Interpreter, LogLevel, Registered, is_nam
 struct Silent;
 
 impl Host for Silent {
-    fn call(&mut self, _: &[Vec<u8>], _: RespVersion, _: &mut Vec<u8>) {
+    fn call(&mut self, _: Request<'_>, _: RespVersion, _: &mut Vec<u8>) {
         debug_assert!(false, "hidden from libraries");
     }
 
-    fn may_call(&mut self, _: &[Vec<u8>]) -> Option<bool> {
+    fn may_call(&mut self, _: Request<'_>) -> Option<bool> {
         None
     }
 

@@ -1,6 +1,8 @@
 //! The server as a running script sees it: commands are executed in the script's unit.
 
-use coterie_protocol::{OwnedRequest, ReplyWriter, RespVersion};
+use std::time::Instant;
+
+use coterie_protocol::{ReplyWriter, Request, RespVersion};
 
 use super::declaration::Declaration;
 use crate::commands::acl;
@@ -9,7 +11,7 @@ use crate::commands::spec::{Categories, Flags, Handler};
 use crate::commands::streams;
 use crate::commands::table;
 use crate::commands::unit::Unit;
-use crate::scripting::{Host, LogLevel};
+use crate::scripting::{Host, LogLevel, MayGoOn};
 use crate::wal::NoRoom;
 
 /// Why a unit is given up, and has to be begun anew.
@@ -27,6 +29,8 @@ pub struct UnitHost<'a, 'u> {
     declared: Declaration,
     is_read_only: bool,
     is_out_of_memory: bool,
+    began: Instant,
+    may_go_on: MayGoOn,
     /// Set when the rest of the script does not count any more.
     pub given_up: Option<GivenUp>,
 }
@@ -38,12 +42,15 @@ impl<'a, 'u> UnitHost<'a, 'u> {
         declared: Declaration,
         is_read_only: bool,
         is_out_of_memory: bool,
+        may_go_on: MayGoOn,
     ) -> Self {
         UnitHost {
             unit,
             declared,
             is_read_only: is_read_only || declared.no_writes,
             is_out_of_memory,
+            began: Instant::now(),
+            may_go_on,
             given_up: None,
         }
     }
@@ -66,9 +73,7 @@ impl<'a, 'u> UnitHost<'a, 'u> {
 }
 
 impl Host for UnitHost<'_, '_> {
-    fn call(&mut self, arguments: &[Vec<u8>], resp: RespVersion, out: &mut Vec<u8>) {
-        let owned = OwnedRequest::new(arguments);
-        let request = owned.request();
+    fn call(&mut self, request: Request<'_>, resp: RespVersion, out: &mut Vec<u8>) {
         let mut refuse = |text: &str| ReplyWriter::new(out, resp).error(text);
         if self.given_up.is_some() {
             return refuse("ERR the script is given up");
@@ -96,7 +101,11 @@ impl Host for UnitHost<'_, '_> {
                 "ERR {name} command is not allowed with BLOCK option from scripts"
             ));
         }
-        let is_late = matches!(spec.handler, Handler::Deferred(_)) && !spec.locks.is_all();
+        // What comes later is waited for in place: only what needs nothing but its time.
+        let is_late = matches!(spec.handler, Handler::Deferred(_))
+            && !spec.locks.is_all()
+            && !spec.flags.contains(Flags::READONLY)
+            && !spec.name.starts_with("memory|");
         if is_late || matches!(spec.handler, Handler::Unit(_) | Handler::Script(_)) {
             return refuse("ERR This Redis command is not allowed from script");
         }
@@ -113,7 +122,8 @@ impl Host for UnitHost<'_, '_> {
             Err(error) => return ReplyWriter::new(out, resp).error(error.to_line()),
         }
         let before = std::mem::replace(&mut self.unit.session().resp, resp);
-        let ran = self.unit.run(command, request, 0, out);
+        let may_go_on = || (self.may_go_on)(self.began).is_ok();
+        let ran = self.unit.run_to_end(command, request, &may_go_on, out);
         self.unit.session().resp = before;
         if let Err(error) = ran {
             // Nothing else ends a unit with a command that is no script.
@@ -125,14 +135,9 @@ impl Host for UnitHost<'_, '_> {
         }
     }
 
-    fn may_call(&mut self, arguments: &[Vec<u8>]) -> Option<bool> {
-        let owned = OwnedRequest::new(arguments);
-        let command = table::lookup(owned.request()).ok()?;
-        Some(acl::is_allowed(
-            self.unit.session(),
-            command,
-            owned.request(),
-        ))
+    fn may_call(&mut self, request: Request<'_>) -> Option<bool> {
+        let command = table::lookup(request).ok()?;
+        Some(acl::is_allowed(self.unit.session(), command, request))
     }
 
     fn log(&mut self, level: LogLevel, text: &[u8]) {

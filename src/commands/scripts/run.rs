@@ -175,11 +175,12 @@ pub fn run_in(
     let may_go_on: MayGoOn = std::rc::Rc::new(move |began| watched.may_go_on(began));
     let mut interpreter = interpreter()?;
     let (database, resp) = (unit.session().database, unit.session().resp);
-    let mut host = UnitHost::new(unit, declared, is_read_only, is_out_of_memory);
+    let watch = may_go_on.clone();
+    let mut host = UnitHost::new(unit, declared, is_read_only, is_out_of_memory, watch);
     let mut reply = ReplyWriter::new(out, resp);
     let ended = run(&mut interpreter, may_go_on, &mut host, &mut reply);
     let given_up = host.given_up;
-    INTERPRETER.set(Some(interpreter));
+    put_back(interpreter);
     // `SELECT` in a script is about the rest of the script.
     unit.session().database = database;
     match (given_up, ended) {
@@ -203,6 +204,12 @@ fn interpreter() -> Result<Interpreter, CommandError> {
     }
 }
 
+fn put_back(interpreter: Interpreter) {
+    if !interpreter.is_spent() {
+        INTERPRETER.set(Some(interpreter));
+    }
+}
+
 /// Does something with this thread's interpreter that is no unit.
 ///
 /// # Errors
@@ -210,7 +217,7 @@ fn interpreter() -> Result<Interpreter, CommandError> {
 pub fn with_interpreter<R>(use_it: impl FnOnce(&mut Interpreter) -> R) -> Result<R, CommandError> {
     let mut interpreter = interpreter()?;
     let result = use_it(&mut interpreter);
-    INTERPRETER.set(Some(interpreter));
+    put_back(interpreter);
     Ok(result)
 }
 

@@ -3,9 +3,10 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use coterie_protocol::text::parse_f64;
 use mlua::{Lua, MultiValue, Table, Value};
 
+use super::super::watch::Budget;
+use super::numbers::{format_general, number};
 use super::{Arguments, Failure, Returned, as_number, define, one, type_name};
 
 #[derive(Clone, Copy)]
@@ -43,6 +44,9 @@ const DEFAULTS: Settings = Settings {
 
 type Shared = Rc<Cell<Settings>>;
 
+/// Bytes of strings that are written between two looks at the budget.
+const PIECE: usize = 64 << 10;
+
 pub(super) fn library(lua: &Lua) -> mlua::Result<Table> {
     let library = lua.create_table()?;
     let settings: Shared = Rc::new(Cell::new(DEFAULTS));
@@ -56,6 +60,7 @@ pub(super) fn library(lua: &Lua) -> mlua::Result<Table> {
         }
         let mut encoder = Encoder {
             settings: shared.get(),
+            budget: Budget::of_string(lua),
             out: Vec::new(),
         };
         encoder.value(&arguments.get(0), 0)?;
@@ -70,6 +75,7 @@ pub(super) fn library(lua: &Lua) -> mlua::Result<Table> {
         let mut decoder = Decoder {
             lua,
             settings: shared.get(),
+            budget: Budget::of_string(lua),
             text: &text.as_bytes(),
             at: 0,
         };
@@ -169,17 +175,19 @@ fn bounded(
 
 struct Encoder {
     settings: Settings,
+    budget: Budget,
     out: Vec<u8>,
 }
 
 impl Encoder {
     fn value(&mut self, value: &Value, depth: usize) -> Result<(), Failure> {
+        self.budget.step(self.out.len())?;
         match value {
             Value::Nil => self.out.extend(b"null"),
             Value::LightUserData(pointer) if pointer.0.is_null() => self.out.extend(b"null"),
             Value::Boolean(true) => self.out.extend(b"true"),
             Value::Boolean(false) => self.out.extend(b"false"),
-            Value::String(text) => self.string(&text.as_bytes()),
+            Value::String(text) => self.string(&text.as_bytes())?,
             Value::Table(table) => self.table(table, depth + 1)?,
             other => match as_number(other) {
                 Some(number) => self.number(number)?,
@@ -204,23 +212,27 @@ impl Encoder {
         Ok(())
     }
 
-    fn string(&mut self, text: &[u8]) {
+    fn string(&mut self, text: &[u8]) -> Result<(), Failure> {
         self.out.push(b'"');
-        for byte in text {
-            match byte {
-                b'"' => self.out.extend(b"\\\""),
-                b'\\' => self.out.extend(b"\\\\"),
-                b'/' => self.out.extend(b"\\/"),
-                8 => self.out.extend(b"\\b"),
-                9 => self.out.extend(b"\\t"),
-                10 => self.out.extend(b"\\n"),
-                12 => self.out.extend(b"\\f"),
-                13 => self.out.extend(b"\\r"),
-                0..=31 | 127 => self.out.extend(format!("\\u{byte:04x}").bytes()),
-                other => self.out.push(*other),
+        for piece in text.chunks(PIECE) {
+            self.budget.step(self.out.len() + piece.len())?;
+            for byte in piece {
+                match byte {
+                    b'"' => self.out.extend(b"\\\""),
+                    b'\\' => self.out.extend(b"\\\\"),
+                    b'/' => self.out.extend(b"\\/"),
+                    8 => self.out.extend(b"\\b"),
+                    9 => self.out.extend(b"\\t"),
+                    10 => self.out.extend(b"\\n"),
+                    12 => self.out.extend(b"\\f"),
+                    13 => self.out.extend(b"\\r"),
+                    0..=31 | 127 => self.out.extend(format!("\\u{byte:04x}").bytes()),
+                    other => self.out.push(*other),
+                }
             }
         }
         self.out.push(b'"');
+        Ok(())
     }
 
     fn table(&mut self, table: &Table, depth: usize) -> Result<(), Failure> {
@@ -229,6 +241,7 @@ impl Encoder {
                 "Cannot serialise, excessive nesting ({depth})"
             )));
         }
+        self.budget.long_step(self.out.len())?;
         if let Some(length) = self.array_length(table)? {
             self.out.push(b'[');
             for index in 1..=length {
@@ -240,30 +253,26 @@ impl Encoder {
             self.out.push(b']');
             return Ok(());
         }
-        let mut pairs = Vec::new();
-        table.for_each(|key: Value, value: Value| {
-            pairs.push((key, value));
-            Ok(())
-        })?;
         self.out.push(b'{');
-        for (number, (key, value)) in pairs.iter().enumerate() {
+        for (number, pair) in table.pairs::<Value, Value>().enumerate() {
+            let (key, value) = pair?;
             if number > 0 {
                 self.out.push(b',');
             }
-            match (key, as_number(key)) {
+            match (&key, as_number(&key)) {
                 (_, Some(number)) => {
                     self.out.push(b'"');
                     self.number(number)?;
                     self.out.push(b'"');
                 }
-                (Value::String(text), None) => self.string(&text.as_bytes()),
+                (Value::String(text), None) => self.string(&text.as_bytes())?,
                 _ => {
                     let why = "table key must be a number or string";
-                    return Err(refused(type_name(key), why));
+                    return Err(refused(type_name(&key), why));
                 }
             }
             self.out.push(b':');
-            self.value(value, depth)?;
+            self.value(&value, depth)?;
         }
         self.out.push(b'}');
         Ok(())
@@ -304,39 +313,10 @@ fn refused(what: &str, why: &str) -> Failure {
     Failure::Text(format!("Cannot serialise {what}: {why}"))
 }
 
-/// A finite number as C's `%.{precision}g` writes it.
-pub(super) fn format_general(number: f64, precision: usize, out: &mut Vec<u8>) {
-    if number == 0.0 {
-        let zero: &[u8] = if number.is_sign_negative() {
-            b"-0"
-        } else {
-            b"0"
-        };
-        return out.extend_from_slice(zero);
-    }
-    let scientific = format!("{:.*e}", precision - 1, number);
-    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    let trimmed = |text: &str| -> String {
-        if text.contains('.') {
-            text.trim_end_matches('0').trim_end_matches('.').to_owned()
-        } else {
-            text.to_owned()
-        }
-    };
-    if (-4..precision as i32).contains(&exponent) {
-        let decimals = (precision as i32 - 1 - exponent).max(0) as usize;
-        out.extend(trimmed(&format!("{number:.decimals$}")).bytes());
-    } else {
-        let sign = if exponent < 0 { '-' } else { '+' };
-        let mantissa = trimmed(mantissa);
-        out.extend(format!("{mantissa}e{sign}{:02}", exponent.abs()).bytes());
-    }
-}
-
 struct Decoder<'a> {
     lua: &'a Lua,
     settings: Settings,
+    budget: Budget,
     text: &'a [u8],
     at: usize,
 }
@@ -397,6 +377,7 @@ impl Decoder<'_> {
     }
 
     fn value(&mut self, depth: usize) -> Result<Value, Failure> {
+        self.budget.step(0)?;
         match self.peek() {
             Some(b'{') => self.object(depth + 1),
             Some(b'[') => self.array(depth + 1),
@@ -568,34 +549,4 @@ impl Decoder<'_> {
         self.at += 4;
         Some(number)
     }
-}
-
-/// The longest number that a text begins with, and its length; with `lenient` also what JSON does not allow:
-/// leading zeros, hexadecimal, infinity, not a number.
-fn number(text: &[u8], lenient: bool) -> Option<(f64, usize)> {
-    let unsigned = match text {
-        [b'-', rest @ ..] => rest,
-        [b'+', rest @ ..] if lenient => rest,
-        rest => rest,
-    };
-    let is_plain = match unsigned {
-        [b'0', b'0'..=b'9' | b'x' | b'X', ..] => false,
-        [b'0'..=b'9', ..] => true,
-        _ => false,
-    };
-    if !is_plain && !lenient {
-        return None;
-    }
-    if unsigned.len() >= 3 && unsigned[..3].eq_ignore_ascii_case(b"nan") {
-        return Some((f64::NAN, text.len() - unsigned.len() + 3));
-    }
-    if !unsigned
-        .first()
-        .is_some_and(|first| first.is_ascii_digit() || matches!(first, b'i' | b'I'))
-    {
-        return None;
-    }
-    (1..=text.len())
-        .rev()
-        .find_map(|length| Some((parse_f64(&text[..length])?, length)))
 }

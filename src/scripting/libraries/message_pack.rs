@@ -2,10 +2,13 @@
 
 use mlua::{Lua, MultiValue, Table, Value};
 
+use super::super::watch::Budget;
 use super::{Failure, Returned, as_number, define};
 
 /// Deeper tables are written as nil.
 const NESTING_MAX: usize = 16;
+/// Values that a function can return.
+const RETURNED_MAX: usize = 4_000;
 
 pub(super) fn library(lua: &Lua) -> mlua::Result<Table> {
     let library = lua.create_table()?;
@@ -18,11 +21,14 @@ pub(super) fn library(lua: &Lua) -> mlua::Result<Table> {
             let text = "bad argument #0 to 'pack' (MessagePack pack needs input.)";
             return Err(text.into());
         }
-        let mut out = Vec::new();
+        let mut packer = Packer {
+            budget: Budget::of_string(lua),
+            out: Vec::new(),
+        };
         for value in arguments.values() {
-            pack(value, 0, &mut out)?;
+            packer.value(value, 0)?;
         }
-        let packed = lua.create_string(&out)?;
+        let packed = lua.create_string(&packer.out)?;
         Ok(MultiValue::from_vec(vec![Value::String(packed)]))
     })?;
     define(lua, &library, "unpack", |lua, arguments| {
@@ -31,6 +37,7 @@ pub(super) fn library(lua: &Lua) -> mlua::Result<Table> {
         let mut reader = Reader::new(lua, &input, 0);
         let mut values = Vec::new();
         while !reader.input.is_empty() {
+            reader.check_count(values.len())?;
             values.push(reader.value(0)?);
         }
         Ok(MultiValue::from_vec(values))
@@ -63,8 +70,11 @@ fn unpack_some(lua: &Lua, input: &[u8], limit: i64, offset: i64) -> Returned {
         )));
     }
     let mut reader = Reader::new(lua, input, start);
+    // Without a limit and an offset, all values and no offset.
+    let is_all = limit == 0 && offset == 0;
     let mut values = vec![Value::Nil];
-    while !reader.input.is_empty() && (limit == 0 || (values.len() as i64) <= limit) {
+    while !reader.input.is_empty() && (is_all || (values.len() as i64) <= limit) {
+        reader.check_count(values.len())?;
         values.push(reader.value(0)?);
     }
     let next = if reader.input.is_empty() {
@@ -73,26 +83,68 @@ fn unpack_some(lua: &Lua, input: &[u8], limit: i64, offset: i64) -> Returned {
         (input.len() - reader.input.len()) as f64
     };
     values[0] = Value::Number(next);
+    if is_all {
+        values.remove(0);
+    }
     Ok(MultiValue::from_vec(values))
 }
 
-fn pack(value: &Value, level: usize, out: &mut Vec<u8>) -> Result<(), Failure> {
-    match value {
-        Value::Boolean(flag) => out.push(if *flag { 0xc3 } else { 0xc2 }),
-        Value::String(text) => pack_string(&text.as_bytes(), out),
-        Value::Table(_) if level == NESTING_MAX => out.push(0xc0),
-        Value::Table(table) => pack_table(table, level, out)?,
-        other => match as_number(other) {
-            Some(number) => pack_number(number, out),
-            None => out.push(0xc0),
-        },
+struct Packer {
+    budget: Budget,
+    out: Vec<u8>,
+}
+
+impl Packer {
+    fn value(&mut self, value: &Value, level: usize) -> Result<(), Failure> {
+        self.budget.step(self.out.len())?;
+        match value {
+            Value::Boolean(flag) => self.out.push(if *flag { 0xc3 } else { 0xc2 }),
+            Value::String(text) => {
+                let text = text.as_bytes();
+                self.budget.step(self.out.len() + text.len())?;
+                pack_string(&text, &mut self.out);
+            }
+            Value::Table(_) if level == NESTING_MAX => self.out.push(0xc0),
+            Value::Table(table) => self.table(table, level)?,
+            other => match as_number(other) {
+                Some(number) => pack_number(number, &mut self.out),
+                None => self.out.push(0xc0),
+            },
+        }
+        Ok(())
     }
-    Ok(())
+
+    fn table(&mut self, table: &Table, level: usize) -> Result<(), Failure> {
+        self.budget.long_step(self.out.len())?;
+        let (mut length, mut last, mut is_array) = (0, 0.0_f64, true);
+        table.for_each(|key: Value, _: Value| {
+            match as_number(&key) {
+                Some(index) if index >= 1.0 && index.fract() == 0.0 => last = last.max(index),
+                _ => is_array = false,
+            }
+            length += 1;
+            Ok(())
+        })?;
+        if is_array && last == length as f64 {
+            pack_length(length, 0x90, 0xdc, &mut self.out);
+            for index in 1..=length {
+                self.value(&table.raw_get(index)?, level + 1)?;
+            }
+            return Ok(());
+        }
+        pack_length(length, 0x80, 0xde, &mut self.out);
+        for pair in table.pairs::<Value, Value>() {
+            let (key, value) = pair?;
+            self.value(&key, level + 1)?;
+            self.value(&value, level + 1)?;
+        }
+        Ok(())
+    }
 }
 
 fn pack_number(number: f64, out: &mut Vec<u8>) {
     let integer = number as i64;
-    let is_integer = integer as f64 == number && number.abs() < i64::MAX as f64;
+    let is_integer = integer as f64 == number && number < i64::MAX as f64;
     if !is_integer {
         let single = number as f32;
         if f64::from(single) == number {
@@ -133,33 +185,6 @@ fn pack_string(text: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(text);
 }
 
-fn pack_table(table: &Table, level: usize, out: &mut Vec<u8>) -> Result<(), Failure> {
-    let mut pairs = Vec::new();
-    let mut last = 0.0_f64;
-    let mut is_array = true;
-    table.for_each(|key: Value, value: Value| {
-        match as_number(&key) {
-            Some(index) if index >= 1.0 && index.fract() == 0.0 => last = last.max(index),
-            _ => is_array = false,
-        }
-        pairs.push((key, value));
-        Ok(())
-    })?;
-    if is_array && last == pairs.len() as f64 {
-        pack_length(pairs.len(), 0x90, 0xdc, out);
-        for index in 1..=pairs.len() {
-            pack(&table.raw_get(index)?, level + 1, out)?;
-        }
-        return Ok(());
-    }
-    pack_length(pairs.len(), 0x80, 0xde, out);
-    for (key, value) in &pairs {
-        pack(key, level + 1, out)?;
-        pack(value, level + 1, out)?;
-    }
-    Ok(())
-}
-
 /// Number of elements: in the tag up to 15, else in 2 or 4 bytes behind it.
 fn pack_length(length: usize, small: u8, large: u8, out: &mut Vec<u8>) {
     match length {
@@ -171,6 +196,7 @@ fn pack_length(length: usize, small: u8, large: u8, out: &mut Vec<u8>) {
 
 struct Reader<'a> {
     lua: &'a Lua,
+    budget: Budget,
     input: &'a [u8],
 }
 
@@ -181,8 +207,17 @@ impl<'a> Reader<'a> {
     fn new(lua: &'a Lua, input: &'a [u8], offset: usize) -> Self {
         Reader {
             lua,
+            budget: Budget::of_string(lua),
             input: &input[offset..],
         }
+    }
+
+    /// Whether another value can be returned besides so many.
+    fn check_count(&self, count: usize) -> Result<(), Failure> {
+        if count >= RETURNED_MAX {
+            return Err("stack overflow (too many return values at once; use unpack_one or unpack_limit instead.)".into());
+        }
+        Ok(())
     }
 
     fn take(&mut self, count: usize) -> Result<&'a [u8], Failure> {
@@ -211,6 +246,7 @@ impl<'a> Reader<'a> {
         if depth > Self::DEPTH_MAX {
             return Err("Bad data format in input.".into());
         }
+        self.budget.step(0)?;
         let tag = self.take(1)?[0];
         Ok(match tag {
             0x00..=0x7f => Value::Number(f64::from(tag)),

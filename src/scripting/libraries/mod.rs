@@ -3,6 +3,9 @@
 mod bits;
 mod json;
 mod message_pack;
+mod numbers;
+mod pattern;
+pub(super) mod strings;
 mod structs;
 
 use mlua::{Lua, LuaString, MultiValue, Table, Value};

@@ -6,6 +6,7 @@
 
 use mlua::{Lua, MultiValue, Table, Value};
 
+use super::super::watch::Budget;
 use super::{Arguments, Failure, define, one};
 
 /// Largest integer, in bytes.
@@ -155,9 +156,11 @@ impl<'f> Items<'f> {
 
 fn pack(lua: &Lua, format: &[u8], arguments: &Arguments) -> Result<Vec<u8>, Failure> {
     let mut out = Vec::new();
+    let mut budget = Budget::of_string(lua);
     let mut items = Items::new(format);
     let mut next = 1;
     while let Some(item) = items.next(arguments)? {
+        budget.step(out.len())?;
         let padding = items.padding(&item, out.len());
         out.resize(out.len() + padding, 0);
         match item.option {
@@ -184,6 +187,7 @@ fn pack(lua: &Lua, format: &[u8], arguments: &Arguments) -> Result<Vec<u8>, Fail
                 let Some(bytes) = text.get(..size) else {
                     return Err(arguments.wrong(next + 1, "string too short"));
                 };
+                budget.step(out.len() + bytes.len())?;
                 out.extend_from_slice(bytes);
                 if item.option == b's' {
                     out.push(0);
@@ -226,6 +230,9 @@ fn unpack(
     arguments: &Arguments,
 ) -> Result<MultiValue, Failure> {
     let too_short = || arguments.wrong(1, "data string too short");
+    if at > data.len() {
+        return Err(too_short());
+    }
     let mut values = Vec::new();
     let mut items = Items::new(format);
     while let Some(item) = items.next(arguments)? {

@@ -1,0 +1,238 @@
+//! What scripts can't do: reach the real tables, run on, or take all memory.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use coterie_protocol::{ReplyWriter, Request, RespVersion};
+
+use super::{Host, Interpreter, LogLevel, MayGoOn, Run, digest_of};
+
+/// A server that answers each command with the number of its arguments.
+struct Counting;
+
+impl Host for Counting {
+    fn call(&mut self, request: Request<'_>, resp: RespVersion, out: &mut Vec<u8>) {
+        ReplyWriter::new(out, resp).integer(request.len() as i64);
+    }
+
+    fn may_call(&mut self, _: Request<'_>) -> Option<bool> {
+        Some(true)
+    }
+
+    fn log(&mut self, _: LogLevel, _: &[u8]) {}
+}
+
+/// How a script ended.
+#[derive(Debug, PartialEq)]
+enum Outcome {
+    Reply(String),
+    Failed(String),
+    Stopped(String),
+}
+
+fn run_for(interpreter: &mut Interpreter, text: &str, limit: Duration) -> Outcome {
+    let may_go_on: MayGoOn = Rc::new(move |began| {
+        if began.elapsed() > limit {
+            return Err("ERR too late");
+        }
+        Ok(())
+    });
+    let run = Run {
+        text: text.as_bytes(),
+        name: digest_of(text.as_bytes()),
+        keys: &[],
+        arguments: &[],
+        may_go_on,
+    };
+    let mut out = Vec::new();
+    let mut reply = ReplyWriter::new(&mut out, RespVersion::Resp2);
+    let ended = interpreter.run(run, &mut Counting, &mut reply);
+    match ended {
+        Ok(()) => Outcome::Reply(String::from_utf8_lossy(&out).into_owned()),
+        Err(ended) => {
+            let text = String::from_utf8_lossy(&ended.text).into_owned();
+            if ended.is_stopped {
+                assert!(interpreter.is_spent(), "{text}");
+                Outcome::Stopped(text)
+            } else {
+                Outcome::Failed(text)
+            }
+        }
+    }
+}
+
+fn run(text: &str) -> Outcome {
+    let mut interpreter = Interpreter::new().expect("there is memory");
+    run_for(&mut interpreter, text, Duration::from_secs(60))
+}
+
+fn reply(text: &str) -> String {
+    match run(text) {
+        Outcome::Reply(reply) => reply,
+        other => panic!("{text}: {other:?}"),
+    }
+}
+
+#[test]
+fn nothing_hands_out_a_real_table() {
+    let tables = [
+        "redis",
+        "string",
+        "_G",
+        "math",
+        "table",
+        "coroutine",
+        "cjson",
+        "cmsgpack",
+        "bit",
+        "struct",
+    ];
+    for table in tables {
+        for way in [
+            format!("select(2, pairs({table}))"),
+            format!("select(2, ipairs({table}))"),
+            format!("({{pcall(pairs, {table})}})[3]"),
+            format!("select(3, pcall(pairs, {table}))"),
+            format!("select(3, coroutine.resume(coroutine.create(pairs), {table}))"),
+            format!("rawget(_G, '{table}')"),
+        ] {
+            for change in [
+                "t.planted = 1",
+                "rawset(t, 'planted', 1)",
+                "setmetatable(t, {__index = {planted = 1}})",
+            ] {
+                let mut interpreter = Interpreter::new().expect("there is memory");
+                let text = format!("local t = {way} pcall(function() {change} end) return 1");
+                let outcome = run_for(&mut interpreter, &text, Duration::from_secs(60));
+                let look = format!("return {{type(rawget({table}, 'planted'))}}");
+                let seen = run_for(&mut interpreter, &look, Duration::from_secs(60));
+                let untouched = Outcome::Reply("*1\r\n$3\r\nnil\r\n".to_owned());
+                assert_eq!(seen, untouched, "{text}: {outcome:?}");
+            }
+        }
+        let listed = reply(&format!(
+            "local n = 0 for k, v in pairs({table}) do n = n + 1 end return n > 2"
+        ));
+        assert_eq!(listed, ":1\r\n", "{table}");
+    }
+    let metatables = reply(
+        "return {tostring(getmetatable('')), tostring(getmetatable(redis)), tostring(getmetatable(_G)),
+          type(rawget(_G, 'getfenv')), type(rawget(_G, 'setfenv')), type(rawget(_G, 'debug')), type(rawget(_G, 'newproxy'))}",
+    );
+    assert_eq!(
+        metatables,
+        "*7\r\n$5\r\nfalse\r\n$5\r\nfalse\r\n$5\r\nfalse\r\n$3\r\nnil\r\n$3\r\nnil\r\n$3\r\nnil\r\n$3\r\nnil\r\n"
+    );
+}
+
+#[test]
+fn errors_seen_by_scripts_are_texts_or_tables() {
+    for text in [
+        "return type(select(2, pcall(cjson.decode, '{')))",
+        "return type(select(2, pcall(coroutine.wrap(function() cjson.decode('{') end))))",
+        "return select(2, xpcall(function() cjson.decode('{') end, type))",
+        "return type(select(2, coroutine.resume(coroutine.create(function() cjson.decode('{') end))))",
+        "return type(select(2, pcall(string.rep, 'x', 1e9)))",
+        "return type(select(2, pcall(cjson.encode, {string.rep('\\1', 9e7)})))",
+    ] {
+        assert_eq!(reply(text), "$6\r\nstring\r\n", "{text}");
+    }
+}
+
+#[test]
+fn what_does_not_end_is_stopped() {
+    for text in [
+        "while true do coroutine.wrap(function() for j=1,5000 do coroutine.wrap(function() for i=1,400 do end end)() end end)() end",
+        "local f = coroutine.wrap(function() while true do coroutine.yield() end end) while true do f() end",
+        "while true do coroutine.resume(coroutine.create(function() while true do end end)) end",
+        "xpcall(function() while true do end end, function() while true do end end) return 1",
+        "xpcall(function() error('x') end, function() while true do end end) return 1",
+        "coroutine.wrap(function() xpcall(function() while true do end end, function() while true do end end) end)() return 1",
+        "string.rep('', 1e9) while true do string.rep('', 1e9) end",
+        "local t = {} for i = 1, 1e4 do t[i] = i end while true do table.sort(t, function() return false end) end",
+        "while true do pcall(table.sort, {1, 2, 3, 4, 5}, function() return true end) end",
+        "while true do redis.call('x') end",
+        "while true do redis.pcall() end",
+        "local t = {1} for i = 1, 60 do t = {t, t} end return #cjson.encode(t)",
+        "local t = {1} for i = 1, 60 do t = {t, t} end return t",
+        "cjson.encode_sparse_array(false, 0) return #cjson.encode({[2^53] = 1})",
+        "local t = {} for i = 1, 16 do t = {t, t, t, t, t, t, t, t} end return #cmsgpack.pack(t)",
+    ] {
+        let mut interpreter = Interpreter::new().expect("there is memory");
+        let outcome = run_for(&mut interpreter, text, Duration::from_millis(50));
+        assert!(
+            matches!(outcome, Outcome::Stopped(_)),
+            "{text}: {outcome:?}"
+        );
+    }
+}
+
+#[test]
+fn what_takes_all_memory_is_stopped() {
+    for text in [
+        "return string.rep('x', 600000000)",
+        "local s = 'x' while true do s = s .. s end",
+        "local s = string.rep('x', 1e7) local t = {} for i = 1, 1e4 do t[i] = s end return #cjson.encode(t)",
+        "local s = string.rep('x', 1e7) local t = {} for i = 1, 1e4 do t[i] = s end return #cmsgpack.pack(t)",
+        "local s = string.rep('x', 1e7) local t = {} for i = 1, 1e3 do t[i] = s end return {map = t}",
+        "local s = string.rep('x', 1e7) local t = {} for i = 1, 1e3 do t[i] = s end return t",
+        "local s = string.rep('x', 1e7) local t = {} for i = 1, 1e3 do t[i] = s end return redis.call(unpack(t))",
+        "local s = string.rep('x', 1e7) local t = {} for i = 1, 1e3 do t[i] = s end return struct.pack(string.rep('s', 1e3), unpack(t))",
+    ] {
+        let outcome = run(text);
+        let is_stopped =
+            matches!(&outcome, Outcome::Stopped(text) if text.contains("not enough memory"));
+        assert!(is_stopped, "{text}: {outcome:?}");
+    }
+}
+
+#[test]
+fn an_error_that_reads_like_no_memory_is_an_error() {
+    for text in [
+        "error('not enough memory')",
+        "error({err = 'not enough memory'})",
+        "return redis.error_reply('x not enough memory')",
+    ] {
+        let outcome = run(text);
+        assert!(
+            !matches!(outcome, Outcome::Stopped(_)),
+            "{text}: {outcome:?}"
+        );
+    }
+}
+
+#[test]
+fn thousands_of_values_are_taken() {
+    let many = "local t = {} for i = 1, 7000 do t[i] = 'k' .. i end ";
+    assert_eq!(
+        reply(&format!("{many} return redis.call(unpack(t))")),
+        ":7000\r\n"
+    );
+    let pairs = "local t = {} for i = 1, 20000 do t['k' .. i] = 'v' .. i end ";
+    for (text, size) in [
+        ("return #cjson.encode(t)", 337_789),
+        ("return #cmsgpack.pack(t)", 257_791),
+    ] {
+        assert_eq!(reply(&format!("{pairs}{text}")), format!(":{size}\r\n"));
+    }
+    let map = reply(&format!("{pairs} redis.setresp(3) return {{map = t}}"));
+    assert!(map.starts_with("*40000\r\n"), "{}", &map[..20]);
+}
+
+#[test]
+fn sorting_is_that_of_lua() {
+    for text in [
+        "local t = {} for i = 1, 500 do t[i] = (i * 7919) % 503 end table.sort(t)
+         for i = 2, 500 do if t[i - 1] > t[i] then return i end end return 'sorted'",
+        "local t = {} for i = 1, 500 do t[i] = (i * 7919) % 13 end table.sort(t, function(a, b) return a > b end)
+         for i = 2, 500 do if t[i - 1] < t[i] then return i end end return 'sorted'",
+    ] {
+        assert_eq!(reply(text), "$6\r\nsorted\r\n");
+    }
+    let failed = run("table.sort({1, 2, 'x', 4, 5})");
+    let expected = "ERR attempt to compare ";
+    assert!(
+        matches!(&failed, Outcome::Failed(text) if text.starts_with(expected)),
+        "{failed:?}"
+    );
+}
