@@ -11,6 +11,7 @@ use crate::events::EventClasses;
 use crate::node::Node;
 use crate::pubsub::Topic;
 use crate::replication::{Peer, Replication};
+use crate::store::Departure;
 
 /// Has a node told of what happens to its keys.
 pub fn attach(node: &Arc<Node>) {
@@ -76,34 +77,48 @@ impl Node {
             self.forward_changes(replication, notices);
         }
         for notice in notices {
-            let (class, name, database, key) = match notice {
+            let (events, database, key) = match notice {
                 Notice::Event {
                     class,
                     name,
                     database,
                     key,
-                } => (*class, *name, *database, key),
+                } => (&[(*class, *name)][..], *database, key),
                 Notice::Expired {
                     database,
                     key,
+                    what,
                     told_here: true,
-                } => (EventClasses::EXPIRED, "expired", *database, key),
+                } => (events_of(*what), *database, key),
                 _ => continue,
             };
-            if classes.contains(class) {
-                self.publish_event(classes, name.as_bytes(), database, key, &limit);
+            for &(class, name) in events {
+                self.tell_everyone(classes, (class, name), (database, key), &limit);
             }
-            if let Some(replication) = self.others() {
-                let class = class.bits();
-                let frame = PubSubFrame::Event {
-                    class,
-                    database,
-                    name: name.as_bytes(),
-                    key,
-                };
-                let is_wanted = |interest: &Interest, _: &Peer| interest.events & class != 0;
-                self.remote.send(replication, is_wanted, &frame);
-            }
+        }
+    }
+
+    /// Tells an event to clients here and at other nodes.
+    fn tell_everyone(
+        &self,
+        classes: EventClasses,
+        (class, name): (EventClasses, &'static str),
+        (database, key): (DatabaseId, &[u8]),
+        limit: &OutputBufferLimit,
+    ) {
+        if classes.contains(class) {
+            self.publish_event(classes, name.as_bytes(), database, key, limit);
+        }
+        if let Some(replication) = self.others() {
+            let class = class.bits();
+            let frame = PubSubFrame::Event {
+                class,
+                database,
+                name: name.as_bytes(),
+                key,
+            };
+            let is_wanted = |interest: &Interest, _: &Peer| interest.events & class != 0;
+            self.remote.send(replication, is_wanted, &frame);
         }
     }
 
@@ -165,5 +180,17 @@ impl Node {
             channel.extend_from_slice(name);
             self.pubsub.publish(&channel, key, limit);
         }
+    }
+}
+
+/// What is told of what expired.
+fn events_of(what: Departure) -> &'static [(EventClasses, &'static str)] {
+    match what {
+        Departure::Key => &[(EventClasses::EXPIRED, "expired")],
+        Departure::Fields => &[(EventClasses::HASH, "hexpired")],
+        Departure::LastField => &[
+            (EventClasses::HASH, "hexpired"),
+            (EventClasses::GENERIC, "del"),
+        ],
     }
 }

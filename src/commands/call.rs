@@ -99,6 +99,7 @@ fn bytes_max(effect: &Effect<'_>) -> usize {
         Effect::Put { value, .. } | Effect::Sketch { value, .. } => value.len(),
         Effect::PutPadded { bytes, .. } | Effect::Splice { bytes, .. } => bytes.len(),
         Effect::ElementSet { element, value, .. } => element.len() + value.len(),
+        Effect::FieldUntil { field, value, .. } => field.len() + value.len(),
         Effect::ElementDelete { element, .. } => element.len(),
         Effect::AttributeSet { name, value, .. } => name.len() + value.len(),
         Effect::AttributeDelete { name, .. } => name.len(),

@@ -31,6 +31,7 @@ static FAMILIES: &[&[CommandSpec]] = &[
     functions::COMMANDS,
     geo::COMMANDS,
     hashes::COMMANDS,
+    hashes::EXPIRY_COMMANDS,
     hyperloglog::COMMANDS,
     info::COMMANDS,
     keys::COMMANDS,

@@ -28,6 +28,7 @@
 //! | 20 | `Assertion` | kind byte, key |
 //! | 21 | `Operation` | flags byte (1 executed again, 2 several keys), origin's actor, number, settled, key, reply |
 //! | 22 | `Sketch` | base, key, value |
+//! | 23 | `FieldUntil` | expiry, key, field, value |
 //!
 //! A stamp is the version in 8 little-endian bytes and the actor as a varint.
 
@@ -85,6 +86,18 @@ impl Effect<'_> {
                 out.extend_from_slice(&[11, kind as u8]);
                 put_bytes(out, key);
                 put_bytes(out, element);
+                put_bytes(out, value);
+            }
+            Effect::FieldUntil {
+                key,
+                field,
+                value,
+                at,
+            } => {
+                out.push(23);
+                out.extend_from_slice(&at.to_le_bytes());
+                put_bytes(out, key);
+                put_bytes(out, field);
                 put_bytes(out, value);
             }
             Effect::ElementDelete { kind, key, element } => {
@@ -367,6 +380,12 @@ impl<'a> Effects<'a> {
                         reply: self.bytes()?,
                     }
                 }
+                23 => Effect::FieldUntil {
+                    at: self.fixed()?,
+                    key: self.bytes()?,
+                    field: self.bytes()?,
+                    value: self.bytes()?,
+                },
                 _ => return None,
             };
             self.stamp.version = self.stamp.version.successor();

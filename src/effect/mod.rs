@@ -172,6 +172,17 @@ pub enum Effect<'a> {
         /// encoded fields in a stream.
         value: &'a [u8],
     },
+    /// A field of a hash holds exactly this value until this time. A key of another kind becomes a hash.
+    FieldUntil {
+        /// The key.
+        key: &'a [u8],
+        /// The field.
+        field: &'a [u8],
+        /// Its whole value.
+        value: &'a [u8],
+        /// When the field expires.
+        at: u64,
+    },
     /// An element of a collection is gone, and the key with the last one.
     ElementDelete {
         /// What the collection is.
@@ -299,6 +310,7 @@ impl<'a> Effect<'a> {
             | Effect::Splice { key, .. }
             | Effect::ExpireAt { key, .. }
             | Effect::ElementSet { key, .. }
+            | Effect::FieldUntil { key, .. }
             | Effect::ElementDelete { key, .. }
             | Effect::AttributeSet { key, .. }
             | Effect::AttributeDelete { key, .. }

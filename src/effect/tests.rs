@@ -13,6 +13,7 @@ enum Owned {
     ExpireAt(Vec<u8>, Option<u64>),
     Delete(Vec<u8>),
     ElementSet(u8, Vec<u8>, Vec<u8>, Vec<u8>),
+    FieldUntil(Vec<u8>, Vec<u8>, Vec<u8>, u64),
     ElementDelete(u8, Vec<u8>, Vec<u8>),
     AttributeSet(Vec<u8>, Vec<u8>, Vec<u8>),
     AttributeDelete(Vec<u8>, Vec<u8>),
@@ -53,6 +54,12 @@ impl Owned {
                 key,
                 element,
                 value,
+            },
+            Owned::FieldUntil(key, field, value, at) => Effect::FieldUntil {
+                key,
+                field,
+                value,
+                at: *at,
             },
             Owned::ElementDelete(kind, key, element) => Effect::ElementDelete {
                 kind: Kind::from_u8(*kind).unwrap(),
@@ -141,6 +148,8 @@ fn effect() -> impl Strategy<Value = Owned> {
         (bytes(), any::<[u8; 16]>()).prop_map(|(k, id)| Owned::StreamTrim(k, id)),
         (bytes(), 0..6u8).prop_map(|(k, c)| Owned::Assertion(k, c)),
         (bytes(), stamp(), any::<i64>()).prop_map(|(k, b, t)| Owned::Count(k, b, t)),
+        (bytes(), bytes(), bytes(), any::<u64>())
+            .prop_map(|(k, f, v, at)| Owned::FieldUntil(k, f, v, at)),
         (bytes(), bytes(), stamp(), any::<i64>())
             .prop_map(|(k, f, b, t)| Owned::HashCount(k, f, b, t)),
         (bytes(), any::<u64>()).prop_map(|(k, at)| Owned::Lapsed(k, at)),

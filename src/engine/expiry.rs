@@ -1,4 +1,4 @@
-//! Removes expired keys that nobody asks for, a little at a time.
+//! Removes expired keys, and expired fields of hashes, that nobody asks for, a little at a time.
 
 use coterie_protocol::{DatabaseId, PartitionId};
 
@@ -16,6 +16,8 @@ pub struct ExpiryCycle {
     partition: u16,
     database: u32,
     position: u64,
+    /// Whether it is among the hashes with fields that expire, after the keys.
+    is_in_hashes: bool,
 }
 
 impl ExpiryCycle {
@@ -31,15 +33,21 @@ impl ExpiryCycle {
             if self.database < databases {
                 spent += SLICE;
                 let database = DatabaseId(self.database as u16);
-                let (some, next) =
-                    partition.collect_expired(database, self.position, SLICE, now_ms);
+                let (some, next) = if self.is_in_hashes {
+                    partition.collect_lapsed(database, self.position, SLICE, now_ms)
+                } else {
+                    partition.collect_expired(database, self.position, SLICE, now_ms)
+                };
                 removed += some;
                 if partition.has_garbage() {
                     engine.reclaimer.free(partition.take_garbage());
                 }
                 self.position = next.unwrap_or(0);
                 if next.is_none() {
-                    self.database += 1;
+                    let keyspace = partition.keyspace(database);
+                    let has_lapsing = keyspace.is_some_and(|keyspace| keyspace.has_lapsing());
+                    self.is_in_hashes = !self.is_in_hashes && has_lapsing;
+                    self.database += u32::from(!self.is_in_hashes);
                 }
             }
             if self.database >= databases {

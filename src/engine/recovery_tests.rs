@@ -166,6 +166,8 @@ fn chapter() -> impl Strategy<Value = Chapter> {
 struct Seen {
     value: Vec<u8>,
     contents: Contents,
+    /// When fields expire.
+    fields_until: BTreeMap<Vec<u8>, u64>,
     encoding: StringEncoding,
     expire_at: Option<u64>,
     version: Version,
@@ -209,9 +211,23 @@ impl<'d> World<'d> {
                     if entry.is_expired(self.now_ms) {
                         continue;
                     }
+                    let mut contents = Contents::of(entry);
+                    let mut fields_until = BTreeMap::new();
+                    for (field, _, at) in entry.elements_until() {
+                        let Some(at) = at else { continue };
+                        if at < self.now_ms {
+                            contents.elements.remove(field);
+                        } else {
+                            fields_until.insert(field.to_vec(), at);
+                        }
+                    }
+                    if contents.kind == store::Kind::Hash && contents.elements.is_empty() {
+                        continue;
+                    }
                     let seen = Seen {
                         value: entry.value().to_vec(),
-                        contents: Contents::of(entry),
+                        contents,
+                        fields_until,
                         encoding: entry.encoding(),
                         expire_at: entry.expire_at(),
                         version: entry.version(),
@@ -383,16 +399,16 @@ impl Change {
                 let elements: Vec<_> = elements
                     .iter()
                     .map(|(element, bytes)| {
-                        (element_of(kind, *element), value_of(kind, *element, *bytes))
+                        let until = kind == store::Kind::Hash && bytes % 3 == 1;
+                        let until = until.then(|| now_ms + 1 + *bytes as u64 % 97);
+                        let value = value_of(kind, *element, *bytes);
+                        (element_of(kind, *element), value, until)
                     })
                     .collect();
                 let effects: Vec<_> = elements
                     .iter()
-                    .map(|(element, value)| Effect::ElementSet {
-                        kind,
-                        key,
-                        element,
-                        value,
+                    .map(|(element, value, until)| {
+                        store::element_effect(kind, key, (element, value, *until))
                     })
                     .collect();
                 transaction.apply_all(database, &effects);

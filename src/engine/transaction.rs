@@ -9,7 +9,9 @@ use crate::effect::{
     Effect, Kind, OperationId, StringEncoding, encode_actor, encode_database, encode_stamp,
 };
 use crate::events::EventClasses;
-use crate::store::{Aside, Entry, Keyspace, Known, Partition, PartitionGuard, View};
+use crate::store::{
+    Aside, Entry, Keyspace, Known, Partition, PartitionGuard, View, element_effect,
+};
 use crate::wal::{LogOffset, NoRoom, RecordHeader};
 
 /// What a transaction locks.
@@ -292,8 +294,8 @@ impl<'a> Transaction<'a> {
     fn note_departed(&mut self) {
         for guard in self.guards.iter_mut().filter(|guard| guard.has_departed()) {
             let id = guard.id();
-            for (database, key) in guard.take_departed() {
-                self.notices.push(self.engine.expired(id, database, key));
+            for departed in guard.take_departed() {
+                self.notices.push(self.engine.expired(id, departed));
             }
         }
     }
@@ -513,6 +515,11 @@ impl<'a> Transaction<'a> {
                 Effect::HashCount {
                     key, field, delta, ..
                 } => {
+                    if self.guards[index].is_field_lapsed(database, key, field) {
+                        let (kind, element) = (Kind::Hash, field);
+                        let delete = Effect::ElementDelete { kind, key, element };
+                        self.merge(index, database, &delete, actor);
+                    }
                     let count = self.guards[index].count_field(database, key, field, actor, delta);
                     self.merge(index, database, &count, actor);
                 }
@@ -618,6 +625,10 @@ impl<'a> Transaction<'a> {
             (Some(entry), Some(field)) => entry.hash().and_then(|h| h.get(field)).map(Vec::from),
             _ => None,
         };
+        let field_until = found
+            .and_then(Entry::hash)
+            .zip(field)
+            .and_then(|(hash, field)| hash.expire_at(field));
         let mut effects: SmallVec<[Effect<'_>; 2]> = SmallVec::new();
         match (kind, field, &value) {
             (None, ..) => effects.push(Effect::Delete { key }),
@@ -628,12 +639,7 @@ impl<'a> Transaction<'a> {
                 expire_at,
             }),
             (Some(kind @ Kind::Hash), Some(element), Some(value)) => {
-                effects.push(Effect::ElementSet {
-                    kind,
-                    key,
-                    element,
-                    value,
-                });
+                effects.push(element_effect(kind, key, (element, value, field_until)));
             }
             (Some(kind @ Kind::Hash), Some(element), None) => {
                 effects.push(Effect::ElementDelete { kind, key, element });
@@ -712,14 +718,14 @@ impl<'a> Transaction<'a> {
         }
         let mut digits = itoa::Buffer::new();
         let value = digits.format(new).as_bytes();
-        let (kind, element) = (Kind::Hash, field);
-        let set = Effect::ElementSet {
-            kind,
-            key,
-            element,
-            value,
-        };
+        let expire_at = self.field_expiry(database, key, field);
+        let set = element_effect(Kind::Hash, key, (field, value, expire_at));
         self.apply(database, &set);
+    }
+
+    /// When a field of a hash expires, which changes of its value keep.
+    pub fn field_expiry(&self, database: DatabaseId, key: &[u8], field: &[u8]) -> Option<u64> {
+        self.find(database, key)?.hash()?.expire_at(field)
     }
 
     /// Clears a database in the locked partitions (`FLUSHDB`).

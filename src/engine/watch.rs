@@ -11,6 +11,7 @@ use coterie_protocol::{DatabaseId, PartitionId};
 use super::Engine;
 use crate::effect::{Effect, Effects};
 use crate::events::EventClasses;
+use crate::store::Departure;
 
 /// What is wanted: classes of events, and whether changes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -59,12 +60,14 @@ pub enum Notice {
         /// The key.
         key: Box<[u8]>,
     },
-    /// A key expired and was removed.
+    /// A key expired and was removed, or fields of it.
     Expired {
         /// Where the key was.
         database: DatabaseId,
         /// The key.
         key: Box<[u8]>,
+        /// What of it expired.
+        what: Departure,
         /// Whether this node tells the event: of all replicas one does.
         told_here: bool,
     },
@@ -121,7 +124,13 @@ impl Engine {
 
     /// Changes what is wanted. Transactions that begin later note it.
     pub fn set_wanted(&self, wanted: Wanted) {
-        let departed = wanted.wants(EventClasses::EXPIRED) || wanted.wants_changes();
+        let events = [
+            EventClasses::EXPIRED,
+            EventClasses::HASH,
+            EventClasses::GENERIC,
+        ];
+        let departed =
+            events.into_iter().any(|class| wanted.wants(class)) || wanted.wants_changes();
         self.store.departed().set_wanted(departed);
         self.watch.wanted.store(wanted.0, Ordering::Relaxed);
     }
@@ -134,19 +143,19 @@ impl Engine {
         }
         let notices = departed
             .into_iter()
-            .map(|(partition, database, key)| self.expired(partition, database, key));
+            .map(|(partition, database, key, what)| self.expired(partition, (database, key, what)));
         self.watch.tell(0, notices.collect());
     }
 
     pub(super) fn expired(
         &self,
         partition: PartitionId,
-        database: DatabaseId,
-        key: Box<[u8]>,
+        (database, key, what): (DatabaseId, Box<[u8]>, Departure),
     ) -> Notice {
         Notice::Expired {
             database,
             key,
+            what,
             told_here: self.eviction.leads(partition),
         }
     }

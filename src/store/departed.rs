@@ -5,8 +5,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use coterie_protocol::{DatabaseId, PartitionId};
 use parking_lot::Mutex;
 
-/// A key that is gone.
-pub type DepartedKey = (PartitionId, DatabaseId, Box<[u8]>);
+/// A key that is gone, or of which something is.
+pub type DepartedKey = (PartitionId, DatabaseId, Box<[u8]>, Departure);
+
+/// What of a key has expired.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Departure {
+    /// The key itself.
+    Key,
+    /// Fields of it, a hash.
+    Fields,
+    /// The last field of it, and so the key is gone.
+    LastField,
+}
 
 /// See the module. Partitions note such keys only while that is wanted.
 #[derive(Default)]
@@ -29,10 +40,14 @@ impl Departed {
     }
 
     /// Adds those that a partition noted.
-    pub(super) fn add(&self, partition: PartitionId, keys: Vec<(DatabaseId, Box<[u8]>)>) {
+    pub(super) fn add(
+        &self,
+        partition: PartitionId,
+        keys: Vec<(DatabaseId, Box<[u8]>, Departure)>,
+    ) {
         let keys = keys
             .into_iter()
-            .map(|(database, key)| (partition, database, key));
+            .map(|(database, key, what)| (partition, database, key, what));
         self.keys.lock().extend(keys);
         self.any.store(true, Ordering::Release);
     }

@@ -1,5 +1,7 @@
 //! The keys of one database in one partition.
 
+use std::collections::BTreeSet;
+
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::access::AccessClock;
@@ -39,6 +41,8 @@ pub enum Lookup<'a> {
 pub struct Keyspace {
     entries: Table<Entry>,
     volatile: Table<Volatile>,
+    /// Hashes of the keys that have fields which expire.
+    lapsing: BTreeSet<u64>,
     entry_bytes: usize,
     seed: u64,
 }
@@ -49,6 +53,7 @@ impl Keyspace {
         Keyspace {
             entries: Table::new(seed),
             volatile: Table::new(seed),
+            lapsing: BTreeSet::new(),
             entry_bytes: 0,
             seed,
         }
@@ -127,6 +132,9 @@ impl Keyspace {
         if entry.expire_at().is_some() {
             self.note_volatile(hash);
         }
+        if entry.has_expiries() {
+            self.lapsing.insert(hash);
+        }
         self.entries.insert(hash, entry);
     }
 
@@ -136,6 +144,9 @@ impl Keyspace {
         self.entry_bytes -= entry.allocated_bytes();
         if entry.expire_at().is_some() {
             self.volatile.remove(hash, |volatile| volatile.0 == hash);
+        }
+        if entry.has_expiries() {
+            self.lapsing.remove(&hash);
         }
         Some(entry)
     }
@@ -149,8 +160,18 @@ impl Keyspace {
     ) -> Option<R> {
         let entry = self.entries.find_mut(hash, |entry| entry.key() == key)?;
         let (bytes, expires) = (entry.allocated_bytes(), entry.expire_at().is_some());
+        let lapsed = entry.has_expiries();
         let result = change(entry);
         self.entry_bytes = self.entry_bytes - bytes + entry.allocated_bytes();
+        match (lapsed, entry.has_expiries()) {
+            (false, true) => {
+                self.lapsing.insert(hash);
+            }
+            (true, false) => {
+                self.lapsing.remove(&hash);
+            }
+            _ => {}
+        }
         match (expires, entry.expire_at().is_some()) {
             (false, true) => self.note_volatile(hash),
             (true, false) => {
@@ -159,6 +180,19 @@ impl Keyspace {
             _ => {}
         }
         Some(result)
+    }
+
+    /// Whether any key has fields that expire.
+    pub fn has_lapsing(&self) -> bool {
+        !self.lapsing.is_empty()
+    }
+
+    /// The key from this hash on that has fields which expire, and the hash.
+    pub fn next_lapsing(&self, from: u64) -> Option<(u64, &Entry)> {
+        self.lapsing.range(from..).find_map(|&hash| {
+            let is_it = |entry: &Entry| entry.has_expiries() && entry.hash_with(self.seed) == hash;
+            Some((hash, self.entries.find(hash, is_it)?))
+        })
     }
 
     fn note_volatile(&mut self, hash: u64) {
@@ -218,6 +252,9 @@ impl Keyspace {
         })?;
         self.entry_bytes -= entry.allocated_bytes();
         self.volatile.remove(hash, |volatile| volatile.0 == hash);
+        if entry.has_expiries() {
+            self.lapsing.remove(&hash);
+        }
         Some(entry)
     }
 

@@ -173,7 +173,12 @@ impl Partition {
         Some((beside.remembered.find(key, hash)?, false))
     }
 
-    fn take(&mut self, database: DatabaseId, key: &[u8], hash: u64) -> Option<(Entry, bool)> {
+    pub(super) fn take(
+        &mut self,
+        database: DatabaseId,
+        key: &[u8],
+        hash: u64,
+    ) -> Option<(Entry, bool)> {
         let live = self.change(database, |keyspace, _| keyspace.remove(key, hash));
         if let Some(entry) = live.flatten() {
             return Some((entry, true));
@@ -200,7 +205,7 @@ impl Partition {
         result
     }
 
-    fn put_back(
+    pub(super) fn put_back(
         &mut self,
         database: DatabaseId,
         key: &[u8],
@@ -480,7 +485,10 @@ impl Partition {
         for database in replica.databases() {
             let context = self.context(database);
             let is_over = |entry: &Entry| {
-                entry.version() <= context.horizon && {
+                let fields_are = entry
+                    .collection()
+                    .is_none_or(|collection| collection.is_over(context.horizon));
+                entry.version() <= context.horizon && fields_are && {
                     let expiry = entry.metadata().and_then(|metadata| metadata.expiry);
                     let at = expiry.and_then(|(_, at)| at);
                     at.is_none_or(|at| at < context.horizon.millis())

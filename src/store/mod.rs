@@ -34,9 +34,9 @@ pub use collection::{
     PendingState, Position, Score, SetView, SortedSetView, StreamId, StreamMark, StreamView,
     decode_fields, encode_fields, insert_changes,
 };
-pub use departed::Departed;
+pub use departed::{Departed, Departure};
 pub use digest::BUCKETS;
-pub use entry::{Entry, Parts};
+pub use entry::{Entry, Parts, element_effect};
 pub use keyspace::Keyspace;
 pub use operations::Known;
 pub use partition::{Aside, Garbage, Partition};

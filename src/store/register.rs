@@ -44,6 +44,8 @@ pub(super) enum Content {
 pub(super) struct Register {
     /// Stamp and content of the last write.
     pub last: Option<(Stamp, Content)>,
+    /// When a field expires that holds what the last write left.
+    pub expire_at: Option<u64>,
     /// By actor.
     pub parts: Vec<Part>,
     /// By base.
@@ -115,6 +117,17 @@ impl Register {
 
     /// Merges a write; its stamp is after the mark.
     pub fn write(&mut self, stamp: Stamp, content: Content, mark: Stamp) -> Merged {
+        self.write_until(stamp, content, None, mark)
+    }
+
+    /// The same of a value that expires.
+    pub fn write_until(
+        &mut self,
+        stamp: Stamp,
+        content: Content,
+        expire_at: Option<u64>,
+        mark: Stamp,
+    ) -> Merged {
         if let Some((present, old)) = &mut self.last {
             if *present > stamp {
                 return Merged::Superseded(*present);
@@ -130,6 +143,7 @@ impl Register {
             }
         }
         self.last = Some((stamp, content));
+        self.expire_at = expire_at;
         self.raise(mark);
         Merged::New
     }
@@ -184,6 +198,7 @@ impl Register {
     pub fn raise(&mut self, mark: Stamp) {
         if self.stamp() <= mark {
             self.last = None;
+            self.expire_at = None;
         }
         let base = self.base(mark);
         self.parts

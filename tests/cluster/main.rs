@@ -5,6 +5,7 @@ mod common;
 
 mod blocking;
 mod faults;
+mod fields;
 mod guarantees;
 mod intruders;
 mod listeners;

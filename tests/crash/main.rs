@@ -4,6 +4,7 @@
 mod common;
 
 mod directory;
+mod fields;
 mod full_disk;
 mod functions;
 mod kills;

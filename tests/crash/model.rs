@@ -10,10 +10,18 @@ use rand::{Rng, RngExt};
 
 use crate::common::{Connection, Reply};
 
-/// A key's value and its expiry as Unix milliseconds (-1 for none).
+/// Fields of each hash.
+const FIELDS: [&str; 3] = ["a", "b", "c"];
+
+/// A key's value, or that of a field, and its expiry as Unix milliseconds (-1 for none).
 pub type Entry = (Vec<u8>, i64);
-/// The keys of one connection that exist.
+/// The keys of one connection that exist, and the fields of its hashes.
 pub type State = BTreeMap<String, Entry>;
+
+/// What a field is called among the keys.
+fn name_of(key: &str, field: &str) -> String {
+    format!("{key}/{field}")
+}
 
 /// One write.
 #[derive(Clone, Debug)]
@@ -27,6 +35,10 @@ pub enum Write {
     Delete(String),
     ExpireAt(String, i64),
     Rename(String, String),
+    /// Hash, field and value: a field lives for ever then.
+    SetField(String, &'static str, Vec<u8>),
+    FieldExpireAt(String, &'static str, i64),
+    DeleteField(String, &'static str),
 }
 
 impl Write {
@@ -34,6 +46,8 @@ impl Write {
     pub fn random(rng: &mut StdRng, connection: usize, count: u64) -> Self {
         let mut key = |kind: &str| format!("{kind}:{connection}:{}", rng.random_range(0..4));
         let (string, other, counter) = (key("string"), key("string"), key("counter"));
+        let hash = key("hash");
+        let field = FIELDS[rng.random_range(0..FIELDS.len())];
         let length = match rng.random_range(0..100) {
             0 => rng.random_range(50_000..200_000),
             1..10 => rng.random_range(1000..5000),
@@ -45,7 +59,7 @@ impl Write {
             value
         };
         let moment = 10_000_000_000_000 + i64::from(rng.next_u32());
-        match rng.random_range(0..20) {
+        match rng.random_range(0..28) {
             0..6 => Self::Set(string, value(), None),
             6..8 => Self::Set(string, value(), Some(moment)),
             8..10 => Self::SetBoth([string, other], value()),
@@ -53,7 +67,10 @@ impl Write {
             12..16 => Self::Increment(counter),
             16..18 => Self::Delete(string),
             18 => Self::ExpireAt(string, moment),
-            _ => Self::Rename(string, other),
+            19 => Self::Rename(string, other),
+            20..23 => Self::SetField(hash, field, value()),
+            23..27 => Self::FieldExpireAt(hash, field, moment),
+            _ => Self::DeleteField(hash, field),
         }
     }
 
@@ -83,6 +100,16 @@ impl Write {
             Self::Delete(key) => text(&["DEL", key]),
             Self::ExpireAt(key, moment) => text(&["PEXPIREAT", key, &moment.to_string()]),
             Self::Rename(from, to) => text(&["RENAME", from, to]),
+            Self::SetField(key, field, value) => {
+                let mut command = text(&["HSET", key, field]);
+                command.push(value.clone());
+                command
+            }
+            Self::FieldExpireAt(key, field, moment) => {
+                let moment = moment.to_string();
+                text(&["HPEXPIREAT", key, &moment, "FIELDS", "1", field])
+            }
+            Self::DeleteField(key, field) => text(&["HDEL", key, field]),
         }
     }
 
@@ -91,6 +118,10 @@ impl Write {
         match self {
             Self::Rename(..) => reply.is_ok() || reply.is_error("ERR no such key"),
             Self::Set(..) | Self::SetBoth(..) => reply.is_ok(),
+            Self::FieldExpireAt(..) => {
+                let done = |number| *reply == Reply::Array(vec![Reply::Integer(number)]);
+                done(1) || done(-2)
+            }
             _ => reply.integer().is_some(),
         }
     }
@@ -129,6 +160,17 @@ impl Write {
                 if let Some(entry) = state.remove(from) {
                     state.insert(to.clone(), entry);
                 }
+            }
+            Self::SetField(key, field, value) => {
+                state.insert(name_of(key, field), (value.clone(), -1));
+            }
+            Self::FieldExpireAt(key, field, moment) => {
+                if let Some(entry) = state.get_mut(&name_of(key, field)) {
+                    entry.1 = *moment;
+                }
+            }
+            Self::DeleteField(key, field) => {
+                state.remove(&name_of(key, field));
             }
         }
     }
@@ -216,5 +258,22 @@ pub fn read_state(client: &mut Connection, connection: usize) -> State {
             assert_eq!(value, Reply::Null, "GET {key}");
         }
     }
+    read_fields(client, connection, &mut state);
     state
+}
+
+fn read_fields(client: &mut Connection, connection: usize, state: &mut State) {
+    for key in (0..4).map(|n| format!("hash:{connection}:{n}")) {
+        for field in FIELDS {
+            let value = client.call(&["HGET", &key, field]);
+            let times = client.call(&["HPEXPIRETIME", &key, "FIELDS", "1", field]);
+            let at = times.items()[0].integer().expect("a moment");
+            match value {
+                Reply::Bulk(value) => {
+                    state.insert(name_of(&key, field), (value, at));
+                }
+                _ => assert_eq!((value, at), (Reply::Null, -2), "{key} {field}"),
+            }
+        }
+    }
 }

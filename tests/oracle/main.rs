@@ -8,6 +8,7 @@ mod blocking;
 mod cluster;
 mod command_table;
 mod dump;
+mod field_expiry;
 mod generated;
 mod hashes;
 mod info;

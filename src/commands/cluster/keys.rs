@@ -93,8 +93,9 @@ impl Walk {
             data.look(self.partition, &mut |partition| {
                 next = partition.keyspace(self.database).and_then(|keys| {
                     keys.scan(position, STEP, |entry| {
-                        let is_one =
-                            !entry.is_expired(self.now_ms) && Slot::of(entry.key()) == self.slot;
+                        let is_there =
+                            !entry.is_expired(self.now_ms) && !entry.is_lapsed(self.now_ms);
+                        let is_one = is_there && Slot::of(entry.key()) == self.slot;
                         if is_one && left > 0 {
                             left -= 1;
                             visit(entry);

@@ -36,7 +36,7 @@ impl Digest {
     }
 }
 
-fn add_value(hash: &mut Xxh3, entry: &Entry) {
+fn add_value(hash: &mut Xxh3, entry: &Entry, now_ms: u64) {
     hash.update(&entry.expire_at().unwrap_or(u64::MAX).to_le_bytes());
     let kind = entry.kind();
     hash.update(&[kind as u8]);
@@ -46,13 +46,18 @@ fn add_value(hash: &mut Xxh3, entry: &Entry) {
         Kind::List => entry
             .elements()
             .for_each(|(_, value)| add_text(hash, value)),
-        _ => add_pairs(hash, entry.elements()),
+        _ => {
+            let is_there = |at: &Option<u64>| at.is_none_or(|at| at >= now_ms);
+            let elements = entry.elements_until();
+            add_pairs(hash, elements.filter(|(_, _, at)| is_there(at)));
+        }
     }
     if let Some(stream) = entry.stream() {
         // What its mark says can be told by its entries too.
         let mark = Attribute::Mark.encode();
         hash.update(&stream.mark().encode());
-        add_pairs(hash, entry.attributes().filter(|(name, _)| *name != mark));
+        let attributes = entry.attributes().filter(|(name, _)| *name != mark);
+        add_pairs(hash, attributes.map(|(name, value)| (name, value, None)));
     }
 }
 
@@ -61,24 +66,27 @@ fn add_text(hash: &mut Xxh3, text: &[u8]) {
     hash.update(text);
 }
 
-/// Pairs that have no order, or in which the order is of the names.
-fn add_pairs<'e>(hash: &mut Xxh3, pairs: impl Iterator<Item = (&'e [u8], &'e [u8])>) {
+/// Pairs that have no order, or in which the order is of the names; and when they expire.
+fn add_pairs<'e>(hash: &mut Xxh3, pairs: impl Iterator<Item = (&'e [u8], &'e [u8], Option<u64>)>) {
     let mut total = Digest::default();
-    for (name, value) in pairs {
+    for (name, value, expire_at) in pairs {
         let mut pair = Xxh3::new();
         add_text(&mut pair, name);
-        pair.update(value);
+        add_text(&mut pair, value);
+        if let Some(at) = expire_at {
+            pair.update(&at.to_le_bytes());
+        }
         total.add(Digest::of(&pair));
     }
     hash.update(total.text().as_bytes());
 }
 
-fn digest_of_entry(database: DatabaseId, entry: &Entry) -> Digest {
+fn digest_of_entry(database: DatabaseId, entry: &Entry, now_ms: u64) -> Digest {
     let mut hash = Xxh3::new();
     hash.update(&database.0.to_le_bytes());
     hash.update(&(entry.key().len() as u64).to_le_bytes());
     hash.update(entry.key());
-    add_value(&mut hash, entry);
+    add_value(&mut hash, entry, now_ms);
     Digest::of(&hash)
 }
 
@@ -114,8 +122,8 @@ async fn add_partition(data: &impl View, id: PartitionId, now_ms: u64, total: &m
             data.look(id, &mut |partition| {
                 position = partition.keyspace(database).and_then(|keyspace| {
                     keyspace.scan(from, SLICE_ENTRIES, |entry| {
-                        if !entry.is_expired(now_ms) {
-                            total.add(digest_of_entry(database, entry));
+                        if !entry.is_expired(now_ms) && !entry.is_lapsed(now_ms) {
+                            total.add(digest_of_entry(database, entry, now_ms));
                         }
                     })
                 });
@@ -164,11 +172,12 @@ fn write_digests(reply: &mut ReplyWriter<'_>, digests: &[Digest]) {
 }
 
 fn digest_of_value(transaction: &mut Transaction<'_>, database: DatabaseId, key: &[u8]) -> Digest {
+    let now_ms = transaction.now_ms();
     transaction
         .peek(database, key)
         .map_or_else(Digest::default, |entry| {
             let mut hash = Xxh3::new();
-            add_value(&mut hash, entry);
+            add_value(&mut hash, entry, now_ms);
             Digest::of(&hash)
         })
 }

@@ -163,7 +163,7 @@ fn kept(value: rdb::Value, call: &Call<'_, '_>) -> Value {
             let changes = insert_changes(None, 0, &texts, call.transaction.actor());
             let elements = changes.into_iter().filter_map(|change| match change {
                 ListChange::Set(position, value) => {
-                    Some((position.as_bytes().to_vec(), value.into_owned()))
+                    Some((position.as_bytes().to_vec(), value.into_owned(), None))
                 }
                 ListChange::Delete(_) => None,
             });
@@ -173,7 +173,12 @@ fn kept(value: rdb::Value, call: &Call<'_, '_>) -> Value {
             kind,
             elements,
             attributes,
-        } => Value::Collection(kind, elements, attributes),
+        } => {
+            // What is dumped tells of no field that it expires.
+            let forever = |(element, value)| (element, value, None);
+            let elements = elements.into_iter().map(forever).collect();
+            Value::Collection(kind, elements, attributes)
+        }
     }
 }
 

@@ -12,26 +12,26 @@ pub use table::COMMANDS;
 
 /// How a command gives or tells a time.
 #[derive(Clone, Copy)]
-struct Form {
+pub(super) struct Form {
     /// Milliseconds of its unit.
     unit_ms: u16,
     /// Counted from now, or from the Unix epoch.
     is_relative: bool,
 }
 
-const SECONDS: Form = Form {
+pub(super) const SECONDS: Form = Form {
     unit_ms: 1000,
     is_relative: true,
 };
-const MILLISECONDS: Form = Form {
+pub(super) const MILLISECONDS: Form = Form {
     unit_ms: 1,
     is_relative: true,
 };
-const UNIX_SECONDS: Form = Form {
+pub(super) const UNIX_SECONDS: Form = Form {
     unit_ms: 1000,
     is_relative: false,
 };
-const UNIX_MILLISECONDS: Form = Form {
+pub(super) const UNIX_MILLISECONDS: Form = Form {
     unit_ms: 1,
     is_relative: false,
 };
@@ -39,9 +39,16 @@ const UNIX_MILLISECONDS: Form = Form {
 impl Form {
     /// The Unix milliseconds that an argument means; `None` if that is more than a 64-bit number. May lie
     /// before the epoch.
-    fn resolve(self, time: i64, now_ms: u64) -> Option<i64> {
+    pub(super) fn resolve(self, time: i64, now_ms: u64) -> Option<i64> {
         let base = if self.is_relative { now_ms as i64 } else { 0 };
         time.checked_mul(self.unit_ms.into())?.checked_add(base)
+    }
+
+    /// What to tell of a field's expiry, rounded up.
+    pub(super) fn tell_rounded_up(self, expire_at: u64, now_ms: u64) -> i64 {
+        let base = if self.is_relative { now_ms } else { 0 };
+        let left = expire_at.saturating_sub(base);
+        left.div_ceil(self.unit_ms.into()) as i64
     }
 
     /// What to tell of an expiry, rounded to the nearest unit.

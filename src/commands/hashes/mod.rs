@@ -1,5 +1,7 @@
 //! Hashes: fields with values below one key.
 
+mod expiry;
+mod expiry_table;
 mod many;
 mod number;
 mod random;
@@ -7,6 +9,7 @@ mod scan;
 mod single;
 mod table;
 
+pub use expiry_table::COMMANDS as EXPIRY_COMMANDS;
 pub use table::COMMANDS;
 
 use smallvec::SmallVec;

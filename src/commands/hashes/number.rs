@@ -2,9 +2,10 @@
 
 use coterie_protocol::text::parse_i64;
 
-use super::{hash, set_fields};
+use super::hash;
 use crate::commands::{Call, CommandError, CommandResult, long_double};
 use crate::events::EventClasses;
+use crate::store::{Kind, element_effect};
 
 /// `HINCRBY`
 pub fn hincrby(call: &mut Call<'_, '_>) -> CommandResult {
@@ -44,8 +45,12 @@ pub fn hincrbyfloat(call: &mut Call<'_, '_>) -> CommandResult {
         "ERR increment would produce NaN or Infinity",
     ))?;
     let text = long_double::format(new);
-    let pairs = std::iter::once((field, text.as_bytes()));
-    set_fields(call, pairs, "hincrbyfloat")?;
+    let key = call.request.arg(1);
+    let expire_at = call.transaction.field_expiry(call.database, key, field);
+    let set = element_effect(Kind::Hash, key, (field, text.as_bytes(), expire_at));
+    call.reserve(&[set], 0)?;
+    call.transaction.apply(call.database, &set);
+    call.notify(EventClasses::HASH, "hincrbyfloat", key);
     call.reply.bulk(text.as_bytes());
     Ok(())
 }

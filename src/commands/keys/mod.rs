@@ -11,6 +11,7 @@ use super::value::kind_name;
 use super::{Call, CommandError, CommandResult};
 use crate::effect::{Effect, Kind, StringEncoding};
 use crate::events::EventClasses;
+use crate::store::element_effect;
 
 pub use table::COMMANDS;
 
@@ -183,13 +184,16 @@ pub(super) struct Copied {
     pub expire_at: Option<u64>,
 }
 
+/// Elements with values, and when they expire if they are fields that do.
+type Elements = Vec<(Vec<u8>, Vec<u8>, Option<u64>)>;
+
 /// Names with values.
 type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 
 pub(super) enum Value {
     String(Vec<u8>, StringEncoding),
     /// Elements with their values, and the attributes of a stream with theirs.
-    Collection(Kind, Pairs, Pairs),
+    Collection(Kind, Elements, Pairs),
 }
 
 impl Copied {
@@ -200,7 +204,10 @@ impl Copied {
             Kind::String => Value::String(entry.value().to_vec(), entry.encoding()),
             kind => Value::Collection(
                 kind,
-                entry.elements().map(owned).collect(),
+                entry
+                    .elements_until()
+                    .map(|(element, value, at)| (element.to_vec(), value.to_vec(), at))
+                    .collect(),
                 entry.attributes().map(owned).collect(),
             ),
         };
@@ -222,12 +229,9 @@ impl Copied {
             }],
             Value::Collection(kind, elements, attributes) => {
                 let kind = *kind;
-                let sets = elements.iter().map(|(element, value)| Effect::ElementSet {
-                    kind,
-                    key,
-                    element,
-                    value,
-                });
+                let sets = elements
+                    .iter()
+                    .map(|(element, value, at)| element_effect(kind, key, (element, value, *at)));
                 let attributes = attributes.iter().map(|(name, value)| Effect::AttributeSet {
                     key,
                     name,

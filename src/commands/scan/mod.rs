@@ -253,7 +253,7 @@ impl Choice {
             data.look(*id, &mut |partition| {
                 if let Some(keyspace) = partition.keyspace(self.database) {
                     keyspace.sample(rand::random(), 1, false, |entry| {
-                        if !entry.is_expired(self.now_ms) {
+                        if !entry.is_expired(self.now_ms) && !entry.is_lapsed(self.now_ms) {
                             sample = Sample::Live(entry.key().to_vec());
                         }
                     });

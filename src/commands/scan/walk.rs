@@ -158,7 +158,7 @@ impl<V: View> Walk<V> {
             next = partition.keyspace(self.database).and_then(|keyspace| {
                 keyspace.scan(self.at.position, count, |entry| {
                     passed += 1;
-                    if !entry.is_expired(self.now_ms) {
+                    if !entry.is_expired(self.now_ms) && !entry.is_lapsed(self.now_ms) {
                         visit(entry);
                     }
                 })

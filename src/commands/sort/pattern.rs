@@ -25,7 +25,13 @@ pub fn look_up<'t>(
     let key = [before, element, after].concat();
     let entry = transaction.find(database, &key)?;
     match field {
-        Some(field) => entry.hash()?.get(field),
+        Some(field) => {
+            let hash = entry.hash()?;
+            // What is over may still be there: it is taken out when somebody asks for the hash itself.
+            let until = hash.expire_at(field);
+            let is_over = until.is_some_and(|at| at < transaction.now_ms());
+            hash.get(field).filter(|_| !is_over)
+        }
         None => (entry.kind() == Kind::String).then(|| entry.value()),
     }
 }

@@ -4,6 +4,9 @@
 //! do not (deleted, or a counter that waits for its base) in the history's table; an entry without metadata is a
 //! plain value in the first and a deletion in the second.
 //!
+//! A field past its expiry is hidden with its value, and is counted in digests as if clients saw it: when it is found
+//! expired differs from replica to replica. It can be forgotten when the horizon has come past the expiry, too.
+//!
 //! A trim of a stream is a mark for the elements below one: what was written to them before is gone. Of two trims
 //! neither can be dropped for the other unless one is both the later and the higher.
 
@@ -84,9 +87,20 @@ impl History {
         self.hidden.find(hash, |entry| entry.key() == element)
     }
 
-    fn hide(&mut self, entry: Entry) {
+    pub fn hide(&mut self, entry: Entry) {
         self.hidden_bytes += entry.allocated_bytes();
         self.hidden.insert(self.hash_of(entry.key()), entry);
+    }
+
+    /// Whether a field is remembered that expired.
+    pub fn has_lapsed(&self, element: &[u8]) -> bool {
+        self.find(element)
+            .is_some_and(|entry| entry.expire_at().is_some())
+    }
+
+    /// Whether all that expired has done so at a version on every replica.
+    pub fn all_over(&self, horizon: Version) -> bool {
+        self.hidden.iter().all(|entry| is_over(entry, horizon))
     }
 
     fn unhide(&mut self, element: &[u8]) -> Option<Entry> {
@@ -103,24 +117,34 @@ impl History {
     }
 }
 
+/// Whether a field that expired has done so at this version on every replica. True for all others.
+fn is_over(entry: &Entry, horizon: Version) -> bool {
+    entry.expire_at().is_none_or(|at| at < horizon.millis())
+}
+
 /// The register of an element's entry.
 fn register_of(mut entry: Entry, is_hidden: bool) -> Register {
     match entry.take_metadata() {
         Some(metadata) => metadata.register.hide(entry),
-        None if is_hidden => Register {
+        None if is_hidden && entry.expire_at().is_none() => Register {
             last: Some((entry.stamp(), Content::Tombstone)),
             ..Register::default()
         },
         None => {
             let (stamp, encoding) = (entry.stamp(), entry.encoding());
-            Register::of_text(stamp, entry.into_text(), encoding)
+            let expire_at = entry.expire_at();
+            let register = Register::of_text(stamp, entry.into_text(), encoding);
+            Register {
+                expire_at,
+                ..register
+            }
         }
     }
 }
 
 /// The entry of an element's register, and whether clients see it.
 fn entry_of(element: &[u8], register: Register, mark: Stamp) -> (Entry, bool) {
-    let stamp = register.highest();
+    let (stamp, expire_at) = (register.highest(), register.expire_at);
     let (shown, rest) = register.show(mark);
     let is_plain = rest.parts.is_empty()
         && matches!(rest.last, Some((_, Content::Shown | Content::Tombstone)));
@@ -136,7 +160,7 @@ fn entry_of(element: &[u8], register: Register, mark: Stamp) -> (Entry, bool) {
         key: element,
         value: &[],
         encoding,
-        expire_at: None,
+        expire_at,
         version: stamp.version,
         actor: stamp.actor,
         access: 0,
@@ -174,7 +198,7 @@ impl Collection {
     pub fn end_history(&mut self) {
         self.history = None;
         for entry in self.take_entries() {
-            self.set(entry.key(), entry.value());
+            self.set_until(entry.key(), entry.value(), entry.expire_at());
         }
         if let Some(attributes) = &mut self.attributes {
             attributes.end_history();
@@ -440,7 +464,7 @@ impl Collection {
         let hidden = std::mem::replace(&mut history.hidden, Table::new(seed));
         history.hidden_bytes = 0;
         for entry in hidden.into_elements() {
-            if entry.version() <= horizon {
+            if entry.version() <= horizon && is_over(&entry, horizon) {
                 let (name, mark) = (name_of_element(entry.key()), history.mark_of(entry.key()));
                 let sums = register_of(entry, true).sums(name, mark);
                 history.sums.subtract(sums);
@@ -475,14 +499,20 @@ impl Collection {
     /// Appends the stamped effects that make it.
     pub fn encode_state(&self, key: &[u8], out: &mut Vec<u8>) {
         let kind = self.kind;
-        self.encode_registers(key, out, |element, value| match value {
-            Some(value) => Effect::ElementSet {
+        self.encode_registers(key, out, |element, value, at| match (value, at) {
+            (Some(value), Some(at)) => Effect::FieldUntil {
+                key,
+                field: element,
+                value,
+                at,
+            },
+            (Some(value), None) => Effect::ElementSet {
                 kind,
                 key,
                 element,
                 value,
             },
-            None => Effect::ElementDelete { kind, key, element },
+            (None, _) => Effect::ElementDelete { kind, key, element },
         });
         for trim in self.history.iter().flat_map(|history| &history.trims) {
             let below = trim.below;
@@ -490,7 +520,7 @@ impl Collection {
             Effect::StreamTrim { key, below }.encode(out);
         }
         if let Some(attributes) = &self.attributes {
-            attributes.encode_registers(key, out, |name, value| match value {
+            attributes.encode_registers(key, out, |name, value, _| match value {
                 Some(value) => Effect::AttributeSet { key, name, value },
                 None => Effect::AttributeDelete { key, name },
             });
@@ -501,7 +531,7 @@ impl Collection {
         &'a self,
         key: &'a [u8],
         out: &mut Vec<u8>,
-        effect: impl Fn(&'a [u8], Option<&'a [u8]>) -> Effect<'a>,
+        effect: impl Fn(&'a [u8], Option<&'a [u8]>, Option<u64>) -> Effect<'a>,
     ) {
         let Some(history) = &self.history else {
             return;
@@ -512,10 +542,11 @@ impl Collection {
             let element = entry.key();
             let mut write = |stamp, value| {
                 encode_stamp(stamp, out);
-                effect(element, value).encode(out);
+                effect(element, value, entry.expire_at()).encode(out);
             };
             let Some(metadata) = entry.metadata() else {
-                write(entry.stamp(), (!is_hidden).then(|| entry.value()));
+                let has_value = !is_hidden || entry.expire_at().is_some();
+                write(entry.stamp(), has_value.then(|| entry.value()));
                 continue;
             };
             let register = &metadata.register;

@@ -5,6 +5,7 @@
 //! read a collection through the views of its kind.
 
 mod elements;
+mod expiry;
 mod form;
 mod groups;
 mod history;
@@ -17,6 +18,7 @@ use coterie_protocol::text::parse_i64;
 use coterie_protocol::{Actor, Version};
 
 use self::elements::{Elements, order_of};
+use self::expiry::Expiries;
 use self::groups::Groups;
 use self::history::History;
 pub(super) use self::history::Trims;
@@ -43,6 +45,8 @@ pub(super) struct Collection {
     element_bytes: usize,
     extent: Extent,
     seed: u64,
+    /// Of a hash that has fields which expire: when.
+    expiries: Option<Box<Expiries>>,
     /// Of attributes: what they tell of the groups.
     groups: Option<Box<Groups>>,
     /// What a stream has besides its entries: a hash of attributes.
@@ -85,6 +89,7 @@ impl Collection {
             element_bytes: 0,
             extent: Extent::default(),
             seed,
+            expiries: None,
             groups: None,
             attributes: None,
             history: None,
@@ -153,6 +158,7 @@ impl Collection {
         size_class(size_of::<Collection>())
             + self.elements.allocated_bytes()
             + self.element_bytes
+            + self.expiry_bytes()
             + groups.map_or(0, |groups| {
                 size_class(size_of::<Groups>()) + groups.allocated_bytes()
             })
@@ -162,14 +168,21 @@ impl Collection {
 
     /// Sets an element, in a database that is not replicated.
     pub fn set(&mut self, element: &[u8], value: &[u8]) {
+        self.set_until(element, value, None);
+    }
+
+    /// The same of a field that expires, or does not.
+    pub fn set_until(&mut self, element: &[u8], value: &[u8], expire_at: Option<u64>) {
         self.note(element, value);
         let replaced = self.elements.update(element, |entry| {
-            let before = entry.allocated_bytes();
-            entry.replace(value, StringEncoding::Raw, None);
+            let before = (entry.allocated_bytes(), entry.expire_at());
+            entry.replace(value, StringEncoding::Raw, expire_at);
             (before, entry.allocated_bytes())
         });
-        if let Some((before, after)) = replaced {
+        if let Some(((before, expired_at), after)) = replaced {
             self.element_bytes = self.element_bytes - before + after;
+            self.forget_expiry(element, expired_at);
+            self.note_expiry(element, expire_at);
             if let Some(groups) = &mut self.groups {
                 groups.remove(element);
                 groups.set(element, value);
@@ -180,7 +193,7 @@ impl Collection {
             key: element,
             value,
             encoding: StringEncoding::Raw,
-            expire_at: None,
+            expire_at,
             version: Version::ZERO,
             actor: Actor::default(),
             access: 0,
@@ -230,6 +243,7 @@ impl Collection {
     fn insert(&mut self, entry: Entry) {
         self.element_bytes += entry.allocated_bytes();
         self.note(entry.key(), entry.value());
+        self.note_expiry(entry.key(), entry.expire_at());
         if let Some(groups) = &mut self.groups {
             groups.set(entry.key(), entry.value());
         }
@@ -241,6 +255,7 @@ impl Collection {
     fn take_entry(&mut self, element: &[u8]) -> Option<Entry> {
         let entry = self.elements.remove(element)?;
         self.element_bytes -= entry.allocated_bytes();
+        self.forget_expiry(element, entry.expire_at());
         if let Some(groups) = &mut self.groups {
             groups.remove(element);
         }
@@ -250,6 +265,7 @@ impl Collection {
     /// Takes all elements out.
     fn take_entries(&mut self) -> impl Iterator<Item = Entry> + use<> {
         self.element_bytes = 0;
+        self.expiries = None;
         self.groups = self.groups.as_ref().map(|_| Box::default());
         let empty = Elements::new(self.kind, self.seed);
         std::mem::replace(&mut self.elements, empty).into_entries()

@@ -98,7 +98,7 @@ impl<'a> Small<'a> {
     /// The bytes of one that holds the same as a collection, if it is small enough.
     pub fn pack(collection: &Collection) -> Option<Vec<u8>> {
         let (kind, extent) = (collection.kind(), collection.extent());
-        if !can_be_small(kind) || extent.peak_len as usize > LEN_MAX {
+        if !can_be_small(kind) || collection.expires() || extent.peak_len as usize > LEN_MAX {
             return None;
         }
         let mut packed = Packed::new(false);

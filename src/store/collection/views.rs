@@ -71,6 +71,11 @@ impl<'a> HashView<'a> {
         self.0.get(field)
     }
 
+    /// When a field expires that is there.
+    pub fn expire_at(self, field: &[u8]) -> Option<u64> {
+        self.0.object()?.expire_at(field)
+    }
+
     /// Fields and their values, in no order.
     pub fn iter(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
         self.0.iter()

@@ -6,6 +6,28 @@ use crate::store::collection::{
     Collection, Form, HashView, ListView, SetView, Small, SortedSetView, StreamView, can_be_small,
 };
 
+/// The effect that sets an element, which may be a field that expires.
+pub fn element_effect<'a>(
+    kind: Kind,
+    key: &'a [u8],
+    (element, value, at): (&'a [u8], &'a [u8], Option<u64>),
+) -> Effect<'a> {
+    match at {
+        Some(at) => Effect::FieldUntil {
+            key,
+            field: element,
+            value,
+            at,
+        },
+        None => Effect::ElementSet {
+            kind,
+            key,
+            element,
+            value,
+        },
+    }
+}
+
 impl Entry {
     /// Allocates an entry with an empty collection; the value of the parts is not used.
     pub(in crate::store) fn with_nothing(parts: &Parts<'_>, kind: Kind, seed: u64) -> Self {
@@ -59,6 +81,31 @@ impl Entry {
         }
     }
 
+    /// Sets a field of a hash that expires, in a database that is not replicated.
+    pub(in crate::store) fn set_field(&mut self, field: &[u8], value: &[u8], at: u64, seed: u64) {
+        self.unpack(seed);
+        if let Some(collection) = self.collection_mut() {
+            collection.set_until(field, value, Some(at));
+        }
+    }
+
+    /// Whether it is a hash that has fields which expire.
+    pub(in crate::store) fn has_expiries(&self) -> bool {
+        self.collection().is_some_and(Collection::expires)
+    }
+
+    /// Whether it is a hash of which a field's time is over.
+    pub(in crate::store) fn has_lapsed(&self, now_ms: u64) -> bool {
+        let collection = self.collection();
+        collection.is_some_and(|collection| collection.has_lapsed(now_ms))
+    }
+
+    /// Whether it is a hash of which every field's time is over.
+    pub fn is_lapsed(&self, now_ms: u64) -> bool {
+        let collection = self.collection();
+        collection.is_some_and(|collection| collection.is_lapsed(now_ms))
+    }
+
     /// Removes an element of a collection, in a database that is not replicated.
     pub(in crate::store) fn remove_element(&mut self, element: &[u8]) {
         if let Some(bytes) = self.small().map(|small| small.without(element)) {
@@ -90,14 +137,8 @@ impl Entry {
             return put.encode(out);
         };
         let kind = form.kind();
-        for (element, value) in form.iter() {
-            let set = Effect::ElementSet {
-                kind,
-                key,
-                element,
-                value,
-            };
-            set.encode(out);
+        for (element, value, at) in self.elements_until() {
+            element_effect(kind, key, (element, value, at)).encode(out);
         }
         for (name, value) in self.attributes() {
             Effect::AttributeSet { key, name, value }.encode(out);
@@ -150,6 +191,14 @@ impl Entry {
     /// Elements of any collection, as effects name them, with their values; nothing for a string.
     pub fn elements(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.form().into_iter().flat_map(Form::iter)
+    }
+
+    /// The same, and when a field of a hash expires.
+    pub fn elements_until(&self) -> impl Iterator<Item = (&[u8], &[u8], Option<u64>)> {
+        let small = self.small().into_iter().flat_map(Small::iter);
+        let object = self.collection().into_iter();
+        let small = small.map(|(element, value)| (element, value, None));
+        small.chain(object.flat_map(Collection::iter_until))
     }
 
     /// Attributes of a stream, as effects name them, with their values; nothing for anything else.

@@ -27,6 +27,7 @@ mod raw;
 #[cfg(test)]
 mod tests;
 
+pub use self::elements::element_effect;
 use std::ptr::NonNull;
 
 use coterie_protocol::{Actor, Stamp, Version};

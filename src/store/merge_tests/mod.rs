@@ -40,6 +40,8 @@ enum Change {
     Delete,
     /// Kind (that of the key, or a certain one), element, value.
     Set(Option<usize>, u8, i8),
+    /// A field that expires: field, value, when.
+    SetUntil(u8, i8, u64),
     Remove(Option<usize>, u8),
     HashCount(u8, i8),
     SetAttribute(u8, u8),
@@ -72,6 +74,7 @@ fn change() -> impl Strategy<Value = Change> {
         3 => at().prop_map(Change::Expire),
         3 => Just(Change::Delete),
         10 => (kind(), 0..ELEMENTS, any::<i8>()).prop_map(|(k, f, v)| Change::Set(k, f, v)),
+        5 => (0..ELEMENTS, any::<i8>(), NOW_MS..NOW_MS + 40).prop_map(|(f, v, at)| Change::SetUntil(f, v, at)),
         7 => (kind(), 0..ELEMENTS).prop_map(|(k, f)| Change::Remove(k, f)),
         4 => (0..ELEMENTS, any::<i8>()).prop_map(|(f, v)| Change::HashCount(f, v)),
         4 => (0..5u8, 0..3u8).prop_map(|(n, v)| Change::SetAttribute(n, v)),
@@ -215,7 +218,7 @@ fn run(steps: &[Step]) -> (Vec<Partition>, Vec<Delta>) {
         };
         let element = match step.change {
             Change::Set(_, element, _) | Change::Remove(_, element) => element_of(kind, element),
-            Change::HashCount(field, _) => vec![field],
+            Change::HashCount(field, _) | Change::SetUntil(field, ..) => vec![field],
             _ => Vec::new(),
         };
         let element = &element[..];
@@ -223,6 +226,7 @@ fn run(steps: &[Step]) -> (Vec<Partition>, Vec<Delta>) {
             Change::Put(value, _) => vec![b'v'; usize::from(value) * 9],
             Change::PutNumber(value, _) => value.to_string().into_bytes(),
             Change::Set(_, _, value) => value_of(kind, value),
+            Change::SetUntil(_, value, _) => value_of(Kind::Hash, value),
             Change::Sketch(element) => sketch_at(partition, database, key, element),
             _ => Vec::new(),
         };
@@ -249,6 +253,12 @@ fn run(steps: &[Step]) -> (Vec<Partition>, Vec<Delta>) {
                 key,
                 element,
                 value,
+            },
+            Change::SetUntil(_, _, at) => Effect::FieldUntil {
+                key,
+                field: element,
+                value,
+                at,
             },
             Change::Remove(..) => Effect::ElementDelete { kind, key, element },
             Change::HashCount(_, delta) => {
@@ -298,7 +308,15 @@ fn seen(partition: &Partition) -> BTreeMap<(u16, Vec<u8>), Seen> {
             if entry.is_expired(NOW_MS + 100) {
                 continue;
             }
-            let contents = Contents::of(entry);
+            let mut contents = Contents::of(entry);
+            for (field, _, at) in entry.elements_until() {
+                if at.is_some_and(|at| at < NOW_MS + 100) {
+                    contents.elements.remove(field);
+                }
+            }
+            if contents.kind == Kind::Hash && contents.elements.is_empty() {
+                continue;
+            }
             let value = (entry.value().to_vec(), contents, entry.expire_at());
             seen.insert((database.0, entry.key().to_vec()), value);
         }
@@ -441,6 +459,7 @@ proptest! {
             Change::Delete | Change::Clear | Change::Look(_) => Effect::Delete { key },
             Change::Expire(at) => Effect::ExpireAt { key, at },
             Change::Set(..) => Effect::ElementSet { kind, key, element, value },
+            Change::SetUntil(_, _, at) => Effect::FieldUntil { key, field: element, value: b"u", at },
             Change::Remove(..) => Effect::ElementDelete { kind, key, element },
             Change::HashCount(_, delta) => partition.count_field(database, key, &[0], Actor(1), delta.into()),
             Change::SetAttribute(..) => Effect::AttributeSet { key, name, value },

@@ -69,6 +69,18 @@ impl Partition {
                     entry.set_element(element, value, seed);
                 });
             }
+            Effect::FieldUntil {
+                key,
+                field,
+                value,
+                at,
+            } => {
+                self.remove_expired(database, key, version);
+                let seed = self.seed;
+                self.add_to(database, key, Kind::Hash, (version, access), |entry| {
+                    entry.set_field(field, value, at, seed);
+                });
+            }
             Effect::ElementDelete { kind, key, element } => {
                 self.remove_expired(database, key, version);
                 self.take_from(database, key, kind, version, |entry| {
@@ -125,7 +137,7 @@ impl Partition {
         self.clock.observe(version);
     }
 
-    /// Removes the key if its time is over at this version. A removal by expiry is not logged, so a replay may
+    /// Removes the key if its time is over at this version, or fields of which it is. A removal by expiry is not logged, so a replay may
     /// find what was gone when the change was made.
     fn remove_expired(&mut self, database: DatabaseId, key: &[u8], version: Version) {
         let hash = self.hash(key);
@@ -137,6 +149,7 @@ impl Partition {
                 discard(garbage, entry);
             }
         });
+        self.lapse_fields(database, key, hash, version.millis());
     }
 
     /// Adds to a collection. A key of another kind becomes one of this kind.
@@ -275,6 +288,17 @@ impl Partition {
                     let seed = self.seed;
                     self.add_to(database, key, kind, change, |entry| {
                         entry.set_element(element, value, seed);
+                    });
+                }
+                Effect::FieldUntil {
+                    key,
+                    field,
+                    value,
+                    at,
+                } => {
+                    let seed = self.seed;
+                    self.add_to(database, key, Kind::Hash, change, |entry| {
+                        entry.set_field(field, value, at, seed);
                     });
                 }
                 Effect::AttributeSet { key, name, value } => {

@@ -1,12 +1,14 @@
 //! A run of slots with its data: the unit of locking, logging, checkpointing and, later, placement.
 
 mod apply;
+mod lapse;
 mod undo;
 
 use coterie_protocol::{DatabaseId, HybridClock, PartitionId, Stamp, Version};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::access::AccessClock;
+use super::departed::Departure;
 use super::entry::Entry;
 use super::keyspace::{Keyspace, Lookup};
 use super::replica::Replica;
@@ -35,7 +37,7 @@ pub struct Partition {
     /// Whether keys that expire are noted.
     pub(super) notes_departed: bool,
     /// Those that did since it was locked.
-    pub(super) departed: Vec<(DatabaseId, Box<[u8]>)>,
+    pub(super) departed: Vec<(DatabaseId, Box<[u8]>, Departure)>,
     /// Memory of all its databases.
     pub(super) allocated_bytes: usize,
     pub(super) garbage: Vec<Garbage>,
@@ -218,7 +220,7 @@ impl Partition {
     /// The live entry of a key, without side effects.
     pub fn find(&self, database: DatabaseId, key: &[u8], now_ms: u64) -> Option<&Entry> {
         let found = self.keyspace(database)?.find(key, self.hash(key));
-        found.filter(|entry| !entry.is_expired(now_ms))
+        found.filter(|entry| !entry.is_expired(now_ms) && !entry.is_lapsed(now_ms))
     }
 
     /// The live entry of a key; an expired one is removed. With a clock the entry counts as used.
@@ -231,6 +233,7 @@ impl Partition {
         touch: Option<&AccessClock>,
     ) -> Option<&Entry> {
         let hash = self.hash(key);
+        self.lapse_fields(database, key, hash, now_ms);
         // Split borrows: the entry that is returned borrows `databases` alone.
         let Partition {
             databases,
@@ -248,7 +251,7 @@ impl Partition {
             Lookup::Expired { entry, freed_bytes } => {
                 *expired += 1;
                 if *notes_departed {
-                    departed.push((database, key.into()));
+                    departed.push((database, key.into(), Departure::Key));
                 }
                 *allocated_bytes = allocated_bytes.wrapping_add_signed(-freed_bytes);
                 match replica {
@@ -305,7 +308,8 @@ impl Partition {
         self.expired += count as u64;
         for entry in collected {
             if self.notes_departed {
-                self.departed.push((database, entry.key().into()));
+                self.departed
+                    .push((database, entry.key().into(), Departure::Key));
             }
             match &mut self.replica {
                 Some(replica) => {
@@ -320,7 +324,7 @@ impl Partition {
     }
 
     /// Takes the keys that have expired since it was locked, if they are noted.
-    pub fn take_departed(&mut self) -> Vec<(DatabaseId, Box<[u8]>)> {
+    pub fn take_departed(&mut self) -> Vec<(DatabaseId, Box<[u8]>, Departure)> {
         std::mem::take(&mut self.departed)
     }
 

@@ -54,7 +54,9 @@ impl ElementsBefore {
             | Effect::ElementDelete {
                 kind, element: e, ..
             } => (kind, vec![element(e)]),
-            Effect::HashCount { field, .. } => (Kind::Hash, vec![element(field)]),
+            Effect::HashCount { field, .. } | Effect::FieldUntil { field, .. } => {
+                (Kind::Hash, vec![element(field)])
+            }
             Effect::AttributeSet { name, .. } | Effect::AttributeDelete { name, .. } => {
                 (Kind::Stream, vec![attribute(name)])
             }
@@ -131,7 +133,10 @@ impl Partition {
         };
         let hash = self.hash(key);
         let found = self.keyspace(database).and_then(|k| k.find(key, hash));
-        let found_unexpired = found.filter(|entry| !entry.is_expired(version.millis()));
+        // Fields whose time is over go with the change, and the key perhaps with them.
+        let now_ms = version.millis();
+        let found_unexpired =
+            found.filter(|entry| !entry.is_expired(now_ms) && !entry.has_lapsed(now_ms));
         if let Some(before) = found_unexpired.and_then(|entry| ElementsBefore::of(entry, effect)) {
             return Aside(Before::Elements(Box::new(before)));
         }
@@ -150,6 +155,7 @@ impl Partition {
             }
             // A key of another kind, which it replaces.
             Effect::ElementSet { kind, .. } => entry.kind() != *kind,
+            Effect::FieldUntil { .. } => entry.kind() != Kind::Hash,
             Effect::AttributeSet { .. } => entry.kind() != Kind::Stream,
             _ => false,
         };

@@ -146,6 +146,15 @@ impl KeyState {
                     |register, mark| register.write(stamp, content, mark),
                 )
             }
+            Effect::FieldUntil {
+                field, value, at, ..
+            } => {
+                let (kind, name) = (Some(Kind::Hash), Name::Element(field));
+                let content = Content::Text(value.to_vec(), StringEncoding::Raw);
+                self.change(stamp, kind, name, context, |register, mark| {
+                    register.write_until(stamp, content, Some(at), mark)
+                })
+            }
             Effect::AttributeSet { name, value, .. } => {
                 let (kind, name) = (Some(Kind::Stream), Name::Attribute(name));
                 let content = Content::Text(value.to_vec(), StringEncoding::Raw);
@@ -371,6 +380,12 @@ impl KeyState {
         if let (Some((_, content @ Content::Text(..))), Some(at)) = (&mut self.register.last, at) {
             *content = Content::Dropped { at };
         }
+    }
+
+    /// Hides at most so many fields whose time is over. Returns how many.
+    pub fn lapse_fields(&mut self, now_ms: u64, max: usize) -> usize {
+        let collection = self.collection.as_mut();
+        collection.map_or(0, |collection| collection.lapse(now_ms, max))
     }
 
     /// Forgets elements that were deleted at or before the horizon. Returns whether others remain.

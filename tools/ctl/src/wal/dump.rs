@@ -116,6 +116,15 @@ fn print_effect(effect: &Effect<'_>, limit: usize, output: &mut dyn Write) -> st
             let (key, element, value) = (text(key), text(element), text(value));
             write!(output, " set {kind:?} {key} {element} {value}")
         }
+        Effect::FieldUntil {
+            key,
+            field,
+            value,
+            at,
+        } => {
+            let (key, field, value) = (text(key), text(field), text(value));
+            write!(output, " set Hash {key} {field} {value} expire-at={at}")
+        }
         Effect::ElementDelete { kind, key, element } => {
             let (key, element) = (text(key), text(element));
             write!(output, " remove {kind:?} {key} {element}")
