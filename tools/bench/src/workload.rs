@@ -16,6 +16,10 @@ pub enum Expected {
     /// A string of this many bytes.
     Bulk(usize),
     Integer,
+    /// Anything but an error.
+    Answer,
+    /// A command that is executed later, and counts as a part of that.
+    Queued,
     /// A write that counts only once it is confirmed.
     Unconfirmed,
     /// The number of replicas that confirm this many writes: one at least.
@@ -27,6 +31,8 @@ impl Expected {
         match (self, reply) {
             (Expected::Ok | Expected::Unconfirmed, Reply::Status(text)) => *text == b"OK",
             (Expected::Integer, Reply::Integer(_)) => true,
+            (Expected::Answer, reply) => !matches!(reply, Reply::Error(_)),
+            (Expected::Queued, Reply::Status(text)) => *text == b"QUEUED",
             (Expected::Confirmation(_), Reply::Integer(replicas)) => *replicas > 0,
             (Expected::Bulk(len), Reply::Bulk(bytes)) => bytes.len() == len,
             _ => false,
@@ -36,8 +42,8 @@ impl Expected {
     /// How many operations are done with this reply.
     pub fn operations(self) -> u64 {
         match self {
-            Expected::Ok | Expected::Bulk(_) | Expected::Integer => 1,
-            Expected::Unconfirmed => 0,
+            Expected::Ok | Expected::Bulk(_) | Expected::Integer | Expected::Answer => 1,
+            Expected::Unconfirmed | Expected::Queued => 0,
             Expected::Confirmation(writes) => writes,
         }
     }
@@ -53,18 +59,17 @@ pub trait Workload {
 #[derive(Debug, Clone)]
 pub struct Template {
     frame: Vec<u8>,
-    digits_at: usize,
+    digits_at: Option<usize>,
 }
 
 impl Template {
-    /// `args` must contain [`KEY`] once.
+    /// `args` may contain [`KEY`] once.
     pub fn new(args: &[&[u8]]) -> Self {
         let mut frame = Vec::new();
         write_command(&mut frame, args);
         let key_at = frame.windows(KEY.len()).position(|w| w == KEY);
-        debug_assert!(key_at.is_some(), "the template has no key");
         Self {
-            digits_at: key_at.unwrap_or(0) + KEY.len() - DIGITS,
+            digits_at: key_at.map(|at| at + KEY.len() - DIGITS),
             frame,
         }
     }
@@ -78,9 +83,11 @@ impl Template {
     }
 
     pub fn write(&self, out: &mut Vec<u8>, key: u64) {
-        let digits_at = out.len() + self.digits_at;
+        let start = out.len();
         out.extend_from_slice(&self.frame);
-        write_digits(&mut out[digits_at..digits_at + DIGITS], key);
+        if let Some(at) = self.digits_at {
+            write_digits(&mut out[start + at..start + at + DIGITS], key);
+        }
     }
 }
 
@@ -204,6 +211,26 @@ impl Workload for Sequence {
         self.template.write(out, self.next);
         self.next += 1;
         Some(Expected::Ok)
+    }
+}
+
+/// Requests of several kinds, one after the other.
+pub struct Turns {
+    all: Vec<Random>,
+    turn: usize,
+}
+
+impl Turns {
+    pub fn new(all: Vec<Random>) -> Self {
+        Self { all, turn: 0 }
+    }
+}
+
+impl Workload for Turns {
+    fn next(&mut self, out: &mut Vec<u8>) -> Option<Expected> {
+        let next = &mut self.all[self.turn];
+        self.turn = (self.turn + 1) % self.all.len();
+        next.next(out)
     }
 }
 

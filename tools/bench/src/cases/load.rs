@@ -9,7 +9,7 @@ use crate::{
     proc::{Others, threads_cpu},
     report::{Metric, OTHER_CPU, Sample, compared, hint},
     server::{Contender, Durability, Server},
-    workload::{Mix, Random, Workload},
+    workload::{Expected, KEY, Mix, Random, Template, Turns, Workload},
 };
 
 const METRICS: &[Metric] = &[
@@ -30,7 +30,70 @@ enum Commands {
     Set,
     /// Ten GET to one SET.
     Mixed,
+    /// Requests of a kind of data, one after the other.
+    Turns(
+        &'static str,
+        &'static [(&'static [&'static [u8]], Expected)],
+    ),
 }
+
+const ITEM: &[u8] = b"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+const SET_QUEUED: (&[&[u8]], Expected) = (&[b"SET", KEY, ITEM], Expected::Queued);
+const LIST: Commands = Commands::Turns(
+    "LPUSH, LPOP",
+    &[
+        (&[b"LPUSH", b"list", KEY], Expected::Integer),
+        (&[b"LPOP", b"list"], Expected::Answer),
+    ],
+);
+const HASH: Commands = Commands::Turns(
+    "HSET, HGET",
+    &[
+        (&[b"HSET", b"hash", KEY, ITEM], Expected::Integer),
+        (&[b"HGET", b"hash", KEY], Expected::Answer),
+    ],
+);
+const MEMBERS: Commands = Commands::Turns("SADD", &[(&[b"SADD", b"set", KEY], Expected::Integer)]);
+const RANKED: Commands = Commands::Turns(
+    "ZADD, ZRANGE of 10",
+    &[
+        (&[b"ZADD", b"zset", b"1", KEY], Expected::Integer),
+        (&[b"ZRANGE", b"zset", b"0", b"9"], Expected::Answer),
+    ],
+);
+const STREAM: Commands = Commands::Turns(
+    "XADD, at most about 1000 entries",
+    &[(
+        &[
+            b"XADD", b"stream", b"MAXLEN", b"~", b"1000", b"*", b"field", KEY,
+        ],
+        Expected::Answer,
+    )],
+);
+const SCRIPT: Commands = Commands::Turns(
+    "EVAL of an INCR",
+    &[(
+        &[b"EVAL", b"return redis.call('incr', KEYS[1])", b"1", KEY],
+        Expected::Integer,
+    )],
+);
+const TRANSACTION: Commands = Commands::Turns(
+    "MULTI of 10 SET",
+    &[
+        (&[b"MULTI"], Expected::Unconfirmed),
+        SET_QUEUED,
+        SET_QUEUED,
+        SET_QUEUED,
+        SET_QUEUED,
+        SET_QUEUED,
+        SET_QUEUED,
+        SET_QUEUED,
+        SET_QUEUED,
+        SET_QUEUED,
+        SET_QUEUED,
+        (&[b"EXEC"], Expected::Answer),
+    ],
+);
 
 impl Commands {
     fn workload(self) -> Box<dyn Workload> {
@@ -41,6 +104,12 @@ impl Commands {
                 let (get, set) = (Random::get(KEYS, VALUE), Random::set(KEYS, VALUE));
                 Box::new(Mix::new(10, get, set))
             }
+            Commands::Turns(_, requests) => {
+                let random = |(words, expected): &(&[&[u8]], Expected)| {
+                    Random::new(Template::new(words), KEYS, *expected)
+                };
+                Box::new(Turns::new(requests.iter().map(random).collect()))
+            }
         }
     }
 
@@ -49,6 +118,7 @@ impl Commands {
             Commands::Get => "GET",
             Commands::Set => "SET",
             Commands::Mixed => "10 GET : 1 SET",
+            Commands::Turns(words, _) => words,
         }
     }
 }
@@ -66,6 +136,19 @@ pub fn entries() -> Vec<Entry> {
         plain("get-p30", Get, 30),
         plain("set-p30", Set, 30),
         plain("mixed-p30", Mixed, 30),
+        plain("list-p1", LIST, 1),
+        plain("hash-p1", HASH, 1),
+        plain("sadd-p1", MEMBERS, 1),
+        plain("zset-p1", RANKED, 1),
+        plain("xadd-p1", STREAM, 1),
+        plain("eval-p1", SCRIPT, 1),
+        plain("multi-p12", TRANSACTION, 12),
+        plain("list-p30", LIST, 30),
+        plain("hash-p30", HASH, 30),
+        plain("sadd-p30", MEMBERS, 30),
+        plain("zset-p30", RANKED, 30),
+        plain("xadd-p30", STREAM, 30),
+        plain("eval-p30", SCRIPT, 30),
         entry("set-everysec-50", Set, 50, 1, &[Everysec], Everysec),
         entry("set-always-1", Set, 1, 1, &[Always], Always),
         entry("set-always-50", Set, 50, 1, &[Always], Always),
