@@ -540,7 +540,14 @@ fn key_command() -> impl Strategy<Value = Command> {
     ]
 }
 
-/// Any command, now and then with an argument too many or too few.
+/// Whether the last argument is for how long it waits.
+fn is_blocking(command: &Command) -> bool {
+    ["BLPOP", "BRPOP", "BZPOPMIN", "BZPOPMAX"]
+        .iter()
+        .any(|name| command[0] == name.as_bytes())
+}
+
+/// Any command, now and then with an argument too few or too many.
 pub fn command() -> impl Strategy<Value = Command> {
     // Boxed: all strategies in one value are too much for the stack of a test.
     let command = prop_oneof![
@@ -556,7 +563,8 @@ pub fn command() -> impl Strategy<Value = Command> {
     (command, 0u8..40, value()).prop_map(|(mut command, odds, extra)| {
         match odds {
             0 if command.len() > 1 => drop(command.pop()),
-            1 => command.push(extra),
+            // As the time to wait it could be for ever.
+            1 if !is_blocking(&command) => command.push(extra),
             _ => {}
         }
         command

@@ -228,9 +228,9 @@ impl Turns {
 
 impl Workload for Turns {
     fn next(&mut self, out: &mut Vec<u8>) -> Option<Expected> {
-        let next = &mut self.all[self.turn];
-        self.turn = (self.turn + 1) % self.all.len();
-        next.next(out)
+        let turn = self.turn;
+        self.turn = (turn + 1) % self.all.len();
+        self.all[turn].next(out)
     }
 }
 
