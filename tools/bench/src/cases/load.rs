@@ -71,10 +71,16 @@ const STREAM: Commands = Commands::Turns(
     )],
 );
 const SCRIPT: Commands = Commands::Turns(
-    "EVAL of an INCR",
+    "EVAL of a SET",
     &[(
-        &[b"EVAL", b"return redis.call('incr', KEYS[1])", b"1", KEY],
-        Expected::Integer,
+        &[
+            b"EVAL",
+            b"return redis.call('set', KEYS[1], ARGV[1])",
+            b"1",
+            KEY,
+            ITEM,
+        ],
+        Expected::Ok,
     )],
 );
 const TRANSACTION: Commands = Commands::Turns(
