@@ -11,7 +11,7 @@
 //! | 4 | 0 dense, 1 sparse |
 //! | 5–7 | unused |
 //! | 8–15 | the last estimate, little-endian; with the highest bit set it is out of date |
-//! | 16– | the registers: dense in 6 bits each, lowest bits first; sparse as runs, see [`sparse`] |
+//! | 16– | the registers: dense in 6 bits each, lowest bits first; sparse as runs, see `sparse.rs` |
 
 mod estimate;
 mod hash;
