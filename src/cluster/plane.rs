@@ -14,10 +14,12 @@ impl DataPlane for Plane {
     fn synchronize(
         &self,
         partition: PartitionId,
+        since: Epoch,
         from: Vec<NodeId>,
     ) -> BoxFuture<'static, Result<SyncSummary, String>> {
         let replication = self.0.clone();
         Box::pin(async move {
+            replication.reached(since).await;
             match replication.synchronize(partition, &from).await {
                 Ok(summary) => Ok(SyncSummary {
                     keys: summary.keys,
@@ -36,7 +38,7 @@ impl DataPlane for Plane {
         })
     }
 
-    fn forget(&self, partition: PartitionId) {
-        self.0.engine.forget(partition);
+    fn forget(&self, partition: PartitionId, left: Epoch) {
+        self.0.engine.forget(partition, left);
     }
 }

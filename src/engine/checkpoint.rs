@@ -3,7 +3,7 @@
 //! # A block
 //! Form `u8`, database `u16`, then entries: version `u64`, access bits `u32`, length `u32`, and so many bytes
 //! of the effects that make the entry, stamped ones in a replicated partition (form [`STAMPED`]). A replicated
-//! partition begins with a block of form [`MARKS`]: its stable horizon `u64`, then the last `Clear` of each
+//! partition begins with a block of form [`MARKS`]: its stable horizon `u64`, the epoch `u64` that it was joined in, then the last `Clear` of each
 //! database: database `u16`, version `u64`, actor `u16`. All numbers are little-endian.
 //!
 //! # Metadata
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use coterie_protocol::{Actor, DatabaseId, PartitionId, Partitions, Stamp, Version};
+use coterie_protocol::{Actor, DatabaseId, Epoch, PartitionId, Partitions, Stamp, Version};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -384,6 +384,7 @@ fn encode_marks(partition: &Partition, block: &mut Vec<u8>) {
     block.push(MARKS);
     block.extend_from_slice(&[0; 2]);
     block.extend_from_slice(&partition.stable_horizon().to_bits().to_le_bytes());
+    block.extend_from_slice(&partition.joined().0.to_le_bytes());
     for (database, floor) in partition.floors() {
         block.extend_from_slice(&database.0.to_le_bytes());
         block.extend_from_slice(&floor.version.to_bits().to_le_bytes());
@@ -391,11 +392,17 @@ fn encode_marks(partition: &Partition, block: &mut Vec<u8>) {
     }
 }
 
-/// The horizon and the last `Clear` of each database.
-type DecodedMarks = (Version, Vec<(DatabaseId, Stamp)>);
+/// What a replicated partition begins with.
+struct Marks {
+    horizon: Version,
+    joined: Epoch,
+    /// The last `Clear` of each database.
+    floors: Vec<(DatabaseId, Stamp)>,
+}
 
-fn decode_marks(bytes: &[u8]) -> Option<DecodedMarks> {
+fn decode_marks(bytes: &[u8]) -> Option<Marks> {
     let (horizon, rest) = bytes.split_first_chunk()?;
+    let (joined, rest) = rest.split_first_chunk()?;
     let floors = rest.chunks(12).map(|floor| {
         let (database, floor) = floor.split_first_chunk()?;
         let (version, actor) = floor.split_first_chunk()?;
@@ -404,8 +411,11 @@ fn decode_marks(bytes: &[u8]) -> Option<DecodedMarks> {
         let database = DatabaseId(u16::from_le_bytes(*database));
         Some((database, Stamp::new(version, actor)))
     });
-    let floors = floors.collect::<Option<_>>()?;
-    Some((Version::from_bits(u64::from_le_bytes(*horizon)), floors))
+    Some(Marks {
+        horizon: Version::from_bits(u64::from_le_bytes(*horizon)),
+        joined: Epoch(u64::from_le_bytes(*joined)),
+        floors: floors.collect::<Option<_>>()?,
+    })
 }
 
 /// Puts back what a block holds; returns how many entries.
@@ -437,12 +447,13 @@ pub(super) fn restore_block(
             Ok(())
         }),
         MARKS => {
-            let (horizon, floors) = rest.get(2..).and_then(decode_marks).ok_or(Problem::Block)?;
+            let marks = rest.get(2..).and_then(decode_marks).ok_or(Problem::Block)?;
             partition.set_replicated(true);
+            partition.set_joined(marks.joined);
             // In force only after all blocks: they tell of what is from before it.
             partition.hold_tombstones(true);
-            partition.set_stable_horizon(horizon);
-            for (database, floor) in floors {
+            partition.set_stable_horizon(marks.horizon);
+            for (database, floor) in marks.floors {
                 partition.merge(database, &Effect::Clear, floor, access);
             }
             Ok(0)

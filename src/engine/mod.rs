@@ -42,7 +42,7 @@ pub const EFFECTS: u8 = 1;
 pub const LAYOUT: u8 = 2;
 
 /// Format of records and checkpoints. Others are refused.
-pub const FORMAT: u16 = 3;
+pub const FORMAT: u16 = 4;
 
 /// Partition of a record whose effects belong to several.
 pub const MANY: PartitionId = PartitionId(u16::MAX);

@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use coterie_protocol::{Actor, DatabaseId, PartitionId, Partitions, Stamp, Version};
+use coterie_protocol::{Actor, DatabaseId, Epoch, PartitionId, Partitions, Stamp, Version};
 
 use super::checkpoint::{Checkpoints, decode_received, layout_payload, restore_block};
 use super::eviction::Pool;
@@ -305,6 +305,11 @@ impl<'a> Loader<'a> {
             }
             FORGET => {
                 if let Some(loading) = self.loading(record.partition) {
+                    if let Some(since) = record.payload.first_chunk() {
+                        loading
+                            .partition
+                            .set_joined(Epoch(u64::from_le_bytes(*since)));
+                    }
                     loading.partition.clear_all();
                     drop(loading.partition.take_garbage());
                 }

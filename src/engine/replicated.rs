@@ -3,11 +3,12 @@
 //! # Records
 //! The payload of a [`COORDINATED`] record begins with the actor that made it, as a varint, and that of a
 //! [`RECEIVED`] one with the origin's actor and, in 8 little-endian bytes, where the origin's record ends in the
-//! origin's log. Stamped effects follow. A [`FORGET`] record has no payload: its partition moved away.
+//! origin's log. Stamped effects follow. That of a [`FORGET`] record is empty if its partition moved away, and if it is on its
+//! way here, the epoch since when, in 8 little-endian bytes.
 
 use std::collections::BTreeMap;
 
-use coterie_protocol::{Actor, DatabaseId, PartitionId, Stamp, Version};
+use coterie_protocol::{Actor, DatabaseId, Epoch, PartitionId, Stamp, Version};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
@@ -23,7 +24,7 @@ use crate::wal::{LogOffset, RecordHeader};
 pub const COORDINATED: u8 = 3;
 /// Kind of a record that came from another node.
 pub const RECEIVED: u8 = 4;
-/// Kind of a record that tells that a partition moved away.
+/// Kind of a record that tells that nothing of a partition was here.
 pub const FORGET: u8 = 5;
 
 /// Up to where in the log of each actor everything for this node has been received.
@@ -319,17 +320,34 @@ impl Engine {
         Ok(Some(end))
     }
 
-    /// Forgets all that a partition holds, since it moved away.
-    pub fn forget(&self, partition: PartitionId) {
+    /// Forgets all that a partition holds, which moved away by an epoch, unless it is on its way here again since.
+    pub fn forget(&self, partition: PartitionId, left: Epoch) {
+        let guard = self.store.lock(partition);
+        if guard.joined() <= left {
+            self.begin_anew(guard, &[]);
+        }
+    }
+
+    /// Begins a partition that is on its way here since an epoch with nothing. What an earlier move left behind that was
+    /// given up, others may have deleted since and forgotten that they did: it must not come back. Called again for the
+    /// same move, also after a restart, it changes nothing.
+    pub fn join(&self, partition: PartitionId, since: Epoch) {
         let mut guard = self.store.lock(partition);
+        if guard.joined() != since {
+            guard.set_joined(since);
+            self.begin_anew(guard, &since.0.to_le_bytes());
+        }
+    }
+
+    fn begin_anew(&self, mut guard: PartitionGuard<'_>, payload: &[u8]) {
         guard.clear_all();
         let header = RecordHeader {
             version: guard.version(),
-            partition,
+            partition: guard.id(),
             database: DatabaseId::DEFAULT,
             kind: FORGET,
         };
-        self.log.append(header, &[]);
+        self.log.append(header, payload);
         let garbage = guard.take_garbage();
         drop(guard);
         self.reclaimer.free(garbage);

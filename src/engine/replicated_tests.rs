@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use coterie_protocol::{Actor, DatabaseId, Version};
+use coterie_protocol::{Actor, DatabaseId, Epoch, Version};
 use proptest::prelude::*;
 
 use super::recovery_tests::{attribute, element_of, moment, open, wait_for_room};
@@ -621,9 +621,39 @@ fn a_partition_that_moved_away_stays_away() {
         node.run(&Command::Set(key, 10, None), START_MS);
     }
     let ids: Vec<_> = node.engine.store().ids().collect();
-    ids.iter().for_each(|id| node.engine.forget(*id));
+    ids.iter().for_each(|id| node.engine.forget(*id, Epoch(3)));
     assert!(!node.engine.store().has_keys());
     node.run(&Command::Set(1, 3, None), START_MS);
     node.restart();
     assert_eq!(node.snapshot(START_MS).seen.len(), 1);
+}
+
+#[test]
+fn a_partition_that_moves_here_begins_with_nothing_once() {
+    let mut node = Node::new(1);
+    let ids: Vec<_> = node.engine.store().ids().collect();
+    let join = |node: &Node, since| {
+        ids.iter()
+            .for_each(|id| node.engine.join(*id, Epoch(since)))
+    };
+    node.run(&Command::Set(0, 10, None), START_MS);
+    join(&node, 5);
+    assert!(!node.engine.store().has_keys());
+    node.run(&Command::Set(1, 3, None), START_MS);
+    // What is told again, and what comes late of an earlier epoch, takes nothing away.
+    join(&node, 5);
+    ids.iter().for_each(|id| node.engine.forget(*id, Epoch(4)));
+    assert_eq!(node.snapshot(START_MS).seen.len(), 1);
+    for with_checkpoint in [false, true] {
+        if with_checkpoint {
+            let claim = node.engine.checkpoints().claim().expect("no other one");
+            (node.engine.checkpoint(claim)).expect("a checkpoint");
+        }
+        node.restart();
+        join(&node, 5);
+        let seen = node.snapshot(START_MS).seen.len();
+        assert_eq!(seen, 1, "with a checkpoint: {with_checkpoint}");
+    }
+    join(&node, 7);
+    assert!(!node.engine.store().has_keys());
 }

@@ -118,6 +118,15 @@ impl InForce {
     }
 }
 
+/// Has the partitions that are on their way to this node begin with nothing.
+fn join_partitions(engine: &Engine, topology: &Topology, own: NodeId) {
+    for (index, placement) in topology.placements.iter().enumerate() {
+        if let Some(since) = placement.joins_since(own) {
+            engine.join(PartitionId(index as u16), since);
+        }
+    }
+}
+
 impl Replication {
     /// The quorum path of a node, under the topology it knows.
     pub fn new(
@@ -127,6 +136,7 @@ impl Replication {
         topology: Arc<Topology>,
     ) -> Arc<Replication> {
         let peers = Arc::new(Peers::new(own));
+        join_partitions(&engine, &topology, own);
         let epoch = topology.epoch;
         let partitions = topology.placements.len();
         let routes = Routes::new(topology, &peers, None)
@@ -315,6 +325,8 @@ impl Replication {
             let leads = route.first().is_none_or(|first| first.index == 0);
             self.engine.set_leading(partition, leads);
         }
+        // Nothing of that epoch is taken in before.
+        join_partitions(&self.engine, &topology, own);
         let in_force = InForce::new(routes, &self.epochs);
         self.in_force.store(Arc::new(in_force));
         self.adjust_log();

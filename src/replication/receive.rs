@@ -42,6 +42,9 @@ struct Sender {
 /// is here first.
 const ABANDONED_FOR: Duration = Duration::from_millis(200);
 
+/// How long records wait for the epoch that they were routed under.
+const LEARNT_WITHIN: Duration = Duration::from_secs(1);
+
 enum Message {
     /// "How far have you followed that log?"
     Position(Arc<Inbound>, CallId, Bytes),
@@ -110,7 +113,8 @@ impl Receivers {
         let sender = senders.entry(from.node()).or_insert_with(|| {
             let (messages, receiver) = mpsc::channel(QUEUED_BATCHES_MAX);
             let current = Arc::<ArcSwapOption<Inbound>>::default();
-            tokio::spawn(run(replication.clone(), receiver, current.clone()));
+            let task = Receiver::new(replication.clone(), current.clone());
+            tokio::spawn(task.run(receiver));
             Sender { messages, current }
         });
         if sender.messages.try_send(message).is_err() {
@@ -120,94 +124,211 @@ impl Receivers {
     }
 }
 
-async fn run(
+/// Takes in what one node sends.
+struct Receiver {
     replication: Arc<Replication>,
-    mut messages: mpsc::Receiver<Message>,
     current: Arc<ArcSwapOption<Inbound>>,
-) {
-    // A stream that was refused begins again with a question for the position.
-    let mut refused = false;
-    let mut abandoned_until = Instant::now();
-    let mut judged = HashMap::new();
-    // Batches that came together share a sync.
-    let mut taken: Vec<Taken> = Vec::new();
-    loop {
-        let message = if taken.is_empty() {
-            messages.recv().await
-        } else {
-            let next = messages.try_recv().ok();
-            if next.is_none() || taken.len() >= TAKEN_AT_ONCE {
-                acknowledge(&replication, &mut taken).await;
-            }
-            match next {
-                None => continue,
-                next => next,
-            }
-        };
-        match message {
-            None => return,
-            Some(Message::Abandon(done)) => {
-                acknowledge(&replication, &mut taken).await;
-                if let Some(from) = current.swap(None) {
-                    from.close();
+    /// A stream that was refused begins again with a question for the position.
+    refused: bool,
+    abandoned_until: Instant,
+    judged: HashMap<Actor, Judged>,
+    /// Batches that came together share a sync.
+    taken: Vec<Taken>,
+}
+
+impl Receiver {
+    fn new(replication: Arc<Replication>, current: Arc<ArcSwapOption<Inbound>>) -> Self {
+        Receiver {
+            replication,
+            current,
+            refused: false,
+            abandoned_until: Instant::now(),
+            judged: HashMap::new(),
+            taken: Vec::new(),
+        }
+    }
+
+    async fn run(mut self, mut messages: mpsc::Receiver<Message>) {
+        loop {
+            let message = if self.taken.is_empty() {
+                messages.recv().await
+            } else {
+                let next = messages.try_recv().ok();
+                if next.is_none() || self.taken.len() >= TAKEN_AT_ONCE {
+                    self.acknowledge().await;
                 }
-                abandoned_until = Instant::now() + ABANDONED_FOR;
-                // Who asked may have given up.
-                let _ = done.send(());
-            }
-            Some(Message::Position(from, call, body)) => {
-                acknowledge(&replication, &mut taken).await;
-                tokio::time::sleep_until(abandoned_until).await;
-                refused = false;
-                current.store(Some(from.clone()));
-                if replication.routes().has_unhinted()
-                    && let Some(peer) = replication.peers.find(from.node())
-                {
-                    // It may have left out what it wrote before.
-                    replication.set_behind_with(&peer);
+                match next {
+                    None => continue,
+                    next => next,
                 }
-                let Ok(actor) = wire::Reader::new(&body).u16() else {
-                    from.close();
-                    continue;
-                };
-                let offset = replication.engine.received(Actor(actor));
-                from.reply(call, &offset.to_u64().to_le_bytes());
-            }
-            Some(Message::Records { from, synced, body })
-                if !refused
-                    && current
-                        .load()
-                        .as_ref()
-                        .is_some_and(|at| Arc::ptr_eq(at, &from)) =>
-            {
-                if replication.engine.log().room(body.len()).is_err() {
-                    // Room may take as long as the disk is full.
-                    acknowledge(&replication, &mut taken).await;
-                }
-                match take_in(&replication, &mut judged, &from, synced, &body).await {
-                    Ok(batch) => {
-                        taken.push(batch);
-                        if taken
-                            .iter()
-                            .all(|batch| batch.local.is_reached(replication.engine.log()))
-                        {
-                            acknowledge(&replication, &mut taken).await;
-                        }
-                    }
-                    Err(Refused::Fenced(epoch)) => {
-                        acknowledge(&replication, &mut taken).await;
-                        refused = true;
-                        from.push(Service::Records, &epoch.0.to_le_bytes());
-                    }
-                    Err(Refused::Malformed) => {
-                        tracing::error!(peer = %from.node(), "disconnected: it sent records that can't be read");
-                        refused = true;
+            };
+            match message {
+                None => return,
+                Some(Message::Abandon(done)) => {
+                    self.acknowledge().await;
+                    if let Some(from) = self.current.swap(None) {
                         from.close();
                     }
+                    self.abandoned_until = Instant::now() + ABANDONED_FOR;
+                    // Who asked may have given up.
+                    let _ = done.send(());
+                }
+                Some(Message::Position(from, call, body)) => {
+                    self.acknowledge().await;
+                    self.tell_position(from, call, &body).await;
+                }
+                Some(Message::Records { from, synced, body }) => {
+                    let current = self.current.load();
+                    let is_current = (current.as_ref()).is_some_and(|at| Arc::ptr_eq(at, &from));
+                    drop(current);
+                    if is_current && !self.refused {
+                        self.receive(&from, synced, &body).await;
+                    }
                 }
             }
-            Some(Message::Records { .. }) => {}
         }
+    }
+
+    async fn tell_position(&mut self, from: Arc<Inbound>, call: CallId, body: &[u8]) {
+        let replication = &self.replication;
+        tokio::time::sleep_until(self.abandoned_until).await;
+        self.refused = false;
+        self.current.store(Some(from.clone()));
+        if replication.routes().has_unhinted()
+            && let Some(peer) = replication.peers.find(from.node())
+        {
+            // It may have left out what it wrote before.
+            replication.set_behind_with(&peer);
+        }
+        let Ok(actor) = wire::Reader::new(body).u16() else {
+            from.close();
+            return;
+        };
+        let offset = replication.engine.received(Actor(actor));
+        from.reply(call, &offset.to_u64().to_le_bytes());
+    }
+
+    async fn receive(&mut self, from: &Arc<Inbound>, synced: bool, body: &[u8]) {
+        if self.replication.engine.log().room(body.len()).is_err() {
+            // Room may take as long as the disk is full.
+            self.acknowledge().await;
+        }
+        let mut taken = self.take_in(from, synced, body).await;
+        if let Err(Refused::Unknown(epoch)) = taken {
+            self.acknowledge().await;
+            let reached = self.replication.reached(epoch);
+            if tokio::time::timeout(LEARNT_WITHIN, reached).await.is_ok() {
+                taken = self.take_in(from, synced, body).await;
+            }
+        }
+        match taken {
+            Ok(batch) => {
+                self.taken.push(batch);
+                let log = self.replication.engine.log();
+                if (self.taken.iter()).all(|batch| batch.local.is_reached(log)) {
+                    self.acknowledge().await;
+                }
+            }
+            Err(Refused::Fenced(epoch)) => {
+                self.acknowledge().await;
+                self.refused = true;
+                from.push(Service::Records, &epoch.0.to_le_bytes());
+            }
+            Err(Refused::Unknown(epoch)) => {
+                tracing::warn!(peer = %from.node(), %epoch, "disconnected: it knows a later topology");
+                self.refused = true;
+                from.close();
+            }
+            Err(Refused::Malformed) => {
+                tracing::error!(peer = %from.node(), "disconnected: it sent records that can't be read");
+                self.refused = true;
+                from.close();
+            }
+        }
+    }
+
+    /// Acknowledges batches, in their order, once their records are as safe as they have to be. A later batch may be
+    /// safe sooner, but an acknowledgement is one of all before it.
+    async fn acknowledge(&mut self) {
+        let engine = &self.replication.engine;
+        let mut all = Local::default();
+        for batch in &self.taken {
+            all.stored = all.stored.max(batch.local.stored);
+            all.synced = all.synced.max(batch.local.synced);
+        }
+        all.reached(engine.log()).await;
+        for batch in self.taken.drain(..) {
+            engine.note_received(batch.actor, batch.end);
+            let acknowledgement = wire::acknowledgement(batch.end, &batch.superseded);
+            batch.from.push(Service::Acknowledge, &acknowledgement);
+        }
+    }
+
+    /// Merges and logs a batch.
+    async fn take_in(
+        &mut self,
+        from: &Arc<Inbound>,
+        synced: bool,
+        body: &[u8],
+    ) -> Result<Taken, Refused> {
+        let replication = &self.replication;
+        let batch = ReceivedRecords::new(body)?;
+        let (actor, end, epoch) = (batch.actor, batch.end, batch.epoch);
+        let engine = &replication.engine;
+        let routes = replication.routes();
+        if epoch > routes.epoch {
+            return Err(Refused::Unknown(epoch));
+        }
+        let mut superseded = Vec::new();
+        let mut local = Local::default();
+        let own = replication.durability();
+        let mut batch = batch.peekable();
+        let judged = self.judged.entry(actor).or_default();
+        while let Some(record) = batch.next() {
+            let record = record?;
+            if let Some(Ok(next)) = batch.peek() {
+                engine.prefetch(next.database, next.effects);
+            }
+            if record.partition.index() >= routes.topology.placements.len() {
+                return Err(Refused::Malformed);
+            }
+            if routes.route(record.partition).changed > epoch {
+                return Err(Refused::Fenced(routes.epoch));
+            }
+            wait_for_room(replication, record.effects.len()).await;
+            let received = engine
+                .receive(
+                    actor,
+                    record.end,
+                    record.version,
+                    record.partition,
+                    record.database,
+                    record.effects,
+                )
+                .map_err(|_| Refused::Malformed)?;
+            let synced = synced || routes.wants_sync(own, record.database, record.effects);
+            let mark = if synced {
+                &mut local.synced
+            } else {
+                &mut local.stored
+            };
+            *mark = (*mark).max(Some(received.offset));
+            let by = received.superseded.map(|by| by.version);
+            if let Some(version) = judged.judge(record.start, record.end, by) {
+                superseded.push(Superseded {
+                    start: record.start,
+                    end: record.end,
+                    version,
+                });
+            }
+        }
+        Ok(Taken {
+            from: from.clone(),
+            actor,
+            end,
+            superseded,
+            local,
+        })
     }
 }
 
@@ -219,22 +340,6 @@ struct Taken {
     superseded: Vec<Superseded>,
     /// What of the log has to be safe first.
     local: Local,
-}
-
-/// Acknowledges batches, in their order, once their records are as safe as they have to be. A later batch may be safe
-/// sooner, but an acknowledgement is one of all before it.
-async fn acknowledge(replication: &Replication, taken: &mut Vec<Taken>) {
-    let mut all = Local::default();
-    for batch in taken.iter() {
-        all.stored = all.stored.max(batch.local.stored);
-        all.synced = all.synced.max(batch.local.synced);
-    }
-    all.reached(replication.engine.log()).await;
-    for batch in taken.drain(..) {
-        replication.engine.note_received(batch.actor, batch.end);
-        let acknowledgement = wire::acknowledgement(batch.end, &batch.superseded);
-        batch.from.push(Service::Acknowledge, &acknowledgement);
-    }
 }
 
 /// What was found of the records of a log when they came first. They come again if an acknowledgement was lost, and then
@@ -268,6 +373,9 @@ impl Judged {
 enum Refused {
     /// They were routed under an epoch that is over; this one is in force.
     Fenced(Epoch),
+    /// They were routed under one that is not known here yet. By it a partition may be on its way here, and then begins
+    /// with nothing: what is acknowledged before would be forgotten.
+    Unknown(Epoch),
     Malformed,
 }
 
@@ -275,70 +383,6 @@ impl From<wire::Malformed> for Refused {
     fn from(_: wire::Malformed) -> Self {
         Refused::Malformed
     }
-}
-
-/// Merges and logs a batch.
-async fn take_in(
-    replication: &Replication,
-    judged: &mut HashMap<Actor, Judged>,
-    from: &Arc<Inbound>,
-    synced: bool,
-    body: &[u8],
-) -> Result<Taken, Refused> {
-    let batch = ReceivedRecords::new(body)?;
-    let (actor, end, epoch) = (batch.actor, batch.end, batch.epoch);
-    let engine = &replication.engine;
-    let routes = replication.routes();
-    let mut superseded = Vec::new();
-    let mut local = Local::default();
-    let own = replication.durability();
-    let mut batch = batch.peekable();
-    let judged = judged.entry(actor).or_default();
-    while let Some(record) = batch.next() {
-        let record = record?;
-        if let Some(Ok(next)) = batch.peek() {
-            engine.prefetch(next.database, next.effects);
-        }
-        if record.partition.index() >= routes.topology.placements.len() {
-            return Err(Refused::Malformed);
-        }
-        if routes.route(record.partition).changed > epoch {
-            return Err(Refused::Fenced(routes.epoch));
-        }
-        wait_for_room(replication, record.effects.len()).await;
-        let received = engine
-            .receive(
-                actor,
-                record.end,
-                record.version,
-                record.partition,
-                record.database,
-                record.effects,
-            )
-            .map_err(|_| Refused::Malformed)?;
-        let synced = synced || routes.wants_sync(own, record.database, record.effects);
-        let mark = if synced {
-            &mut local.synced
-        } else {
-            &mut local.stored
-        };
-        *mark = (*mark).max(Some(received.offset));
-        let by = received.superseded.map(|by| by.version);
-        if let Some(version) = judged.judge(record.start, record.end, by) {
-            superseded.push(Superseded {
-                start: record.start,
-                end: record.end,
-                version,
-            });
-        }
-    }
-    Ok(Taken {
-        from: from.clone(),
-        actor,
-        end,
-        superseded,
-        local,
-    })
 }
 
 /// Waits until the log can take a record of a peer. It waits as long as the disk is full: the peer's window fills.

@@ -4,7 +4,7 @@ mod apply;
 mod lapse;
 mod undo;
 
-use coterie_protocol::{DatabaseId, HybridClock, PartitionId, Stamp, Version};
+use coterie_protocol::{DatabaseId, Epoch, HybridClock, PartitionId, Stamp, Version};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::access::AccessClock;
@@ -43,6 +43,8 @@ pub struct Partition {
     pub(super) garbage: Vec<Garbage>,
     /// What it keeps beside the keys when it is replicated.
     pub(super) replica: Option<Box<Replica>>,
+    /// The epoch that it was joined with nothing in, if it moved here.
+    joined: Epoch,
     /// Counts keys that came to be, by their hash: who has seen that one is absent notices that it was there since.
     births: [u32; BIRTH_COUNTERS],
 }
@@ -69,6 +71,7 @@ impl Partition {
             allocated_bytes: 0,
             garbage: Vec::new(),
             replica: None,
+            joined: Epoch::default(),
             births: [0; BIRTH_COUNTERS],
         }
     }
@@ -93,6 +96,7 @@ impl Partition {
         let clock = std::mem::take(&mut self.clock);
         *self = Partition {
             clock,
+            joined: self.joined,
             ..Partition::new(self.id, seed)
         };
     }
@@ -100,6 +104,16 @@ impl Partition {
     /// Its number.
     pub fn id(&self) -> PartitionId {
         self.id
+    }
+
+    /// The epoch since when it moved here, having begun with nothing; 0 if it did not.
+    pub fn joined(&self) -> Epoch {
+        self.joined
+    }
+
+    /// See [`Partition::joined`].
+    pub fn set_joined(&mut self, since: Epoch) {
+        self.joined = since;
     }
 
     /// The version clock of its changes.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use coterie_protocol::{Epoch, NodeId};
+use coterie_protocol::NodeId;
 use openraft::{ChangeMembers, EmptyNode, ServerState};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -130,11 +130,6 @@ impl Steward {
                 Some(change) => change,
                 None => {
                     let fetches = core.mover.lock().fetches(&topology, &live);
-                    // What a leader before this one has begun is agreed or is not by then: a node that is told to fetch
-                    // forgets what it has, so it must not be taken to be in step meanwhile.
-                    if !fetches.is_empty() && !self.is_up_to_date(topology.epoch).await {
-                        return;
-                    }
                     self.order(fetches);
                     return;
                 }
@@ -155,12 +150,6 @@ impl Steward {
                 }
             }
         }
-    }
-
-    /// Whether this node leads at this moment, and the topology is still that of an epoch.
-    async fn is_up_to_date(&self, epoch: Epoch) -> bool {
-        let leads = tokio::time::timeout(WITHIN, self.core.raft.ensure_linearizable());
-        matches!(leads.await, Ok(Ok(_))) && self.core.published.current().epoch == epoch
     }
 
     /// Tells nodes what to fetch, unless they were told a moment ago.

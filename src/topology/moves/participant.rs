@@ -28,7 +28,6 @@ enum Event {
     Drained(Epoch),
     Fetched(PartitionId, Epoch, Result<SyncSummary, String>),
     Reported(Option<Epoch>),
-    Forgotten(PartitionId),
 }
 
 /// See the module.
@@ -45,13 +44,8 @@ pub(in crate::topology) struct Participant {
     asked: BTreeMap<PartitionId, Fetch>,
     fetching: BTreeMap<(PartitionId, Epoch), AbortHandle>,
     in_step: BTreeSet<(PartitionId, Epoch)>,
-    /// Joins that began with nothing. What an earlier one left behind that was given up, others may have deleted since and
-    /// forgotten that they did: it must not come back.
-    clean: BTreeSet<(PartitionId, Epoch)>,
     /// Partitions to forget, when what is in flight before that epoch has ended.
     leaving: BTreeMap<PartitionId, Epoch>,
-    /// Partitions that are being forgotten: they are not fetched before that has ended.
-    forgetting: BTreeSet<PartitionId>,
     /// Whether the topology is known to be no older than the leader's, since the start.
     confirmed: bool,
     /// Whether the leader has to be told something.
@@ -79,9 +73,7 @@ impl Participant {
             asked: BTreeMap::new(),
             fetching: BTreeMap::new(),
             in_step: BTreeSet::new(),
-            clean: BTreeSet::new(),
             leaving: BTreeMap::new(),
-            forgetting: BTreeSet::new(),
             confirmed: false,
             news: true,
             reporting: false,
@@ -141,9 +133,6 @@ impl Participant {
             }
         }
         self.topology = topology;
-        if self.confirmed {
-            self.begin_joins();
-        }
         let current = |topology: &Topology, &(partition, since): &(PartitionId, Epoch)| {
             let change = topology.placement(partition).change.as_ref();
             change.is_some_and(|change| {
@@ -152,7 +141,6 @@ impl Participant {
         };
         let topology = &self.topology;
         self.in_step.retain(|step| current(topology, step));
-        self.clean.retain(|step| current(topology, step));
         self.fetching.retain(|step, task| {
             let goes_on = current(topology, step);
             if !goes_on {
@@ -182,54 +170,13 @@ impl Participant {
         });
     }
 
-    /// Forgets what is here of partitions that this node joins from now on. Not after a start: this node may have said
-    /// before that it is in step, and then nobody asks it to fetch anything.
-    fn begin_joins(&mut self) {
-        let placements = self.topology.placements.iter().enumerate();
-        let begun: Vec<(PartitionId, Epoch)> = placements
-            .filter_map(|(index, placement)| {
-                let since = placement.joins_since(self.node)?;
-                Some((PartitionId(index as u16), since))
-            })
-            .filter(|step| !self.clean.contains(step) && !self.in_step.contains(step))
-            .collect();
-        for (partition, since) in begun {
-            self.begin_join(partition, since);
-        }
-    }
-
-    fn begin_join(&mut self, partition: PartitionId, since: Epoch) {
-        self.clean.insert((partition, since));
-        self.start_forgetting(partition);
-    }
-
-    fn start_forgetting(&mut self, partition: PartitionId) {
-        let plane = Arc::clone(&self.plane);
-        self.forgetting.insert(partition);
-        self.tasks.spawn_blocking(move || {
-            plane.forget(partition);
-            Event::Forgotten(partition)
-        });
-    }
-
     /// Starts what the leader has asked for and the topology shows.
     fn fetch(&mut self) {
         let due: Vec<PartitionId> = (self.asked.values())
             .filter(|fetch| fetch.since <= self.topology.epoch)
-            .filter(|fetch| !self.forgetting.contains(&fetch.partition))
             .map(|fetch| fetch.partition)
             .collect();
         for partition in due {
-            let joins = self.topology.placements.get(partition.index());
-            let joins = joins.and_then(|placement| placement.joins_since(self.node));
-            if let Some(since) = joins
-                && !self.clean.contains(&(partition, since))
-                && !self.in_step.contains(&(partition, since))
-            {
-                // It goes on when that has ended.
-                self.begin_join(partition, since);
-                continue;
-            }
             let Some(Fetch { since, from, .. }) = self.asked.remove(&partition) else {
                 continue;
             };
@@ -244,7 +191,7 @@ impl Participant {
             if self.in_step.contains(&step) {
                 self.news = true;
             } else if wanted && !self.fetching.contains_key(&step) {
-                let fetched = self.plane.synchronize(partition, from);
+                let fetched = self.plane.synchronize(partition, since, from);
                 let task = self
                     .tasks
                     .spawn(async move { Event::Fetched(partition, since, fetched.await) });
@@ -290,10 +237,6 @@ impl Participant {
                     self.report_at = Instant::now() + AGAIN;
                 }
             }
-            Event::Forgotten(partition) => {
-                self.forgetting.remove(&partition);
-                self.fetch();
-            }
         }
     }
 
@@ -313,11 +256,8 @@ impl Participant {
         let drained = self.drained;
         let confirmed = self.confirmed;
         let due = |_: &PartitionId, epoch: &mut Epoch| confirmed && *epoch <= drained;
-        let due: Vec<PartitionId> = (self.leaving.extract_if(.., due))
-            .map(|(partition, _)| partition)
-            .collect();
-        for partition in due {
-            self.start_forgetting(partition);
+        for (partition, left) in self.leaving.extract_if(.., due) {
+            self.plane.forget(partition, left);
         }
     }
 

@@ -32,6 +32,8 @@ struct State {
     /// Placements by epoch, as far as they were seen.
     seen: BTreeMap<Epoch, Vec<Placement>>,
     known: BTreeMap<NodeId, Epoch>,
+    /// Since when partitions are on a node that began them with nothing.
+    joined: BTreeMap<(NodeId, PartitionId), Epoch>,
     forgotten: usize,
     /// The tasks that tell what each node learns, in its present life.
     followers: BTreeMap<NodeId, tokio::task::AbortHandle>,
@@ -55,6 +57,14 @@ impl State {
             .entry(topology.epoch)
             .or_insert_with(|| topology.placements.clone());
         self.known.insert(node, topology.epoch);
+        for (index, placement) in topology.placements.iter().enumerate() {
+            let here = (node, PartitionId(index as u16));
+            if let Some(since) = placement.joins_since(node)
+                && self.joined.insert(here, since) != Some(since)
+            {
+                self.data.remove(&here);
+            }
+        }
         self.check();
     }
 
@@ -112,10 +122,14 @@ impl DataPlane for Plane {
     fn synchronize(
         &self,
         partition: PartitionId,
+        since: Epoch,
         from: Vec<NodeId>,
     ) -> BoxFuture<'static, Result<SyncSummary, String>> {
         let (world, node) = (self.world.clone(), self.node);
         Box::pin(async move {
+            while world.0.lock().known[&node] < since {
+                a_moment().await;
+            }
             for other in &from {
                 a_moment().await;
                 let mut state = world.0.lock();
@@ -153,8 +167,12 @@ impl DataPlane for Plane {
         })
     }
 
-    fn forget(&self, partition: PartitionId) {
+    fn forget(&self, partition: PartitionId, left: Epoch) {
         let mut state = self.world.0.lock();
+        let joined = state.joined.get(&(self.node, partition));
+        if joined.is_some_and(|joined| *joined > left) {
+            return;
+        }
         let had = state.data.remove(&(self.node, partition));
         state.forgotten += usize::from(had.is_some_and(|tokens| !tokens.is_empty()));
     }
@@ -234,7 +252,8 @@ impl World {
                 return;
             }
             let fence = state.fences.get(&replica).copied().unwrap_or_default();
-            if state.up.contains(&replica) && fence <= epoch {
+            let knows = state.known.get(&replica).is_some_and(|&e| e >= epoch);
+            if state.up.contains(&replica) && fence <= epoch && knows {
                 state
                     .data
                     .entry((replica, partition))
