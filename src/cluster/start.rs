@@ -285,6 +285,7 @@ impl Begin {
             node.engine.clone(),
             self.transport.clone(),
             current,
+            node.clock().clone(),
         );
         self.compare_policy(&topology.current());
         replication.configure(&self.config);
@@ -305,10 +306,7 @@ impl Begin {
         tokio::spawn(follow(replication.clone(), topology.clone(), membership));
         tokio::spawn(follow_log(replication.clone()));
         tokio::spawn(replication::watch_silence(replication.clone()));
-        tokio::spawn(replication::sync_rounds(
-            replication.clone(),
-            node.clock().clone(),
-        ));
+        tokio::spawn(replication::sync_rounds(replication.clone()));
         tokio::spawn(background::retain_log(node.clone(), replication.clone()));
         tokio::spawn(renew_actor(
             self.cluster.own,

@@ -29,6 +29,7 @@
 //! | 21 | `Operation` | flags byte (1 executed again, 2 several keys), origin's actor, number, settled, key, reply |
 //! | 22 | `Sketch` | base, key, value |
 //! | 23 | `FieldUntil` | expiry, key, field, value |
+//! | 24 | `Anew` | version (8 bytes), key |
 //!
 //! A stamp is the version in 8 little-endian bytes and the actor as a varint.
 
@@ -160,6 +161,11 @@ impl Effect<'_> {
             Effect::Lapsed { key, at } => {
                 out.push(16);
                 out.extend_from_slice(&at.to_le_bytes());
+                put_bytes(out, key);
+            }
+            Effect::Anew { key, settled } => {
+                out.push(24);
+                out.extend_from_slice(&settled.to_bits().to_le_bytes());
                 put_bytes(out, key);
             }
             Effect::Operation {
@@ -358,6 +364,10 @@ impl<'a> Effects<'a> {
                 },
                 19 => Effect::StreamTrim {
                     below: self.array()?,
+                    key: self.bytes()?,
+                },
+                24 => Effect::Anew {
+                    settled: Version::from_bits(u64::from_le_bytes(self.array()?)),
                     key: self.bytes()?,
                 },
                 20 => Effect::Assertion {

@@ -9,7 +9,7 @@ mod codec;
 #[cfg(test)]
 mod tests;
 
-use coterie_protocol::{Actor, DatabaseId, Stamp};
+use coterie_protocol::{Actor, DatabaseId, Stamp, Version};
 
 pub use codec::{
     Effects, Stamped, encode_actor, encode_database, encode_stamp, is_state, split_actor,
@@ -265,6 +265,15 @@ pub enum Effect<'a> {
         /// When it expired.
         at: u64,
     },
+    /// What was known of the key before this version is gone: who makes it knows of nothing, and all replicas had the
+    /// same by then. One that has not forgotten it yet, an old value that expired, is not to add what follows to that.
+    /// Only in replicated partitions.
+    Anew {
+        /// The key.
+        key: &'a [u8],
+        /// The stable horizon.
+        settled: Version,
+    },
     /// Changes no key: tells by which operation the effects before it in its record were made, so that it is not
     /// executed again. Only in replicated partitions.
     Operation {
@@ -320,6 +329,7 @@ impl<'a> Effect<'a> {
             | Effect::HashCount { key, .. }
             | Effect::Sketch { key, .. }
             | Effect::Lapsed { key, .. }
+            | Effect::Anew { key, .. }
             | Effect::Operation { key, .. }
             | Effect::Delete { key } => Some(key),
             Effect::Clear | Effect::Swap { .. } => None,
@@ -329,6 +339,7 @@ impl<'a> Effect<'a> {
     /// Upper bound of the encoded length, for reserving room before anything changes. Elements and attributes
     /// count as value.
     pub fn encoded_bytes_max(key: usize, value: usize) -> usize {
-        key + value + 40
+        // That of an `Anew` or `Delete` before it, too.
+        2 * key + value + 64
     }
 }

@@ -23,6 +23,7 @@ enum Owned {
     HashCount(Vec<u8>, Vec<u8>, Stamp, i64),
     Sketch(Vec<u8>, Stamp, Vec<u8>),
     Lapsed(Vec<u8>, u64),
+    Anew(Vec<u8>, u64),
     Operation(Vec<u8>, (u16, u64, u64), (bool, bool), Vec<u8>),
     Clear,
     Swap(u16),
@@ -72,6 +73,10 @@ impl Owned {
             Owned::Assertion(key, kind) => Effect::Assertion {
                 key,
                 kind: Kind::from_u8(*kind).unwrap(),
+            },
+            Owned::Anew(key, settled) => Effect::Anew {
+                key,
+                settled: Version::from_bits(*settled),
             },
             Owned::Count(key, base, total) => Effect::Count {
                 key,
@@ -147,6 +152,7 @@ fn effect() -> impl Strategy<Value = Owned> {
         (bytes(), bytes()).prop_map(|(k, n)| Owned::AttributeDelete(k, n)),
         (bytes(), any::<[u8; 16]>()).prop_map(|(k, id)| Owned::StreamTrim(k, id)),
         (bytes(), 0..6u8).prop_map(|(k, c)| Owned::Assertion(k, c)),
+        (bytes(), any::<u64>()).prop_map(|(k, v)| Owned::Anew(k, v)),
         (bytes(), stamp(), any::<i64>()).prop_map(|(k, b, t)| Owned::Count(k, b, t)),
         (bytes(), bytes(), bytes(), any::<u64>())
             .prop_map(|(k, f, v, at)| Owned::FieldUntil(k, f, v, at)),

@@ -496,6 +496,11 @@ impl<'a> Transaction<'a> {
             let begins_anew = !matches!(effect, Effect::Put { .. } | Effect::Delete { .. });
             if !is_there && begins_anew && guard.is_lapsed(database, key) {
                 self.merge(index, database, &Effect::Delete { key }, actor);
+            } else if !is_there
+                && makes_elements(effect)
+                && let Some(settled) = guard.begins_anew(database, key)
+            {
+                self.merge(index, database, &Effect::Anew { key, settled }, actor);
             }
             match *effect {
                 Effect::Splice { key, offset, bytes } => {
@@ -923,4 +928,15 @@ impl View for Transaction<'_> {
             visit(&self.guards[index]);
         }
     }
+}
+
+/// Whether it makes a collection of a key that is not there. Counters and sketches tell by their base that there was nothing.
+fn makes_elements(effect: &Effect<'_>) -> bool {
+    matches!(
+        effect,
+        Effect::ElementSet { .. }
+            | Effect::FieldUntil { .. }
+            | Effect::HashCount { .. }
+            | Effect::AttributeSet { .. }
+    )
 }

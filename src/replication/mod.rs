@@ -49,6 +49,7 @@ pub use read::ReadKey;
 pub use routes::{Route, Routes};
 pub use sync::{run as sync_rounds, watch_silence};
 
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::topology::{Member, Policy, Topology};
@@ -73,6 +74,9 @@ pub struct Replication {
     pub transport: Arc<Transport>,
     /// What is forwarded and must be executed exactly once.
     pub operations: Operations,
+    clock: Clock,
+    /// By how much the clocks of nodes may differ, in milliseconds.
+    max_drift_ms: AtomicU64,
     in_force: ArcSwap<InForce>,
     epoch: watch::Sender<Epoch>,
     /// 0 before the topology gave one out.
@@ -134,6 +138,7 @@ impl Replication {
         engine: Arc<Engine>,
         transport: Arc<Transport>,
         topology: Arc<Topology>,
+        clock: Clock,
     ) -> Arc<Replication> {
         let peers = Arc::new(Peers::new(own));
         join_partitions(&engine, &topology, own);
@@ -149,7 +154,9 @@ impl Replication {
             in_force: ArcSwap::from_pointee(InForce::new(routes, &epochs)),
             epochs,
             transport,
-            operations: Operations::new(crate::clock::Clock::System.now_ms()),
+            operations: Operations::new(clock.now_ms()),
+            clock,
+            max_drift_ms: AtomicU64::new(0),
             epoch: watch::Sender::new(epoch),
             actor: AtomicU16::new(0),
             clustered: AtomicBool::new(false),
@@ -173,6 +180,7 @@ impl Replication {
     pub fn configure(&self, config: &Config) {
         self.sync_bytes_per_second
             .store(config.sync_rate, Ordering::Relaxed);
+        (self.max_drift_ms).store(config.max_drift_ms.into(), Ordering::Relaxed);
         let interval_ms = u64::from(config.anti_entropy_interval) * 1000;
         self.round_interval_ms.store(interval_ms, Ordering::Relaxed);
         let durability = crate::running::log_durability(config.durability);

@@ -10,7 +10,7 @@ use super::keyspace::Keyspace;
 use super::operations::Known;
 use super::partition::{ElementsBefore, Garbage, KeyBefore, Partition};
 use super::replica::Replica;
-use super::state::{KeyState, next_field_part, next_part};
+use super::state::{KeyState, began_anew, next_field_part, next_part};
 use super::table::position;
 use crate::effect::{Effect, Kind, OperationId, StringEncoding};
 
@@ -110,7 +110,7 @@ impl Partition {
             None if stamp.version <= context.horizon => return Merged::Known,
             None => {
                 let before = Sums::default();
-                (KeyState::new(access.initial()), before)
+                (KeyState::unknown(access.initial(), context), before)
             }
         };
         let was_dropped = state.is_dropped();
@@ -329,14 +329,28 @@ impl Partition {
         }
     }
 
-    /// Whether a key is absent only because it expired: writing to it takes a `Delete` first where what was
-    /// there matters.
+    /// Whether a key is absent only because it expired, or has an expiry though nothing else is left of it: writing to
+    /// it takes a `Delete` first where what was there matters.
     pub fn is_lapsed(&self, database: DatabaseId, key: &[u8]) -> bool {
         let known = self.known(database, key);
         known.is_some_and(|(entry, is_live)| {
-            let sums = self.replica.as_ref();
-            !is_live && sums.is_some_and(|r| r.sums(database, Some(entry), false).live != 0)
+            let replica = self.replica.as_ref();
+            let has_items = replica.map(|it| it.sums(database, Some(entry), false).live != 0);
+            let expiry = entry.metadata().and_then(|metadata| metadata.expiry);
+            let expires = expiry.is_some_and(|(_, at)| at.is_some());
+            !is_live && (has_items == Some(true) || expires)
         })
+    }
+
+    /// The horizon, if what is known of a key that is not there came after it: writing to it takes an `Anew` first where
+    /// what was there matters.
+    pub fn begins_anew(&self, database: DatabaseId, key: &[u8]) -> Option<Version> {
+        let horizon = self.stable_horizon();
+        let is_new = match self.known(database, key) {
+            Some((entry, is_live)) => !is_live && began_anew(entry),
+            None => true,
+        };
+        (is_new && horizon > Version::ZERO).then_some(horizon)
     }
 
     /// The effect that an actor has to emit to add `delta` to a key.
@@ -482,6 +496,15 @@ impl Partition {
         let Some(replica) = &self.replica else {
             return;
         };
+        // Whether somebody has looked for what expired before the horizon makes no difference: all replicas forget the
+        // same.
+        let expired_by = replica.horizon().millis().saturating_sub(1);
+        for database in self.databases() {
+            self.take_out_expired(database, expired_by);
+        }
+        let Some(replica) = &self.replica else {
+            return;
+        };
         for database in replica.databases() {
             let context = self.context(database);
             let is_over = |entry: &Entry| {
@@ -594,7 +617,7 @@ impl Partition {
         });
     }
 
-    /// Number of keys that are remembered though clients do not see them.
+    /// Number of keys that are remembered though clients do not see them, or may have elements that are.
     pub fn tombstones(&self) -> usize {
         let Some(replica) = &self.replica else {
             return 0;
@@ -602,7 +625,9 @@ impl Partition {
         let besides = replica
             .databases()
             .filter_map(|database| replica.get(database));
-        besides.map(|beside| beside.remembered.len()).sum()
+        besides
+            .map(|beside| beside.remembered.len() + beside.thinned.len())
+            .sum()
     }
 
     /// Forgets everything: the partition has moved away.

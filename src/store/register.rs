@@ -4,7 +4,8 @@
 //! The *base* of a part is the stamp of the value it is added to. A part on an older base is gone with it; one
 //! on a newer base waits until that arrives. Where there is no value, the base is a mark behind which there is
 //! none: the latest that the coordinator knew of, with the actor [`NOBODY`]. Marks are forgotten in time, so
-//! for such a base it is enough to be as late as the mark that is known.
+//! for such a base it is enough to be as late as the mark that is known, unless that is one of [`behind`]: how late it
+//! is only tells how late its coordinator learnt of a horizon.
 
 use coterie_protocol::{Actor, Stamp, Version, text::parse_i64};
 
@@ -52,15 +53,25 @@ pub(super) struct Register {
     pub sketches: Vec<Sketch>,
 }
 
+/// The last actor there can be.
+const LAST: Actor = Actor(u16::MAX - 1);
+
 /// The stamp right before another.
 pub(super) fn before(stamp: Stamp) -> Stamp {
     match stamp.actor.0.checked_sub(1) {
         Some(actor) => Stamp::new(stamp.version, Actor(actor)),
         None => {
             let version = stamp.version.to_bits().saturating_sub(1);
-            Stamp::new(Version::from_bits(version), NOBODY)
+            Stamp::new(Version::from_bits(version), LAST)
         }
     }
+}
+
+/// The mark behind which everything of earlier versions is gone, because all replicas had the same by then and nothing
+/// was left of it.
+pub(super) fn behind(settled: Version) -> Stamp {
+    let version = settled.to_bits().saturating_sub(1);
+    Stamp::new(Version::from_bits(version), NOBODY)
 }
 
 impl Register {
@@ -108,7 +119,22 @@ impl Register {
     /// Whether what was added to this base counts.
     pub fn is_current(&self, base: Stamp, mark: Stamp) -> bool {
         let present = self.base(mark);
-        base == present || base.actor == NOBODY && base > present && !self.has_value()
+        let is_after_all = base.actor == NOBODY && (base > present || present.actor == NOBODY);
+        base == present || is_after_all && !self.has_value()
+    }
+
+    /// Whether what was added to this base is gone.
+    pub fn is_gone(&self, base: Stamp, stamp: Stamp, mark: Stamp) -> bool {
+        let present = self.base(mark);
+        let is_after_all = base.actor == NOBODY && present.actor == NOBODY;
+        stamp <= mark || base < present && !is_after_all
+    }
+
+    /// Something was added to this base. Where there was nothing, whatever is older is gone, expired and forgotten.
+    pub fn begin_at(&mut self, base: Stamp) {
+        if base.actor == NOBODY {
+            self.raise(behind(base.version));
+        }
     }
 
     fn counts(&self, part: &Part, mark: Stamp) -> bool {
@@ -128,6 +154,12 @@ impl Register {
         expire_at: Option<u64>,
         mark: Stamp,
     ) -> Merged {
+        let bases = self.parts.iter().map(|part| part.base);
+        let bases = bases.chain(self.sketches.iter().map(|sketch| sketch.base));
+        let began = bases.filter(|base| base.actor == NOBODY).max();
+        if let Some(began) = began.filter(|began| stamp.version < began.version) {
+            return Merged::Superseded(began);
+        }
         if let Some((present, old)) = &mut self.last {
             if *present > stamp {
                 return Merged::Superseded(*present);
@@ -150,10 +182,10 @@ impl Register {
 
     /// Merges a part.
     pub fn count(&mut self, part: Part, mark: Stamp) -> Merged {
-        let base = self.base(mark);
-        if part.stamp <= mark || part.base < base {
-            return Merged::Superseded(base);
+        if self.is_gone(part.base, part.stamp, mark) {
+            return Merged::Superseded(self.base(mark));
         }
+        self.begin_at(part.base);
         match self
             .parts
             .binary_search_by_key(&part.stamp.actor, |part| part.stamp.actor)
@@ -182,10 +214,11 @@ impl Register {
         if let Some(own) = own.filter(|own| self.counts(own, mark)) {
             return (own.base, own.total.saturating_add(delta));
         }
-        let base = if self.has_value() {
-            self.stamp()
-        } else {
-            Stamp::new(self.base(mark).version.max(settled), NOBODY)
+        let others = self.parts.iter().filter(|part| self.counts(part, mark));
+        let base = match others.map(|part| part.base).max() {
+            _ if self.has_value() => self.stamp(),
+            Some(base) => base,
+            None => Stamp::new(self.base(mark).version.max(settled), NOBODY),
         };
         match own {
             // It began from nothing just before a value of the same version came: what it adds stays with it.
@@ -200,11 +233,12 @@ impl Register {
             self.last = None;
             self.expire_at = None;
         }
-        let base = self.base(mark);
-        self.parts
-            .retain(|part| part.base >= base && part.stamp > mark);
-        self.sketches
-            .retain(|sketch| sketch.base >= base && sketch.stamp > mark);
+        let mut parts = std::mem::take(&mut self.parts);
+        parts.retain(|part| !self.is_gone(part.base, part.stamp, mark));
+        self.parts = parts;
+        let mut sketches = std::mem::take(&mut self.sketches);
+        sketches.retain(|sketch| !self.is_gone(sketch.base, sketch.stamp, mark));
+        self.sketches = sketches;
     }
 
     /// What clients see, if that is not simply the content: the sum of base and parts.

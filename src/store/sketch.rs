@@ -45,10 +45,10 @@ impl Partition {
 impl Register {
     /// Merges a sketch.
     pub fn sketch(&mut self, base: Stamp, stamp: Stamp, value: &[u8], mark: Stamp) -> Merged {
-        let present = self.base(mark);
-        if stamp <= mark || base < present {
-            return Merged::Superseded(present);
+        if self.is_gone(base, stamp, mark) {
+            return Merged::Superseded(self.base(mark));
         }
+        self.begin_at(base);
         match self.sketches.binary_search_by_key(&base, |one| one.base) {
             Ok(at) => self.sketches[at].join(stamp, value),
             Err(at) => self.sketches.insert(

@@ -1,6 +1,7 @@
 //! The stable horizon: the version below which every replica of a partition is known to have everything (I6).
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use coterie_protocol::{Epoch, NodeId, PartitionId, Version};
@@ -32,7 +33,10 @@ impl Replication {
         if tokio::time::timeout_at(deadline, in_epoch).await.is_err() {
             return false;
         }
-        // Whatever is written from here on has a later version.
+        // Whatever is written from here on has a later version, after a restart too.
+        if version.millis() > self.clock.now_ms() {
+            return false;
+        }
         self.engine.store().lock(partition).clock().observe(version);
         let offset = self.engine.log().appended();
         let peers = match whom {
@@ -50,19 +54,21 @@ impl Replication {
         self.waiters.wait(&everyone, deadline).await.is_ok() && !has_gap()
     }
 
-    /// Moves the stable horizon of a partition to the present, if every replica is there and all agree.
+    /// Moves the stable horizon of a partition to a moment that has passed by every replica's clock, if all are there
+    /// and agree.
     ///
     /// # Errors
     /// One can't be reached, or they differ: then the horizon stays, and tombstones with it.
     pub(super) async fn advance_horizon(
         self: &Arc<Self>,
         partition: PartitionId,
-        now_ms: u64,
     ) -> Result<(), SyncError> {
         let epoch: Epoch = self.routes().epoch;
         let own = self.peers.own().id;
         let peers: Vec<Arc<Peer>> = self.holders(partition);
-        let version = self.engine.store().lock(partition).clock().next(now_ms);
+        let drift_ms = self.max_drift_ms.load(Ordering::Relaxed);
+        let passed_ms = self.clock.now_ms().saturating_sub(drift_ms);
+        let version = Version::new(passed_ms, 0);
         if !self.fence(partition, epoch, version, None).await {
             return Err(SyncError::NotReady(own));
         }
@@ -100,5 +106,6 @@ impl Replication {
             .store()
             .lock(partition)
             .set_stable_horizon(version);
+        self.engine.tell_departed();
     }
 }

@@ -9,14 +9,14 @@ use coterie_protocol::PartitionId;
 
 use super::message::{Answer, Request};
 use super::{Replication, SyncError};
-use crate::clock::{self, Clock};
+use crate::clock;
 use crate::replication::peers::{NodeSet, OWN, Peer};
 
 /// A node that may be behind tries this often to find out.
 const BEHIND_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Compares with other nodes for as long as the process lives.
-pub async fn run(replication: Arc<Replication>, clock: Clock) {
+pub async fn run(replication: Arc<Replication>) {
     let mut next_round = tokio::time::Instant::now();
     loop {
         tokio::time::sleep(BEHIND_INTERVAL).await;
@@ -29,7 +29,7 @@ pub async fn run(replication: Arc<Replication>, clock: Clock) {
         }
         let interval = replication.round_interval_ms.load(Ordering::Relaxed);
         if interval > 0 && tokio::time::Instant::now() >= next_round {
-            replication.round(&clock).await;
+            replication.round().await;
             // A little jitter keeps nodes that started together apart.
             let jitter = rand::random_range(0..=interval / 8 + 1);
             next_round = tokio::time::Instant::now() + Duration::from_millis(interval + jitter);
@@ -164,7 +164,7 @@ impl Replication {
 
     /// One round: every shared partition with every live peer, then the horizons of partitions this node is the
     /// first replica of.
-    async fn round(self: &Arc<Self>, clock: &Clock) {
+    async fn round(self: &Arc<Self>) {
         let count = self.engine.store().layout().count();
         for peer in self.live_peers() {
             let shared = self.shared_with(&peer, (0..count).map(PartitionId));
@@ -175,7 +175,7 @@ impl Replication {
             }
         }
         for partition in self.due_for_horizon() {
-            if let Err(error) = self.advance_horizon(partition, clock.now_ms()).await {
+            if let Err(error) = self.advance_horizon(partition).await {
                 tracing::debug!(%partition, %error, "the stable horizon stays");
                 if !matches!(error, SyncError::NotReady(_)) {
                     return;

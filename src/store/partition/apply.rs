@@ -114,6 +114,7 @@ impl Partition {
             | Effect::Sketch { .. }
             | Effect::Assertion { .. }
             | Effect::Lapsed { .. }
+            | Effect::Anew { .. }
             | Effect::Operation { .. } => {
                 debug_assert!(false, "only in replicated partitions");
             }

@@ -128,6 +128,18 @@ impl Partition {
         (removed, Some(from))
     }
 
+    /// Takes out everything whose time is over.
+    pub(in crate::store) fn take_out_expired(&mut self, database: DatabaseId, now_ms: u64) {
+        let mut from = Some(0);
+        while let Some(at) = from {
+            (_, from) = self.collect_expired(database, at, usize::MAX, now_ms);
+        }
+        from = Some(0);
+        while let Some(at) = from {
+            (_, from) = self.collect_lapsed(database, at, usize::MAX, now_ms);
+        }
+    }
+
     /// Whether a field is absent only because it expired: who counts on it has to delete it first.
     pub fn is_field_lapsed(&self, database: DatabaseId, key: &[u8], field: &[u8]) -> bool {
         let known = self.known(database, key);

@@ -6,7 +6,7 @@ use super::{Context, KeyState};
 use crate::effect::{Kind, StringEncoding};
 use crate::store::entry::{Entry, Parts};
 use crate::store::metadata::Metadata;
-use crate::store::register::{Content, Register};
+use crate::store::register::{Content, NOBODY, Register};
 
 impl KeyState {
     /// What an entry tells; `is_live` if it is among those that clients see.
@@ -87,7 +87,9 @@ impl KeyState {
         let is_live = shown.is_some() || shows_collection;
         let is_marked = register.is_empty() && self.expiry.is_none() && self.kind.is_none();
         if !is_live && is_marked && self.collection.is_none() {
-            return (self.mark > Stamp::ZERO).then(|| (self.mark_entry(key), false));
+            let is_horizon = self.mark.actor == NOBODY && self.mark.version <= context.horizon;
+            let tells = self.mark > Stamp::ZERO && !is_horizon;
+            return tells.then(|| (self.mark_entry(key), false));
         }
         let expire_at = self.expiry.filter(|_| is_live).and_then(|(_, at)| at);
         let (text, encoding) = shown.unwrap_or((Vec::new(), StringEncoding::Raw));

@@ -8,7 +8,7 @@ use crate::store::collection::Collection;
 use crate::store::digest::{Item, Sums, plain_item};
 use crate::store::entry::Entry;
 use crate::store::metadata::Expiry;
-use crate::store::register::{Content, Register};
+use crate::store::register::{Content, NOBODY, Register};
 
 /// The same as [`KeyState`], but borrowed and without a value.
 pub(super) struct Known<'a> {
@@ -32,7 +32,8 @@ impl Known<'_> {
         if let Some((stamp, kind)) = self.kind.filter(|(stamp, _)| *stamp != written) {
             sums.add_to(false, plain_item(Item::Kind, kind as u64, stamp));
         }
-        if self.mark.version > context.horizon && !self.register.has_value() {
+        let is_horizon = self.mark.actor == NOBODY;
+        if self.mark.version > context.horizon && !is_horizon && !self.register.has_value() {
             sums.add_to(false, plain_item(Item::Mark, 0, self.mark));
         }
         sums
@@ -78,6 +79,15 @@ pub(in crate::store) fn sums_of(entry: Option<&Entry>, is_live: bool, context: C
         known.mark = known.mark.max(entry.stamp());
     }
     known.sums(context)
+}
+
+/// Whether nothing was known of a key when it became known again. See [`KeyState::unknown`].
+pub(in crate::store) fn began_anew(entry: &Entry) -> bool {
+    let metadata = entry.metadata().map(|metadata| metadata.mark);
+    let collection = entry.collection();
+    let history = collection.and_then(|collection| collection.history.as_ref());
+    let mark = metadata.max(history.map(|history| history.mark));
+    mark.is_some_and(|mark| mark.actor == NOBODY)
 }
 
 /// The mark that will be in force for a write of this type: an earlier write of another type raises it.

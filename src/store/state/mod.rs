@@ -13,13 +13,13 @@ mod known;
 use coterie_protocol::{Stamp, Version};
 
 use self::known::Known;
-pub(super) use self::known::{next_base, next_field_part, next_part, sums_of};
+pub(super) use self::known::{began_anew, next_base, next_field_part, next_part, sums_of};
 use super::Merged;
 use super::collection::Collection;
 use super::digest::Sums;
 use super::metadata::Expiry;
 use super::partition::ElementsBefore;
-use super::register::{Content, Part, Register, before};
+use super::register::{Content, NOBODY, Part, Register, before, behind};
 use crate::effect::{Effect, Kind, StringEncoding};
 
 /// See the module.
@@ -80,6 +80,17 @@ impl KeyState {
         }
     }
 
+    /// Nothing is known, so whatever is from before the horizon is gone.
+    pub fn unknown(access: u32, context: Context) -> Self {
+        KeyState {
+            mark: match context.horizon {
+                Version::ZERO => Stamp::ZERO,
+                horizon => behind(horizon),
+            },
+            ..KeyState::new(access)
+        }
+    }
+
     /// The mark in force.
     fn mark(&self, context: Context) -> Stamp {
         self.mark.max(context.floor)
@@ -119,14 +130,28 @@ impl KeyState {
                 let content = Content::Dropped { at };
                 self.write(stamp, content, Some(at), context)
             }
-            Effect::Count { base, total, .. } => match self.claim(stamp, Kind::String, context) {
-                Ok(mark) => self.register.count(Part { base, stamp, total }, mark),
-                Err(lost) => lost,
-            },
-            Effect::Sketch { base, value, .. } => match self.claim(stamp, Kind::String, context) {
-                Ok(mark) => self.register.sketch(base, stamp, value, mark),
-                Err(lost) => lost,
-            },
+            Effect::Count { base, total, .. } => {
+                self.begin_at(base);
+                match self.claim(stamp, Kind::String, context) {
+                    Ok(mark) => self.register.count(Part { base, stamp, total }, mark),
+                    Err(lost) => lost,
+                }
+            }
+            Effect::Sketch { base, value, .. } => {
+                self.begin_at(base);
+                match self.claim(stamp, Kind::String, context) {
+                    Ok(mark) => self.register.sketch(base, stamp, value, mark),
+                    Err(lost) => lost,
+                }
+            }
+            Effect::Anew { settled, .. } => {
+                let before = self.mark(context);
+                self.mark = self.mark.max(behind(settled));
+                match self.mark > before {
+                    true => Merged::New,
+                    false => Merged::Known,
+                }
+            }
             Effect::Assertion { kind, .. } => match self.claim(stamp, kind, context) {
                 Ok(_) => Merged::New,
                 Err(lost) => lost,
@@ -193,6 +218,13 @@ impl KeyState {
         }
         self.normalize(context);
         merged
+    }
+
+    /// Something was added to this base. Where there was nothing, whatever is older is gone.
+    fn begin_at(&mut self, base: Stamp) {
+        if base.actor == NOBODY {
+            self.mark = self.mark.max(behind(base.version));
+        }
     }
 
     /// Notes a write of this type. Tells the mark in force, or that the write is lost.

@@ -168,6 +168,7 @@ fn print_effect(effect: &Effect<'_>, limit: usize, output: &mut dyn Write) -> st
             write!(output, " sketch {} {} on {base}", text(key), text(value))
         }
         Effect::Lapsed { key, at } => write!(output, " lapsed {} {at}", text(key)),
+        Effect::Anew { key, settled } => write!(output, " anew {} since {settled}", text(key)),
         Effect::Delete { key } => write!(output, " delete {}", text(key)),
         Effect::Clear => write!(output, " clear"),
         Effect::Swap { with } => write!(output, " swap-with {}", with.0),
