@@ -13,7 +13,7 @@ use super::blocking::{self, Patience, Placed};
 use super::call::{Call, Control, Deferred};
 use super::dispatch::{Routed, route, subject_of};
 use super::error::{CommandError, CommandResult};
-use super::once::{Begun, Once};
+use super::once::{Begun, Once, only_field};
 use super::record::{Pending, finish};
 use super::routing::{Levels, Way, is_plain};
 use super::scripts;
@@ -269,6 +269,7 @@ fn execute_elsewhere(
             // What may be done twice, and would take writing whole collections or several keys to be done once.
             let is_wide = is_plain
                 && (spec.categories.intersects(Categories::HASH)
+                    && only_field(spec, request).is_none()
                     || spec.keys.of(request).len() > 1);
             let epoch = batch.epoch();
             let operation = match &session.operation {
