@@ -772,7 +772,7 @@ mod tests {
     use crate::clock::Clock;
     use crate::config::Durability;
     use crate::engine::{Engine, EngineOptions};
-    use crate::session::Client;
+    use crate::clients::Client;
     use crate::wal;
 
     fn run(node: &Arc<Node>, session: &mut Session, arguments: &[&str]) -> Vec<u8> {
