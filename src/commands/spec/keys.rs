@@ -47,6 +47,28 @@ impl Positions {
         }
     }
 
+    /// The first argument, and what follows the last word that names a place to store at. Words are looked for from
+    /// `index` on; `values` tells how many values follow one, and whether the first of them is such a place.
+    pub fn first_and_stored(
+        request: Request<'_>,
+        mut index: usize,
+        values: impl Fn(&[u8]) -> (usize, bool),
+    ) -> Self {
+        let mut stored = 0..0;
+        while index + 1 < request.len() {
+            let (count, stores) = values(request.arg(index));
+            if stores {
+                stored = index + 1..index + 2;
+            }
+            index += 1 + count;
+        }
+        Positions {
+            first: Some(1),
+            range: stored,
+            ..Positions::default()
+        }
+    }
+
     /// The same, with one more before the others.
     pub fn after(self, first: usize) -> Self {
         Positions {
