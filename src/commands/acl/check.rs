@@ -72,7 +72,7 @@ pub fn admit_queued(
 ) -> CommandResult {
     check_client(session, command, request).map_err(|denied| {
         note(node, session, command, request, denied, Context::Multi);
-        let reason = what(
+        let reason = text_about(
             denied,
             "no permission to execute the command or subcommand",
             "no permission to touch the specified keys",
@@ -95,7 +95,7 @@ pub fn admit_in_script(
 ) -> Result<(), &'static str> {
     check(session, command, request).map_err(|denied| {
         note(node, session, command, request, denied, Context::Lua);
-        what(
+        text_about(
             denied,
             "ERR The user executing the script can't run this command or subcommand",
             "ERR The user executing the script can't access at least one of the keys mentioned in the command arguments",
@@ -105,7 +105,7 @@ pub fn admit_in_script(
 }
 
 /// The one of these texts that is about what was denied.
-fn what(
+fn text_about(
     denied: Denied,
     command: &'static str,
     key: &'static str,
