@@ -72,7 +72,7 @@ pub struct ClientDetails {
     pub watched: usize,
     /// It is held back by `CLIENT PAUSE` or waits for something else.
     pub blocked: bool,
-    /// How many channels, patterns and shard channels it listens to, in the order of [`Topic::ALL`].
+    /// How many channels, patterns and shard channels it listens to, in the order of [`crate::pubsub::Topic::ALL`].
     pub listens_to: [usize; 3],
 }
 

@@ -66,6 +66,9 @@ mod tests {
         let payload = b"\xf5\xc3@B@f\x1f#!lua name=lib\nredis.register_fu\nnction('F',\xe0\x00\x0c\x05) end)\xe0\x11+\x00f\xe0\x06+\x01d)\n\x00\x7f\xae`\x8c\x8a]\xa1u";
         let code = b"#!lua name=lib\nredis.register_function('F',function() end)\nredis.register_function('f',function() end)";
         assert_eq!(decode(payload), Ok(vec![code.to_vec()]));
+        // A string may be a number, though no library is.
+        let number = rdb::sign(b"\xf5\xc0\x05".to_vec());
+        assert_eq!(decode(&number), Ok(vec![b"5".to_vec()]));
     }
 
     proptest! {
