@@ -19,9 +19,10 @@ use super::perform::settle;
 use super::spanning;
 use super::spec::Flags;
 use super::table;
+use crate::clients::Client;
 use crate::node::Node;
 use crate::replication::{Executing, Operation, PlainWrite, wire};
-use crate::session::{Client, Consistency, Session};
+use crate::session::{Consistency, Session};
 use crate::transport::{CallId, Inbound};
 
 /// A write that was sent longer ago, clocks being as far apart as they may, is refused: its sender may have given up on

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `peers` | other nodes, and how far each has followed this node's log |
 //! | `barrier` | what replies wait for |
+//! | `waiters` | who waits for it, and how they are woken |
 //! | `routes` | where each partition's requests go |
 //! | `epochs` | which epochs still have requests under way |
 //! | `hints` | what a replica that was away is not sent |
@@ -27,6 +28,7 @@ mod repeat;
 pub mod routes;
 mod stream;
 mod sync;
+mod waiters;
 pub mod wire;
 
 use std::collections::BTreeMap;
@@ -40,7 +42,7 @@ use coterie_protocol::{Actor, DatabaseId, Epoch, NodeId, PartitionId};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
-pub use barrier::{Barrier, Local, Quorum, Terms, TimedOut, Waiters};
+pub use barrier::{Barrier, Local, Quorum, Terms};
 pub use epochs::{EpochGuard, Epochs};
 pub use operations::{Executing, Operation, Operations, PlainWrite};
 pub use peers::{Peer, Peers};
@@ -48,6 +50,7 @@ pub use pulse::Pulse;
 pub use read::ReadKey;
 pub use routes::{Route, Routes};
 pub use sync::{run as sync_rounds, watch_silence};
+pub use waiters::{TimedOut, Waiters};
 
 use crate::clock::Clock;
 use crate::config::Config;
