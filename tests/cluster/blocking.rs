@@ -148,6 +148,8 @@ fn who_gives_up_waiting_takes_nothing() {
         let mut control = cluster.client(node);
         wait_until("it waits", || blocked(&mut control) == 1);
         let gone = waiter(&cluster, node, &format!("BLPOP {key} 0"));
+        // A request that is still on its way may be executed after the client has gone.
+        wait_until_queued(&cluster, 2);
         drop(gone);
         wait_until("it is gone", || blocked(&mut control) == 1);
         let reply = control.run(&format!("CLIENT UNBLOCK {id} ERROR"));
