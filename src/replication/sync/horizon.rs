@@ -101,6 +101,20 @@ impl Replication {
         Ok(())
     }
 
+    /// Takes over the horizon of a peer that was just compared with: what it had of everything before is here. What it
+    /// has agreed to forget is not to come back from here.
+    pub(super) async fn adopt_horizon(
+        &self,
+        peer: &Peer,
+        partition: PartitionId,
+    ) -> Result<(), SyncError> {
+        let request = Request::StableHorizon { partition };
+        if let Answer::Horizon(version) = self.ask_sync(peer, &request).await? {
+            self.set_horizon(partition, version);
+        }
+        Ok(())
+    }
+
     pub(super) fn set_horizon(&self, partition: PartitionId, version: Version) {
         self.engine
             .store()

@@ -127,13 +127,7 @@ impl Replication {
                     return Err(SyncError::NotReady(peer.id));
                 };
                 let summary = self.compare(&peer, partition, Version::MAX).await?;
-                // What it has agreed to forget is not to come back from here.
-                if let Answer::Horizon(version) = self
-                    .ask_sync(&peer, &Request::StableHorizon { partition })
-                    .await?
-                {
-                    self.set_horizon(partition, version);
-                }
+                self.adopt_horizon(&peer, partition).await?;
                 Ok(summary)
             };
             match copied.await {
