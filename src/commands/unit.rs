@@ -15,6 +15,7 @@ use super::record::{Pending, finish};
 use super::routing::Levels;
 use super::spec::{CommandSpec, Flags, Handler, ScriptHandler};
 use super::table::Command;
+use crate::config::Config;
 use crate::engine::{Scope, Transaction};
 use crate::node::Node;
 use crate::session::Session;
@@ -169,6 +170,11 @@ impl<'u> Unit<'u> {
     /// The server.
     pub fn node(&self) -> &'u Arc<Node> {
         self.node
+    }
+
+    /// The settings, as all of its batch sees them.
+    pub fn config(&self) -> &Config {
+        &self.batch.config
     }
 
     /// Whether its commands have changed anything so far.

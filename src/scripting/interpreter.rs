@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt::Display;
+use std::hash::{Hash, Hasher};
 
 use coterie_protocol::{ReplyWriter, Request, RespVersion};
 use mlua::{Function, IntoLua, Lua, MultiValue, Table, Value};
@@ -28,8 +29,15 @@ const ONLY_WHILE_LOADING: &str =
     "ERR redis.register_function can only be called on FUNCTION LOAD command";
 
 /// SHA-1 of a script's text in lower-case hexadecimal: its name.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Digest([u8; 40]);
+
+/// A part of it is as good as all of it: it is a digest.
+impl Hash for Digest {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(&self.0[..16]);
+    }
+}
 
 impl Digest {
     /// Reads one, in either case.

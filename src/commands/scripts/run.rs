@@ -27,6 +27,8 @@ thread_local! {
 struct Script {
     name: Digest,
     text: Arc<[u8]>,
+    /// The node knows it by its name.
+    is_known: bool,
 }
 
 /// `EVAL`
@@ -85,12 +87,21 @@ fn find(node: &Node, request: Request<'_>, is_by_name: bool) -> Result<Script, C
     if is_by_name {
         let name = Digest::parse(request.arg(1)).ok_or(NO_SCRIPT)?;
         let text = node.scripts.get(name).ok_or(NO_SCRIPT)?;
-        return Ok(Script { name, text });
+        return Ok(Script {
+            name,
+            text,
+            is_known: true,
+        });
     }
     let name = digest_of(request.arg(1));
     let known = node.scripts.get(name);
+    let is_known = known.is_some();
     let text = known.unwrap_or_else(|| request.arg(1).into());
-    Ok(Script { name, text })
+    Ok(Script {
+        name,
+        text,
+        is_known,
+    })
 }
 
 /// Gets to know the script that another node is asked to execute, as if it were executed here: the client may go on to
@@ -126,9 +137,13 @@ fn execute(
     is_read_only: bool,
     out: &mut Vec<u8>,
 ) -> Result<(), CommandError> {
-    let node = unit.node().clone();
+    let node = unit.node();
     let count = count_of_keys(request)?;
-    let Script { name, text } = find(&node, request, is_by_name)?;
+    let Script {
+        name,
+        text,
+        is_known,
+    } = find(node, request, is_by_name)?;
     let declared = declaration_of(&text)?;
     let words: Vec<&[u8]> = request.iter().skip(3).collect();
     let (keys, arguments) = words.split_at(count);
@@ -147,7 +162,9 @@ fn execute(
             interpreter.run(run, host, reply)
         },
     )?;
-    node.scripts.add(name, &text, false);
+    if !is_known {
+        node.scripts.add(name, &text, false);
+    }
     Ok(())
 }
 
@@ -167,9 +184,8 @@ pub fn run_in(
         &mut ReplyWriter<'_>,
     ) -> Result<(), Ended>,
 ) -> Result<(), CommandError> {
-    let node = unit.node().clone();
-    let config = node.config.load_full();
-    let is_out_of_memory = node.is_out_of_memory(&config);
+    let (node, config) = (unit.node(), unit.config());
+    let is_out_of_memory = node.is_out_of_memory(config);
     let limit = Duration::from_millis(config.lua_time_limit.max(1));
     let watched = node.scripts.watch(limit);
     let may_go_on: MayGoOn = std::rc::Rc::new(move |began| watched.may_go_on(began));
