@@ -13,6 +13,8 @@ pub(super) fn stats(node: &Node, data: &dyn View) -> Vec<Field> {
     let statistics = &node.statistics;
     let totals = Totals::gather(node, data, node.now_ms());
     let before = statistics.expired_before_reset.load(Relaxed);
+    let replication = node.replication.get();
+    let repaired = replication.map_or(0, |replication| replication.repaired_keys.load(Relaxed));
     let count = |name, counter: &AtomicU64| Field::new(name, Value::count(counter.load(Relaxed)));
     let kilobytes = |name, bytes: u64| Field::new(name, Value::Decimal(bytes as f64 / 1024.0, 2));
     let rates = &statistics.rates;
@@ -33,6 +35,8 @@ pub(super) fn stats(node: &Node, data: &dyn View) -> Vec<Field> {
             "expired_keys",
             Value::count(totals.expired.saturating_sub(before)),
         ),
+        Field::new("tombstones", Value::count(totals.tombstones)),
+        Field::new("repaired_keys", Value::count(repaired)),
         Field::new("expire_cycle_cpu_milliseconds", Value::count(expiry_ms)),
         count("evicted_keys", &statistics.evicted_keys),
         count("evicted_clients", &statistics.evicted_clients),

@@ -58,6 +58,8 @@ pub struct Totals {
     pub databases: BTreeMap<DatabaseId, DatabaseTotals>,
     /// Keys that expired and were removed since the start.
     pub expired: u64,
+    /// What is remembered of keys and elements that are gone, until all replicas have forgotten them: keys that it is about.
+    pub tombstones: u64,
 }
 
 impl Totals {
@@ -72,6 +74,7 @@ impl Totals {
 
     fn add(&mut self, partition: &Partition, now_ms: u64) {
         self.expired += partition.expired();
+        self.tombstones += partition.tombstones() as u64;
         for database in partition.databases() {
             if let Some(keyspace) = partition.keyspace(database)
                 && !keyspace.is_empty()

@@ -8,6 +8,7 @@ mod faults;
 mod fields;
 mod guarantees;
 mod intruders;
+mod joins;
 mod listeners;
 mod model;
 mod network;
