@@ -109,7 +109,7 @@ impl Door {
 
     /// Executes the command whose words are all that is on the stack. Raises nothing.
     fn ask(&self, state: *mut lua_State) -> Asked {
-        if self.panic.borrow().is_some() || self.watch.look().is_err() {
+        if self.panic.borrow().is_some() || self.watch.look_unless_fresh().is_err() {
             return Asked::Ended;
         }
         let mut asked = self.request.borrow_mut();

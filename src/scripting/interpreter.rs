@@ -105,7 +105,7 @@ pub struct Run<'r> {
     pub keys: &'r [&'r [u8]],
     /// The table `ARGV`.
     pub arguments: &'r [&'r [u8]],
-    /// Asked now and then whether the script may go on, by the time when it began; else the text of the error.
+    /// Asked now and then whether the script may go on; else the text of the error.
     pub may_go_on: MayGoOn,
 }
 

@@ -106,7 +106,7 @@ impl Interpreter {
             is_flag,
         };
         let began = Instant::now();
-        let may_go_on: MayGoOn = Rc::new(move |_| match began.elapsed() > LOADED_WITHIN {
+        let may_go_on: MayGoOn = Rc::new(move || match began.elapsed() > LOADED_WITHIN {
             true => Err("ERR FUNCTION LOAD timeout"),
             false => Ok(()),
         });

@@ -20,7 +20,10 @@ const NO_SCRIPT: CommandError = CommandError::line("NOSCRIPT No matching script.
 
 thread_local! {
     /// The interpreter of a thread, unless it is in use.
-    static INTERPRETER: RefCell<Option<Interpreter>> = const { RefCell::new(None) };
+    static INTERPRETER: RefCell<Option<Box<Interpreter>>> = const { RefCell::new(None) };
+
+    /// The last script that was not given by name, and its name.
+    static LAST: RefCell<Option<(Arc<[u8]>, Digest)>> = const { RefCell::new(None) };
 }
 
 /// A script with its name.
@@ -83,6 +86,14 @@ pub fn checked_count(request: Request<'_>, no_number: CommandError) -> Result<us
     usize::try_from(count).map_err(|_| CommandError::line("ERR Number of keys can't be negative"))
 }
 
+/// The name of a script. Whoever sends whole texts mostly sends the same one again.
+fn name_of(text: &[u8]) -> Digest {
+    LAST.with_borrow(|last| match last {
+        Some((known, name)) if known[..] == *text => *name,
+        _ => digest_of(text),
+    })
+}
+
 fn find(node: &Node, request: Request<'_>, is_by_name: bool) -> Result<Script, CommandError> {
     if is_by_name {
         let name = Digest::parse(request.arg(1)).ok_or(NO_SCRIPT)?;
@@ -93,10 +104,11 @@ fn find(node: &Node, request: Request<'_>, is_by_name: bool) -> Result<Script, C
             is_known: true,
         });
     }
-    let name = digest_of(request.arg(1));
+    let name = name_of(request.arg(1));
     let known = node.scripts.get(name);
     let is_known = known.is_some();
     let text = known.unwrap_or_else(|| request.arg(1).into());
+    LAST.set(Some((text.clone(), name)));
     Ok(Script {
         name,
         text,
@@ -188,7 +200,7 @@ pub fn run_in(
     let is_out_of_memory = node.is_out_of_memory(config);
     let limit = Duration::from_millis(config.lua_time_limit.max(1));
     let watched = node.scripts.watch(limit);
-    let may_go_on: MayGoOn = std::rc::Rc::new(move |began| watched.may_go_on(began));
+    let may_go_on: MayGoOn = std::rc::Rc::new(move || watched.may_go_on());
     let mut interpreter = interpreter()?;
     let (database, resp) = (unit.session().database, unit.session().resp);
     let watch = may_go_on.clone();
@@ -213,14 +225,14 @@ pub fn run_in(
 }
 
 /// This thread's interpreter, or a new one.
-fn interpreter() -> Result<Interpreter, CommandError> {
+fn interpreter() -> Result<Box<Interpreter>, CommandError> {
     match INTERPRETER.take() {
         Some(interpreter) => Ok(interpreter),
-        None => Interpreter::new().map_err(CommandError::err),
+        None => Interpreter::new().map(Box::new).map_err(CommandError::err),
     }
 }
 
-fn put_back(interpreter: Interpreter) {
+fn put_back(interpreter: Box<Interpreter>) {
     if !interpreter.is_spent() {
         INTERPRETER.set(Some(interpreter));
     }
