@@ -19,11 +19,12 @@ use std::sync::Arc;
 pub use coterie_protocol::api::{Batch, CallError, Commands, Level};
 use coterie_protocol::{DatabaseId, Frame, RespVersion, frame};
 
+use crate::clients::Client;
 use crate::commands::perform_all;
 use crate::config::{Config, Durability};
 use crate::node;
 use crate::running::{NodeError, Running};
-use crate::session::{Client, Consistency, Session};
+use crate::session::{Consistency, Session};
 
 /// A node in this process. Commands through it take the same way as those of clients.
 pub struct Node {

@@ -3,6 +3,7 @@
 pub mod acl;
 mod background;
 pub mod blocking;
+pub mod clients;
 pub mod clock;
 mod cluster;
 pub mod cluster_view;

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::acl::Acl;
+use crate::clients::Registry;
 use crate::clock::Clock;
 use crate::cluster_view::Cluster;
 use crate::commands::table;
@@ -22,7 +23,6 @@ use crate::pause::Pause;
 use crate::pubsub::{PubSub, Remote};
 use crate::replication::Replication;
 use crate::scripts::Scripts;
-use crate::session::Registry;
 use crate::slowlog::SlowLog;
 use crate::statistics::Statistics;
 use crate::store::access::LfuSettings;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use parking_lot::Mutex;
 
-use crate::session::Client;
+use crate::clients::Client;
 
 /// Most arguments of a command that are kept, and most bytes of one.
 const ARGUMENTS_MAX: usize = 32;

@@ -14,9 +14,9 @@ use parking_lot::{Mutex, RwLock};
 use smallvec::SmallVec;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::clients::{Client, Registry};
 use crate::config::OutputBufferLimit;
 use crate::node::Node;
-use crate::session::{Client, Registry};
 
 /// Locks that keys are spread over.
 const SHARDS: usize = 64;

@@ -1,37 +1,35 @@
-//! From a request to its reply: the checks every command goes through, its locks, its handler, its record.
+//! From a request to its reply: which checks it goes through, in which order, and where it is executed.
 
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 use coterie_protocol::{Epoch, OwnedRequest, PartitionId, ReplyWriter, Request, RespVersion};
 
-use super::acl;
-use super::blocking::{self, Patience, Placed};
-use super::call::{Call, Control, Deferred};
+use super::admission::{admit, check_resources};
+use super::blocking;
+use super::call::Deferred;
 use super::dispatch::{Routed, route, subject_of};
-use super::error::{CommandError, CommandResult};
-use super::once::{Begun, Once};
+use super::error::CommandError;
+use super::once::only_field;
 use super::record::{Pending, finish};
-use super::routing::{Levels, Way, is_plain};
+use super::routing::{Way, is_plain};
+use super::run::run;
 use super::scripts;
 use super::spanning;
-use super::spec::{Categories, CommandSpec, Flags, Handler, Locks, ScriptHandler};
+use super::spec::{Categories, CommandSpec, Flags, Handler};
 use super::table::{self, Command};
 use super::transactions;
-use super::unit::{Opening, Reach, Unit};
-use crate::blocking::Waiting;
+use super::unit::Opening;
 use crate::config::Config;
-use crate::effect::Effect;
-use crate::engine::{Moment, Scope};
+use crate::engine::Moment;
 use crate::node::Node;
 use crate::outstanding::{Forward, Read, Subject};
-use crate::replication::{Barrier, EpochGuard, ReadKey, Routes};
+use crate::replication::{EpochGuard, ReadKey, Routes};
 use crate::session::Session;
 use crate::statistics::Tally;
-use crate::wal::{LogOffset, NoRoom};
+use crate::wal::NoRoom;
 use tokio::time::Instant;
 
 /// What the commands of one batch share.
@@ -47,7 +45,7 @@ pub struct Batch {
     /// Where they are routed, if the node is one of several.
     pub routes: Option<(Arc<Routes>, Arc<EpochGuard>)>,
     /// What the last command has read, for comparing.
-    seen: Vec<ReadKey>,
+    pub(super) seen: Vec<ReadKey>,
 }
 
 impl Batch {
@@ -269,6 +267,7 @@ fn execute_elsewhere(
             // What may be done twice, and would take writing whole collections or several keys to be done once.
             let is_wide = is_plain
                 && (spec.categories.intersects(Categories::HASH)
+                    && only_field(spec, request).is_none()
                     || spec.keys.of(request).len() > 1);
             let epoch = batch.epoch();
             let operation = match &session.operation {
@@ -384,356 +383,6 @@ fn is_http(request: Request<'_>) -> bool {
     name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
 }
 
-/// What a client may send that listens to channels, in RESP2.
-const WHILE_LISTENING: [&str; 9] = [
-    "subscribe",
-    "unsubscribe",
-    "psubscribe",
-    "punsubscribe",
-    "ssubscribe",
-    "sunsubscribe",
-    "ping",
-    "quit",
-    "reset",
-];
-
-/// The checks on a command that need nothing but session and settings.
-fn admit(node: &Node, session: &Session, command: &Command, request: Request<'_>) -> CommandResult {
-    let spec = command.spec;
-    if node.scripts.is_busy() && !spec.flags.contains(Flags::ALLOW_BUSY) {
-        return Err(CommandError::line(
-            "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
-        ));
-    }
-    if session.needs_password() && !spec.flags.contains(Flags::NO_AUTH) {
-        return Err(CommandError::line("NOAUTH Authentication required."));
-    }
-    if session.queue.is_some() && spec.flags.contains(Flags::NO_MULTI) {
-        return Err(CommandError::line(
-            "ERR Command not allowed inside a transaction",
-        ));
-    }
-    acl::admit(node, session, command, request)?;
-    if session.is_subscriber()
-        && session.resp == RespVersion::Resp2
-        && !WHILE_LISTENING.contains(&spec.name)
-    {
-        return Err(CommandError::err(format_args!(
-            "Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
-            spec.name
-        )));
-    }
-    if spec.flags.contains(Flags::INTERNAL) && !session.internal {
-        return Err(CommandError::line(
-            "ERR This command is only for the nodes of a cluster",
-        ));
-    }
-    let keys = Flags::READONLY | Flags::WRITE | Flags::MAY_REPLICATE;
-    if session.monitor && spec.flags.intersects(keys) {
-        // Redis treats a monitor like a replica, and says so.
-        return Err(CommandError::line(
-            "ERR Replica can't interact with the keyspace",
-        ));
-    }
-    Ok(())
-}
-
-/// Memory and log room, before anything is changed.
-pub(super) fn check_resources(
-    node: &Node,
-    session: &Session,
-    spec: &CommandSpec,
-    request: Request<'_>,
-    batch: &Batch,
-) -> CommandResult {
-    // A pause of writes keeps the data as it is, evictions included.
-    let is_frozen = node.pause.holds(true, batch.moment.now_ms).is_some();
-    if !is_frozen && let Some(settings) = node.eviction(&batch.config) {
-        let evicted = node.engine.evict(&settings, batch.moment);
-        if let Ok(count) = evicted
-            && count > 0
-        {
-            node.statistics.evicted_keys.fetch_add(count, Relaxed);
-        }
-        if evicted.is_err() && transactions::needs_memory(session, spec) {
-            return Err(CommandError::line(
-                "OOM command not allowed when used memory > 'maxmemory'.",
-            ));
-        }
-    }
-    if spec.flags.contains(Flags::WRITE) {
-        let bytes = record_bytes(request);
-        node.engine
-            .log()
-            .room(bytes)
-            .map_err(|error| CommandError::NoRoom(error, bytes))?;
-    }
-    Ok(())
-}
-
-/// Upper bound of the record of a command whose effects hold nothing but its arguments.
-pub(super) fn record_bytes(request: Request<'_>) -> usize {
-    request
-        .iter()
-        .map(|argument| Effect::encoded_bytes_max(argument.len(), argument.len()))
-        .sum()
-}
-
-/// Executes a command, where it belongs.
-pub(super) fn run(
-    opening: Opening<'_>,
-    spec: &'static CommandSpec,
-    request: Request<'_>,
-    out: &mut Vec<u8>,
-) -> Result<Option<Deferred>, CommandError> {
-    match spec.handler {
-        Handler::Unit(handler) => return handler(opening, request, out),
-        Handler::Script(handler) => return run_script(opening, spec, handler, request, out),
-        _ => {}
-    }
-    let Opening {
-        node,
-        session,
-        batch,
-        here,
-        unsent_bytes,
-    } = opening;
-    if let Handler::Data(handler) = spec.handler {
-        let data = Data {
-            spec,
-            request,
-            handler,
-            here,
-            patience: Patience::Allowed,
-        };
-        return Ok(match run_data(node, session, &data, out, batch)? {
-            Ran::Parked(waiting, timeout) => {
-                let placed = Placed::Here(waiting, timeout);
-                let origin = session.origin();
-                Some(blocking::park(node.clone(), origin, request.into(), placed))
-            }
-            Ran::Replied | Ran::Nothing => None,
-        });
-    }
-    let is_control = matches!(spec.handler, Handler::Control(_));
-    if !is_control || !spec.flags.contains(Flags::FAST) {
-        // What it tells or resets includes the commands before it.
-        batch.tally.flush(&node.statistics);
-    }
-    let mut reply = ReplyWriter::new(out, session.resp);
-    let mut control = Control {
-        request,
-        session,
-        node,
-        reply: &mut reply,
-        transaction: None,
-        unsent_bytes,
-        now_ms: batch.moment.now_ms,
-    };
-    match spec.handler {
-        Handler::Control(handler) => handler(&mut control).map(|()| None),
-        Handler::Deferred(handler) => handler(&mut control).map(Some),
-        Handler::Data(_) | Handler::Unit(_) | Handler::Script(_) | Handler::Container => {
-            Err(CommandError::Arity(spec.name.into()))
-        }
-    }
-}
-
-/// Executes a script in a unit of its own. One that needs more than the keys it declares is executed once more, with
-/// everything locked.
-fn run_script(
-    mut opening: Opening<'_>,
-    spec: &'static CommandSpec,
-    handler: ScriptHandler,
-    request: Request<'_>,
-    out: &mut Vec<u8>,
-) -> Result<Option<Deferred>, CommandError> {
-    let start = out.len();
-    let began = opening.batch.ticks;
-    let mut reach = Reach {
-        keys: spec.keys.of(request).collect(),
-        ..Reach::default()
-    };
-    loop {
-        let mut payload = std::mem::take(&mut opening.session.payload);
-        let done = Unit::begin(opening.reborrow(), &reach, &mut payload).and_then(|mut unit| {
-            handler(&mut unit, request, out)?;
-            let later = unit.commit();
-            debug_assert!(later.is_empty());
-            Ok(())
-        });
-        opening.session.payload = payload;
-        // It takes as long as all of its commands, also if they are undone.
-        opening.batch.ticks = began;
-        match done {
-            Err(CommandError::NotLocked) if !reach.everything && opening.batch.routes.is_none() => {
-                out.truncate(start);
-                reach.everything = true;
-            }
-            done => return done.map(|()| None),
-        }
-    }
-}
-
-/// A data command that is executed here.
-pub(super) struct Data<'r> {
-    /// The command.
-    pub spec: &'static CommandSpec,
-    /// Its arguments.
-    pub request: Request<'r>,
-    /// What it does.
-    pub handler: fn(&mut Call<'_, '_>) -> CommandResult,
-    /// What it has to reach in a cluster.
-    pub here: Option<&'r (PartitionId, Levels)>,
-    /// Whether it has waited.
-    pub patience: Patience<'r>,
-}
-
-/// What a data command has come to.
-pub(super) enum Ran {
-    /// The reply is written.
-    Replied,
-    /// There was nothing; now it waits, at most so long.
-    Parked(Waiting, Option<Duration>),
-    /// There was nothing; it has waited before.
-    Nothing,
-}
-
-/// Executes a data command under its locks.
-pub(super) fn run_data(
-    node: &Node,
-    session: &mut Session,
-    data: &Data<'_>,
-    out: &mut Vec<u8>,
-    batch: &mut Batch,
-) -> Result<Ran, CommandError> {
-    let Data { spec, request, .. } = *data;
-    let origin = spec
-        .flags
-        .contains(Flags::BLOCKING)
-        .then(|| session.origin());
-    let mut keys = spec.keys.of(request);
-    let once = data.here.and(session.operation.clone());
-    let once = once.map(|operation| Once::new(operation, spec, request, session.database));
-    let overwrites = once.as_ref().is_some_and(Once::overwrites);
-    let scope = match spec.locks {
-        locks if locks.covers_everything(request) => Scope::All,
-        Locks::Keys | Locks::Asked(_) if keys.len() == 1 && !overwrites => {
-            Scope::Key(keys.next().unwrap_or_default())
-        }
-        _ => Scope::Keys(&mut keys),
-    };
-    let database = session.database;
-    let start = out.len();
-    let mut moment = batch.moment;
-    moment.touch = !session.no_touch;
-    moment.client = session.client.id;
-    let mut transaction = node.engine.begin(scope, moment, &mut session.payload);
-    if spec.flags.contains(Flags::READONLY) {
-        transaction.count_lookups();
-    }
-    if let (Some(once), Some((partition, levels))) = (&once, data.here)
-        && once.begin(
-            node,
-            &mut transaction,
-            &mut ReplyWriter::new(out, session.resp),
-        )? == Begun::Done
-    {
-        drop(transaction);
-        let offset = once.append_state(node, *partition);
-        for quorum in &levels.write {
-            session.outstanding.barrier.add(*quorum, offset);
-        }
-        return Ok(Ran::Replied);
-    }
-    let handled = (data.handler)(&mut Call {
-        request,
-        transaction: &mut transaction,
-        reply: &mut ReplyWriter::new(out, session.resp),
-        database,
-        patience: data.patience,
-        node,
-    });
-    if let (Err(CommandError::Blocked(wait)), Some(origin)) = (&handled, origin) {
-        return Ok(match data.patience {
-            Patience::Used(..) => Ran::Nothing,
-            // While the keys are locked: from now on no change is missed.
-            Patience::Allowed => {
-                let interest = wait.interest(request, origin);
-                Ran::Parked(node.engine.waiters().add(interest), wait.timeout())
-            }
-        });
-    }
-    let levels = data.here.map(|(_, levels)| levels);
-    if let Some((partition, quorum)) = data.here.and_then(|(id, levels)| Some((id, levels.read?))) {
-        batch.seen.clear();
-        let seen = spec.keys.of(request).map(|key| ReadKey {
-            partition: *partition,
-            database,
-            key: key.to_vec(),
-            digest: transaction.digest(database, key),
-            quorum,
-        });
-        batch.seen.extend(seen);
-    }
-    let barrier = &mut session.outstanding.barrier;
-    // Who changes several databases does so as safely as any of them wants it.
-    let is_wide = spec.locks.is_all() || !transaction.changes_only(database);
-    let synced = if is_wide {
-        node.has_synced(&batch.config)
-    } else {
-        node.is_synced(&batch.config, database)
-    };
-    if !transaction.has_changes() {
-        await_record(node, barrier, levels, synced, None);
-    }
-    if let Some(tracked) = &session.tracking
-        && spec.flags.contains(Flags::READONLY)
-    {
-        transaction.tell_now();
-        tracked.remember(spec.keys.of(request));
-    }
-    handled?;
-    if let Some(once) = &once {
-        once.note(&mut transaction, &out[start..]);
-    }
-    if transaction.counts_lookups() {
-        batch.tally.looked_up(transaction.lookups());
-    }
-    // A record of its own stands behind everything the command has seen.
-    if let Some(offset) = transaction.commit() {
-        batch.tally.changes += 1;
-        session.last_write = Some(offset);
-        await_record(node, barrier, levels, synced, Some(offset));
-    }
-    Ok(Ran::Replied)
-}
-
-/// Lets an answer wait for the record of its transaction. Without one it waits for what was read, which may be another
-/// connection's write that is not on the disk yet, or not on enough replicas: an answer that tells of it, an error or that
-/// nothing was to be done too, would be wrong if it were lost.
-pub(super) fn await_record(
-    node: &Node,
-    barrier: &mut Barrier,
-    levels: Option<&Levels>,
-    synced: bool,
-    record: Option<LogOffset>,
-) {
-    let offset = || record.unwrap_or_else(|| node.engine.log().appended());
-    match levels {
-        Some(levels) => {
-            for quorum in &levels.write {
-                barrier.add(quorum.synced(synced), offset());
-            }
-            if synced && levels.write.is_empty() {
-                barrier.add_local(offset(), true);
-            }
-        }
-        None if record.is_some() || synced => barrier.add_local(offset(), synced),
-        None => {}
-    }
-}
-
 /// Answers a request that is not executed with an error.
 fn reject(
     node: &Node,
@@ -769,10 +418,10 @@ mod tests {
     use coterie_protocol::{OwnedRequest, Partitions};
 
     use super::*;
+    use crate::clients::Client;
     use crate::clock::Clock;
     use crate::config::Durability;
     use crate::engine::{Engine, EngineOptions};
-    use crate::session::Client;
     use crate::wal;
 
     fn run(node: &Arc<Node>, session: &mut Session, arguments: &[&str]) -> Vec<u8> {

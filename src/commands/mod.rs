@@ -1,6 +1,7 @@
 //! Redis commands: one file per family, one static table that drives everything about them.
 
 mod acl;
+mod admission;
 mod bitmaps;
 mod blocking;
 mod call;
@@ -38,6 +39,7 @@ mod record;
 mod redaction;
 mod remote;
 mod routing;
+mod run;
 mod sampling;
 mod scan;
 mod scripts;

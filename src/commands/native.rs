@@ -18,8 +18,9 @@ use tokio::sync::{Semaphore, mpsc};
 use super::conclude::conclude;
 use super::execute::{Batch, Outcome, execute};
 use super::perform::settle;
+use crate::clients::Client;
 use crate::node::Node;
-use crate::session::{Client, Consistency, Session};
+use crate::session::{Consistency, Session};
 use crate::topology::{Step, Topology};
 use crate::transport::{CallId, Inbound};
 

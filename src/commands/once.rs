@@ -28,6 +28,17 @@ pub(super) struct Once<'r> {
     again: bool,
 }
 
+/// The field of a hash that a write is about, if it is about one.
+pub(super) fn only_field<'r>(spec: &CommandSpec, request: Request<'r>) -> Option<&'r [u8]> {
+    let is_about_one = match spec.name {
+        "hsetnx" | "hincrby" | "hincrbyfloat" => true,
+        "hset" | "hmset" => request.len() == 4,
+        "hdel" => request.len() == 3,
+        _ => false,
+    };
+    is_about_one.then(|| request.get(2)).flatten()
+}
+
 /// What is to be done about it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Begun {
@@ -90,19 +101,14 @@ impl<'r> Once<'r> {
         if self.again {
             // Clocks are no further apart than this, or nodes refuse each other.
             let drift_ms = u64::from(node.config.load().max_drift_ms);
+            let field = only_field(self.spec, self.request);
             for key in self.keys() {
                 transaction
-                    .overwrite(self.database, key, self.field(), drift_ms)
+                    .overwrite(self.database, key, field, drift_ms)
                     .map_err(|(error, bytes)| CommandError::NoRoom(error, bytes))?;
             }
         }
         Ok(Begun::Execute)
-    }
-
-    /// The field of a hash that it is about, if it is about one.
-    fn field(&self) -> Option<&'r [u8]> {
-        let is_about_one = matches!(self.spec.name, "hsetnx" | "hincrby" | "hincrbyfloat");
-        is_about_one.then(|| self.request.get(2)).flatten()
     }
 
     /// Notes that it was executed, and what was answered.

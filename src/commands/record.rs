@@ -10,10 +10,11 @@ use super::execute::Batch;
 use super::redaction::redacted;
 use super::spec::{CommandSpec, Flags};
 use super::table::Command;
+use crate::clients::Client;
 use crate::config::Config;
 use crate::latency;
 use crate::node::Node;
-use crate::session::{Client, Session};
+use crate::session::Session;
 use crate::slowlog::shorten;
 
 /// Keeps what is to be kept of a command that was just executed.

@@ -19,9 +19,10 @@ use super::perform::settle;
 use super::spanning;
 use super::spec::Flags;
 use super::table;
+use crate::clients::Client;
 use crate::node::Node;
-use crate::replication::{Executing, Operation, wire};
-use crate::session::{Client, Consistency, Session};
+use crate::replication::{Executing, Operation, PlainWrite, wire};
+use crate::session::{Consistency, Session};
 use crate::transport::{CallId, Inbound};
 
 /// A write that was sent longer ago, clocks being as far apart as they may, is refused: its sender may have given up on
@@ -162,7 +163,7 @@ async fn run(node: Arc<Node>, mut requests: mpsc::Receiver<Forwarded>, places: A
                         from.reply(call, &answer.encode());
                         None
                     }
-                    None => reply(&node, session, out, (from, call), None),
+                    None => reply(&node, session, out, (from, call), (None, None)),
                 }
             }
         };
@@ -214,6 +215,7 @@ async fn execute_one(
     let operation = session.operation.as_ref().zip(node.replication.get());
     let executing = operation
         .map(|(operation, replication)| replication.operations.executing(operation, &from, until));
+    let before = node.engine.log().appended();
     loop {
         let mut batch = Batch::begin(node);
         let outcome = execute(node, &mut session, request.request(), &mut out, &mut batch);
@@ -236,7 +238,11 @@ async fn execute_one(
             }
         }
     }
-    reply(node, session, out, (from, call), executing)
+    let plain = node.replication.get().filter(|_| executing.is_none());
+    let records = before..node.engine.log().appended();
+    let plain = plain.filter(|_| !records.is_empty() && writes(&request));
+    let plain = plain.map(|replication| replication.operations.executed(&from, records));
+    reply(node, session, out, (from, call), (executing, plain))
 }
 
 /// Answers a request that was executed, once what it waits for is done. Returns a read that is still being compared.
@@ -245,7 +251,7 @@ fn reply(
     mut session: Session,
     mut out: Vec<u8>,
     (from, call): (Arc<Inbound>, CallId),
-    executing: Option<Executing>,
+    (executing, plain): (Option<Executing>, Option<PlainWrite>),
 ) -> Option<(PartitionId, JoinHandle<()>)> {
     let outstanding = std::mem::take(&mut session.outstanding);
     if outstanding.is_empty() {
@@ -260,6 +266,7 @@ fn reply(
             out.clear();
             ReplyWriter::new(&mut out, origin.resp).error(WRITE_UNKNOWN);
         }
+        drop(plain);
         from.reply(call, &out);
     });
     read.map(|partition| (partition, concluding))

@@ -7,12 +7,14 @@ use std::task::{Context, Poll, Waker};
 
 use coterie_protocol::{DatabaseId, PartitionId, ReplyWriter, Request};
 
+use super::admission::record_bytes;
 use super::blocking::Patience;
 use super::call::{Call, Control, Deferred};
 use super::error::CommandError;
-use super::execute::{Batch, await_record, record_bytes, write_error};
+use super::execute::{Batch, write_error};
 use super::record::{Pending, finish};
 use super::routing::Levels;
+use super::run::await_record;
 use super::spec::{CommandSpec, Flags, Handler, ScriptHandler};
 use super::table::Command;
 use crate::config::Config;

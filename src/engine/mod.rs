@@ -13,6 +13,8 @@ mod recovery_tests;
 mod replicated;
 #[cfg(test)]
 mod replicated_tests;
+#[cfg(test)]
+mod replicated_world;
 mod transaction;
 mod watch;
 

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::Scope;
 use super::recovery_tests::moment;
-use super::replicated_tests::{Node, START_MS};
+use super::replicated_world::{Node, START_MS};
 use crate::effect::{Effect, Kind, OperationId, OperationKind, StringEncoding};
 use crate::store::Known;
 

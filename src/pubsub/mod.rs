@@ -17,9 +17,9 @@ use coterie_protocol::{ReplyWriter, RespVersion};
 use parking_lot::{Mutex, RwLock};
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::clients::Client;
 use crate::config::OutputBufferLimit;
 use crate::glob::{self, Case};
-use crate::session::Client;
 
 pub use outbox::{Outbox, TooSlow};
 pub use remote::Remote;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use coterie_protocol::ReplyWriter;
 
 use super::Topic;
+use crate::clients::Client;
 use crate::node::Node;
-use crate::session::Client;
 
 /// See the module. Dropped with the connection, which then listens to nothing.
 pub struct Subscriptions {

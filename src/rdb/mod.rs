@@ -1,4 +1,5 @@
-//! Values as Redis serialises them for `DUMP` and `RESTORE`: an RDB type, the value, the RDB version and a CRC-64.
+//! Values as Redis serialises them for `DUMP` and `RESTORE`: an RDB type, the value, the RDB version and a CRC-64. Libraries
+//! of functions have the same parts.
 //!
 //! The format is that of Redis 7.0 (RDB version 10). Written is what Redis would write for a value, reading takes
 //! every encoding back to the first ones. Bytes only, no I/O; what is read comes from anywhere, so a length counts for
@@ -18,8 +19,8 @@ use crc::{CRC_64_REDIS, Crc, Table};
 
 use crate::effect::Kind;
 
-pub use reader::DecodeError;
-pub use write::encode;
+pub use reader::{BYTES_MAX, DecodeError, Reader};
+pub use write::{encode, put_number};
 
 /// The version that is written, and the highest that is read.
 const VERSION: u16 = 10;
@@ -96,7 +97,7 @@ pub fn decode(value: &[u8]) -> Result<Value, DecodeError> {
 }
 
 /// Adds the footer.
-fn sign(mut value: Vec<u8>) -> Vec<u8> {
+pub fn sign(mut value: Vec<u8>) -> Vec<u8> {
     value.extend_from_slice(&VERSION.to_le_bytes());
     let checksum = CHECKSUM.checksum(&value);
     value.extend_from_slice(&checksum.to_le_bytes());

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `peers` | other nodes, and how far each has followed this node's log |
 //! | `barrier` | what replies wait for |
+//! | `waiters` | who waits for it, and how they are woken |
 //! | `routes` | where each partition's requests go |
 //! | `epochs` | which epochs still have requests under way |
 //! | `hints` | what a replica that was away is not sent |
@@ -27,6 +28,7 @@ mod repeat;
 pub mod routes;
 mod stream;
 mod sync;
+mod waiters;
 pub mod wire;
 
 use std::collections::BTreeMap;
@@ -40,14 +42,15 @@ use coterie_protocol::{Actor, DatabaseId, Epoch, NodeId, PartitionId};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
-pub use barrier::{Barrier, Local, Quorum, Terms, TimedOut, Waiters};
+pub use barrier::{Barrier, Local, Quorum, Terms};
 pub use epochs::{EpochGuard, Epochs};
-pub use operations::{Executing, Operation, Operations};
+pub use operations::{Executing, Operation, Operations, PlainWrite};
 pub use peers::{Peer, Peers};
 pub use pulse::Pulse;
 pub use read::ReadKey;
 pub use routes::{Route, Routes};
 pub use sync::{run as sync_rounds, watch_silence};
+pub use waiters::{TimedOut, Waiters};
 
 use crate::clock::Clock;
 use crate::config::Config;
@@ -77,6 +80,8 @@ pub struct Replication {
     clock: Clock,
     /// By how much the clocks of nodes may differ, in milliseconds.
     max_drift_ms: AtomicU64,
+    /// How long a client waits for replicas, in milliseconds.
+    write_timeout_ms: AtomicU64,
     in_force: ArcSwap<InForce>,
     epoch: watch::Sender<Epoch>,
     /// 0 before the topology gave one out.
@@ -157,6 +162,7 @@ impl Replication {
             operations: Operations::new(clock.now_ms()),
             clock,
             max_drift_ms: AtomicU64::new(0),
+            write_timeout_ms: AtomicU64::new(0),
             epoch: watch::Sender::new(epoch),
             actor: AtomicU16::new(0),
             clustered: AtomicBool::new(false),
@@ -181,6 +187,7 @@ impl Replication {
         self.sync_bytes_per_second
             .store(config.sync_rate, Ordering::Relaxed);
         (self.max_drift_ms).store(config.max_drift_ms.into(), Ordering::Relaxed);
+        (self.write_timeout_ms).store(config.write_timeout_ms.into(), Ordering::Relaxed);
         let interval_ms = u64::from(config.anti_entropy_interval) * 1000;
         self.round_interval_ms.store(interval_ms, Ordering::Relaxed);
         let durability = crate::running::log_durability(config.durability);

@@ -37,6 +37,7 @@
 //! answer is `NOQUORUM` then, as it is if no majority is there to agree.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -54,6 +55,7 @@ use super::sync::ask_to_abandon;
 use crate::effect::OperationId;
 use crate::topology;
 use crate::transport::Inbound;
+use crate::wal::LogOffset;
 
 /// How long replicas may take to abandon an executor; then it is tried again.
 const ABANDONED_WITHIN: Duration = Duration::from_millis(300);
@@ -63,6 +65,31 @@ pub struct Operations {
     next: AtomicU64,
     under_way: Arc<Mutex<BTreeSet<u64>>>,
     executing: Arc<Awaited>,
+    sent_on: Arc<Mutex<Vec<SentOn>>>,
+}
+
+/// A write that may be executed twice, executed here for another node: it did so by records in this range. When the
+/// connection breaks, the other node has it executed by somebody else.
+struct SentOn {
+    from: Arc<Inbound>,
+    records: Range<LogOffset>,
+}
+
+/// While it lives, such a write is not answered yet.
+pub struct PlainWrite {
+    all: Arc<Mutex<Vec<SentOn>>>,
+    from: Arc<Inbound>,
+    records: Range<LogOffset>,
+}
+
+impl Drop for PlainWrite {
+    fn drop(&mut self) {
+        let mut all = self.all.lock();
+        let is_it = |it: &SentOn| Arc::ptr_eq(&it.from, &self.from) && it.records == self.records;
+        if let Some(at) = all.iter().position(is_it) {
+            all.swap_remove(at);
+        }
+    }
 }
 
 /// A write that must be executed exactly once, as its origin or an executor knows it.
@@ -181,7 +208,30 @@ impl Operations {
             next: AtomicU64::new(now_ms << 20),
             under_way: Arc::default(),
             executing: Arc::default(),
+            sent_on: Arc::default(),
         }
+    }
+
+    /// Notes that a write which may be executed twice was executed for another node, and where in the log.
+    pub fn executed(&self, from: &Arc<Inbound>, records: Range<LogOffset>) -> PlainWrite {
+        let sent_on = |from: &Arc<Inbound>| SentOn {
+            from: from.clone(),
+            records: records.clone(),
+        };
+        self.sent_on.lock().push(sent_on(from));
+        PlainWrite {
+            all: self.sent_on.clone(),
+            from: from.clone(),
+            records,
+        }
+    }
+
+    /// Whether the node that a record was made for, which ends here, may have it made by another: nobody waits for it
+    /// on its connection any more.
+    pub fn is_given_up(&self, end: LogOffset) -> bool {
+        let all = self.sent_on.lock();
+        let covers = |it: &SentOn| it.records.start < end && end <= it.records.end;
+        all.iter().any(|it| covers(it) && !it.from.is_open())
     }
 
     /// Notes that an operation is executed here, on which connection its origin waits for it, and until when it does not

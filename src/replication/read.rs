@@ -10,8 +10,9 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Replication;
-use super::barrier::{Quorum, TimedOut};
+use super::barrier::Quorum;
 use super::peers::{OWN, Peer};
+use super::waiters::TimedOut;
 use super::wire::{self, DigestItem};
 use crate::transport::{CallError, Service};
 use crate::wal::{Durability, LogOffset};

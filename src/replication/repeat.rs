@@ -6,6 +6,7 @@
 //! never told of a write that had already lost.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use coterie_protocol::Version;
@@ -44,9 +45,7 @@ impl Replication {
             let Some(record) = self.read_own(superseded.start) else {
                 continue;
             };
-            // Its origin has it executed by somebody else, and this record has lost to that.
-            let operation = engine::operation_of(record.database, &record.effects);
-            if operation.is_some_and(|id| !self.is_awaited(id)) {
+            if !self.is_record_awaited(&record, &superseded) {
                 continue;
             }
             if self.is_held_without(peer, &record, superseded.end).await {
@@ -59,6 +58,21 @@ impl Replication {
         peer.release(until);
         peer.notify();
         self.waiters.marks_moved();
+    }
+
+    /// Whether a client may still be told of what a record did. If none is, the record has lost: what is newer may have
+    /// been written by whoever waited for it, and told of, since.
+    fn is_record_awaited(&self, record: &Own, superseded: &Superseded) -> bool {
+        let is_of_earlier_life = superseded.start < self.engine.log().started_at();
+        let age_ms = self.clock.now_ms().saturating_sub(record.version.millis());
+        if is_of_earlier_life || age_ms > self.write_timeout_ms.load(Ordering::Relaxed) {
+            return false;
+        }
+        match engine::operation_of(record.database, &record.effects) {
+            // Its origin has it executed by somebody else, and this record has lost to that.
+            Some(id) => self.is_awaited(id),
+            None => !self.operations.is_given_up(superseded.end),
+        }
     }
 
     /// Repeats a record, unless that was done already for another peer. Returns what a peer has to acknowledge before

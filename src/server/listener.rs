@@ -14,9 +14,10 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::connection::{Connection, Stream};
 use super::workers::Workers;
+use crate::clients::Client;
 use crate::config::Config;
 use crate::node::Node;
-use crate::session::{Client, Session};
+use crate::session::Session;
 
 /// Pause after an accept failed, for lack of file descriptors usually.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);

@@ -1,20 +1,16 @@
-//! Merging changes into a replicated partition, and telling what it knows.
+//! Merging changes into a replicated partition.
 
 use coterie_protocol::{Actor, DatabaseId, Stamp, Version};
 
 use super::Merged;
 use super::access::AccessClock;
-use super::digest::{BUCKETS, Sums, bucket_of, name_of};
+use super::digest::Sums;
 use super::entry::Entry;
 use super::keyspace::Keyspace;
-use super::operations::Known;
 use super::partition::{ElementsBefore, Garbage, KeyBefore, Partition};
 use super::replica::Replica;
 use super::state::{KeyState, began_anew, next_field_part, next_part};
-use super::table::position;
-use crate::effect::{Effect, Kind, OperationId, StringEncoding};
-
-static EMPTY_TREE: [u64; BUCKETS] = [0; BUCKETS];
+use crate::effect::{Effect, Kind, StringEncoding};
 
 impl Partition {
     /// Whether it is replicated.
@@ -160,17 +156,6 @@ impl Partition {
         let after = replica.sums(database, entry.find(key, hash), true);
         replica.change_tree(database, key, before, after);
         Some(Merged::New)
-    }
-
-    /// The key's entry, and whether clients see it.
-    pub(super) fn known(&self, database: DatabaseId, key: &[u8]) -> Option<(&Entry, bool)> {
-        let hash = self.hash(key);
-        let live = self.keyspace(database).and_then(|k| k.find(key, hash));
-        if let Some(entry) = live {
-            return Some((entry, true));
-        }
-        let beside = self.replica.as_ref()?.get(database)?;
-        Some((beside.remembered.find(key, hash)?, false))
     }
 
     pub(super) fn take(
@@ -391,243 +376,12 @@ impl Partition {
         }
     }
 
-    /// What is known of an operation.
-    pub fn operation(&self, id: OperationId) -> Known {
-        let replica = self.replica.as_ref();
-        replica.map_or(Known::Unknown, |replica| replica.operations.find(id))
-    }
-
-    /// Appends the operations that the state of a key tells of. Returns whether there are any.
-    pub fn encode_operations(&self, database: DatabaseId, key: &[u8], out: &mut Vec<u8>) -> bool {
-        let replica = self.replica.as_ref();
-        replica.is_some_and(|replica| replica.operations.encode(database, key, out) > 0)
-    }
-
-    /// Appends all that is known of a key as stamped effects, to be merged elsewhere; nothing if nothing is. The
-    /// operations that made it come along.
-    pub fn encode_state(&self, database: DatabaseId, key: &[u8], out: &mut Vec<u8>) {
-        let before = out.len();
-        let state = match self.known(database, key) {
-            Some((entry, is_live)) => KeyState::of(entry.duplicate(), is_live),
-            None => KeyState::new(0),
-        };
-        state.encode(database, key, self.context(database), out);
-        if out.len() > before {
-            self.encode_operations(database, key, out);
-        }
-    }
-
-    /// Digest of all that is known of a key, of its deletion too; 0 for nothing.
-    pub fn digest(&self, database: DatabaseId, key: &[u8]) -> u64 {
-        let known = self.known(database, key);
-        let Some(replica) = &self.replica else {
-            return 0;
-        };
-        let entry = known.map(|(entry, _)| entry);
-        let is_live = known.is_some_and(|(_, is_live)| is_live);
-        replica
-            .sums(database, entry, is_live)
-            .digest(name_of(database, key))
-    }
-
-    /// Of each bucket of keys the digests of those that clients see, combined with XOR. Expired keys count until
-    /// they are forgotten.
-    pub fn tree(&self) -> &[u64; BUCKETS] {
-        self.replica
-            .as_ref()
-            .map_or(&EMPTY_TREE, |replica| replica.tree())
-    }
-
-    /// Visits what is known of the keys of a bucket, of deleted ones too: database, key and digest.
-    pub fn keys_of_bucket(&self, bucket: usize, mut visit: impl FnMut(DatabaseId, &[u8], u64)) {
-        let Some(replica) = &self.replica else {
-            return;
-        };
-        let mut visit_all = |database: DatabaseId, keyspace: &Keyspace, is_live: bool| {
-            for entry in keyspace.iter() {
-                let name = name_of(database, entry.key());
-                if bucket_of(name) == bucket {
-                    let sums = replica.sums(database, Some(entry), is_live);
-                    visit(database, entry.key(), sums.digest(name));
-                }
-            }
-        };
-        for database in self.databases() {
-            if let Some(keyspace) = self.keyspace(database) {
-                visit_all(database, keyspace, true);
-            }
-        }
-        for database in replica.databases() {
-            if let Some(beside) = replica.get(database) {
-                visit_all(database, &beside.remembered, false);
-            }
-        }
-    }
-
-    /// The version up to which all replicas are known to have everything.
-    pub fn stable_horizon(&self) -> Version {
-        self.replica
-            .as_ref()
-            .map_or(Version::ZERO, |replica| replica.horizon())
-    }
-
-    /// Raises the horizon. Deletions at or before it are forgotten; what comes late from at or before it, and is
-    /// of something unknown, is discarded by then. Nothing is stamped at or before it here from then on; a replica
-    /// that may still do so must not exist, so a horizon is at most the earliest of the replicas' clocks.
-    pub fn set_stable_horizon(&mut self, horizon: Version) {
-        self.clock.observe(horizon);
-        if let Some(replica) = &mut self.replica
-            && replica.raise_horizon(horizon)
-        {
-            self.collect();
-        }
-    }
-
-    /// While tombstones are held, as a checkpoint does that walks the partition, the horizon waits.
-    pub fn hold_tombstones(&mut self, held: bool) {
-        if let Some(replica) = &mut self.replica
-            && replica.hold(held)
-        {
-            self.collect();
-        }
-    }
-
-    fn collect(&mut self) {
-        let Some(replica) = &self.replica else {
-            return;
-        };
-        // Whether somebody has looked for what expired before the horizon makes no difference: all replicas forget the
-        // same.
-        let expired_by = replica.horizon().millis().saturating_sub(1);
-        for database in self.databases() {
-            self.take_out_expired(database, expired_by);
-        }
-        let Some(replica) = &self.replica else {
-            return;
-        };
-        for database in replica.databases() {
-            let context = self.context(database);
-            let is_over = |entry: &Entry| {
-                let fields_are = entry
-                    .collection()
-                    .is_none_or(|collection| collection.is_over(context.horizon));
-                entry.version() <= context.horizon && fields_are && {
-                    let expiry = entry.metadata().and_then(|metadata| metadata.expiry);
-                    let at = expiry.and_then(|(_, at)| at);
-                    at.is_none_or(|at| at < context.horizon.millis())
-                }
-            };
-            let beside = self.replica.as_ref().and_then(|r| r.get(database));
-            let Some(beside) = beside else { continue };
-            let over = beside.remembered.iter().filter(|entry| is_over(entry));
-            let over: Vec<Vec<u8>> = over.map(|entry| entry.key().to_vec()).collect();
-            let thinned: Vec<_> = beside.thinned.iter().cloned().collect();
-            for key in over {
-                let hash = self.hash(&key);
-                if let Some((entry, is_live)) = self.take(database, &key, hash)
-                    && let Some(replica) = &mut self.replica
-                {
-                    let before = replica.sums(database, Some(&entry), is_live);
-                    replica.change_tree(database, &key, before, Sums::default());
-                }
-            }
-            for key in thinned {
-                let hash = self.hash(&key);
-                let mut remain = false;
-                if let Some((entry, is_live)) = self.take(database, &key, hash) {
-                    let mut state = KeyState::of(entry, is_live);
-                    let before = state.sums(context);
-                    remain = state.collect(context);
-                    self.put_back(database, &key, hash, state, before);
-                }
-                if !remain && let Some(replica) = &mut self.replica {
-                    replica.get_mut(database).thinned.remove(&key);
-                }
-            }
-        }
-    }
-
-    /// Stamps of the latest `Clear` of each database that had one.
-    pub fn floors(&self) -> impl Iterator<Item = (DatabaseId, Stamp)> {
-        let replica = self.replica.as_ref();
-        replica.into_iter().flat_map(|replica| {
-            replica
-                .databases()
-                .map(|database| (database, replica.context(database).floor))
-                .filter(|(_, floor)| *floor > Stamp::ZERO)
-        })
-    }
-
-    /// Walks all that is known in order of position, about `count` keys or `bytes` of them, and appends the
-    /// state of each by `encode`. Returns where to go on; `None` at the end.
-    pub fn scan_known(
-        &self,
-        database: DatabaseId,
-        from: u64,
-        (count, bytes): (usize, usize),
-        mut visit: impl FnMut(&Entry, bool),
-    ) -> Option<u64> {
-        let beside = self.replica.as_ref().and_then(|r| r.get(database));
-        let tables = [
-            (self.keyspace(database), true),
-            (beside.map(|beside| &beside.remembered), false),
-        ];
-        // A key changes from one table to the other at any time, but not its position: both are walked to the
-        // same one.
-        let next = tables.iter().filter_map(|(keyspace, _)| {
-            let (mut left, mut seen) = (count, 0);
-            (*keyspace)?.scan_until(from, |entry| {
-                left = left.saturating_sub(1);
-                seen += entry.allocated_bytes();
-                left == 0 || seen > bytes
-            })
-        });
-        let next = next.min();
-        let end = next.unwrap_or(u64::MAX);
-        for (keyspace, is_live) in tables {
-            let Some(keyspace) = keyspace else { continue };
-            keyspace.scan_until(from, |entry| {
-                if position(self.hash(entry.key())) >= end {
-                    return true;
-                }
-                visit(entry, is_live);
-                false
-            });
-        }
-        next
-    }
-
-    /// Appends what an entry tells as stamped effects; `is_live` if clients see it.
-    pub fn encode_entry(
-        &self,
-        database: DatabaseId,
-        entry: &Entry,
-        is_live: bool,
-        out: &mut Vec<u8>,
-    ) {
-        let state = KeyState::of(entry.duplicate(), is_live);
-        state.encode(database, entry.key(), self.context(database), out);
-    }
-
     /// Sets the access bits of a key that clients see.
     pub fn set_access(&mut self, database: DatabaseId, key: &[u8], access: u32) {
         let hash = self.hash(key);
         self.change(database, |keyspace, _| {
             keyspace.update(key, hash, |entry| entry.set_access(access))
         });
-    }
-
-    /// Number of keys that are remembered though clients do not see them, or may have elements that are.
-    pub fn tombstones(&self) -> usize {
-        let Some(replica) = &self.replica else {
-            return 0;
-        };
-        let besides = replica
-            .databases()
-            .filter_map(|database| replica.get(database));
-        besides
-            .map(|beside| beside.remembered.len() + beside.thinned.len())
-            .sum()
     }
 
     /// Forgets everything: the partition has moved away.

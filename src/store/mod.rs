@@ -8,7 +8,9 @@ pub mod contents;
 mod departed;
 mod digest;
 mod entry;
+mod horizon;
 mod keyspace;
+mod known;
 mod merge;
 #[cfg(test)]
 mod merge_tests;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::common::{Cluster, Link, Path, Setup};
+use crate::common::{Cluster, Link, Path, Setup, seed};
 use crate::workload::{Workload, check};
 
 /// Clients of each node.
@@ -64,12 +64,8 @@ struct Case {
 }
 
 fn case(nodes: usize, link: Link, steps: Vec<Step>) -> Case {
-    let seed = match std::env::var("COTERIE_TEST_SEED") {
-        Ok(text) => text.parse().expect("COTERIE_TEST_SEED is a number"),
-        Err(_) => rand::random(),
-    };
     let mut setup = Setup::new(nodes, link);
-    setup.seed = seed;
+    setup.seed = seed();
     Case {
         setup,
         steps,

@@ -12,6 +12,7 @@ mod network;
 mod quoting;
 mod reply;
 mod resp3;
+mod seed;
 mod server;
 mod wait;
 
@@ -21,5 +22,6 @@ pub use internal::Dialler;
 pub use network::{Datagram, Host, Network, Path};
 pub use quoting::{encode_command, escape, glob_match, split_line};
 pub use reply::Reply;
+pub use seed::seed;
 pub use server::{Options, Program, Server};
 pub use wait::{DEADLINE, wait_until};

@@ -6,8 +6,9 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::common::{Connection, Options, Program, Protocol, Server, encode_command};
+use crate::common::{Connection, Protocol, Server, encode_command};
 use crate::model::{Model, Write, read_state};
+use crate::start::{options, seeded};
 
 /// Kills for each durability.
 const KILLS: u64 = 18;
@@ -29,18 +30,8 @@ fn kills_durability_os() {
 }
 
 fn kill_again_and_again(durability: &'static str) {
-    let seed = match std::env::var("COTERIE_TEST_SEED") {
-        Ok(text) => text.parse().expect("COTERIE_TEST_SEED is a number"),
-        Err(_) => rand::random(),
-    };
-    println!("to repeat: COTERIE_TEST_SEED={seed}");
-    let mut rng = StdRng::seed_from_u64(seed);
-    // Small segments, so that kills meet segment changes and checkpoints too.
-    let options = Options::new(Program::Subject)
-        .durability(durability)
-        .coterie_flag("log-segment-size", "1mb")
-        .coterie_flag("checkpoint-log-size", "6mb");
-    let mut server = Server::start(options);
+    let (seed, mut rng) = seeded();
+    let mut server = Server::start(options(durability));
     let mut models: Vec<Model> = (0..CONNECTIONS).map(|_| Model::default()).collect();
     for kill in 0..KILLS {
         models = write_until_killed(&mut server, models, &mut rng);

@@ -9,5 +9,6 @@ mod full_disk;
 mod functions;
 mod kills;
 mod model;
+mod start;
 mod streams;
 mod transactions;

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::Duration;
 
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
+use rand::RngExt;
 
-use crate::common::{Connection, Options, Program, Reply, Server};
+use crate::common::{Connection, Reply, Server};
+use crate::start::{options, seeded};
 
 const KILLS: u64 = 10;
 
@@ -33,17 +33,8 @@ fn streams_survive_durability_everysec() {
 }
 
 fn kill_again_and_again(durability: &'static str) {
-    let seed = match std::env::var("COTERIE_TEST_SEED") {
-        Ok(text) => text.parse().expect("COTERIE_TEST_SEED is a number"),
-        Err(_) => rand::random(),
-    };
-    println!("to repeat: COTERIE_TEST_SEED={seed}");
-    let mut rng = StdRng::seed_from_u64(seed);
-    let options = Options::new(Program::Subject)
-        .durability(durability)
-        .coterie_flag("log-segment-size", "1mb")
-        .coterie_flag("checkpoint-log-size", "6mb");
-    let mut server = Server::start(options);
+    let (seed, mut rng) = seeded();
+    let mut server = Server::start(options(durability));
     let mut client = server.connect();
     assert!(client.run("XGROUP CREATE s g 0 MKSTREAM").is_ok());
     let mut progress = Progress::default();

@@ -7,6 +7,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::common::{Connection, Options, Program, Reply, Server, encode_command};
+use crate::start::{options, seeded};
 
 const KILLS: u64 = 12;
 const CONNECTIONS: usize = 3;
@@ -31,17 +32,8 @@ struct Progress {
 }
 
 fn kill_again_and_again(durability: &'static str) {
-    let seed = match std::env::var("COTERIE_TEST_SEED") {
-        Ok(text) => text.parse().expect("COTERIE_TEST_SEED is a number"),
-        Err(_) => rand::random(),
-    };
-    println!("to repeat: COTERIE_TEST_SEED={seed}");
-    let mut rng = StdRng::seed_from_u64(seed);
-    let options = Options::new(Program::Subject)
-        .durability(durability)
-        .coterie_flag("log-segment-size", "1mb")
-        .coterie_flag("checkpoint-log-size", "6mb");
-    let mut server = Server::start(options);
+    let (seed, mut rng) = seeded();
+    let mut server = Server::start(options(durability));
     let mut progress = [Progress::default(); CONNECTIONS];
     for kill in 1..=KILLS {
         progress = write_until_killed(&mut server, progress, &mut rng);

@@ -72,13 +72,12 @@ pub fn admit_queued(
 ) -> CommandResult {
     check_client(session, command, request).map_err(|denied| {
         note(node, session, command, request, denied, Context::Multi);
-        let reason = match denied {
-            Denied::Command => "no permission to execute the command or subcommand",
-            Denied::Key(_) => "no permission to touch the specified keys",
-            Denied::Channel(_) => {
-                "no permission to access one of the channels used as arguments"
-            }
-        };
+        let reason = text_about(
+            denied,
+            "no permission to execute the command or subcommand",
+            "no permission to touch the specified keys",
+            "no permission to access one of the channels used as arguments",
+        );
         let line = format!(
             "NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC call. \
              This command is no longer allowed for the following reason: {reason}"
@@ -96,18 +95,27 @@ pub fn admit_in_script(
 ) -> Result<(), &'static str> {
     check(session, command, request).map_err(|denied| {
         note(node, session, command, request, denied, Context::Lua);
-        match denied {
-            Denied::Command => {
-                "ERR The user executing the script can't run this command or subcommand"
-            }
-            Denied::Key(_) => {
-                "ERR The user executing the script can't access at least one of the keys mentioned in the command arguments"
-            }
-            Denied::Channel(_) => {
-                "ERR The user executing the script can't publish to the channel mentioned in the command"
-            }
-        }
+        text_about(
+            denied,
+            "ERR The user executing the script can't run this command or subcommand",
+            "ERR The user executing the script can't access at least one of the keys mentioned in the command arguments",
+            "ERR The user executing the script can't publish to the channel mentioned in the command",
+        )
     })
+}
+
+/// The one of these texts that is about what was denied.
+fn text_about(
+    denied: Denied,
+    command: &'static str,
+    key: &'static str,
+    channel: &'static str,
+) -> &'static str {
+    match denied {
+        Denied::Command => command,
+        Denied::Key(_) => key,
+        Denied::Channel(_) => channel,
+    }
 }
 
 /// What another node has to hold the commands of a script to, if this is one whose user may not do everything, or a

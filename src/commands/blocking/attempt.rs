@@ -8,12 +8,12 @@ use coterie_protocol::{Epoch, Request};
 
 use super::Patience;
 use crate::blocking::Waiting;
+use crate::commands::admission::check_resources;
 use crate::commands::dispatch::{Routed, route, subject_of};
 use crate::commands::error::CommandError;
-use crate::commands::execute::{
-    Batch, Data, Outcome, Ran, check_resources, note_outstanding, run_data, write_error,
-};
+use crate::commands::execute::{Batch, Outcome, note_outstanding, write_error};
 use crate::commands::routing::Way;
+use crate::commands::run::{Data, Ran, run_data};
 use crate::commands::spec::{Flags, Handler};
 use crate::commands::table;
 use crate::node::Node;

@@ -6,9 +6,9 @@ use coterie_protocol::text::parse_i64;
 
 use super::ClientType;
 use crate::acl::Account;
+use crate::clients::Client;
 use crate::commands::{CommandError, CommandResult, Control};
 use crate::node::Node;
-use crate::session::Client;
 
 /// Which clients to end: those that meet every condition.
 struct Filter<'a> {

@@ -8,8 +8,9 @@ use coterie_protocol::text::parse_i64;
 use coterie_protocol::{ReplyWriter, Request, RespVersion};
 
 use super::ClientType;
+use crate::clients::{Client, ClientDetails};
 use crate::commands::{CommandError, CommandResult, Control, Deferred};
-use crate::session::{Client, ClientDetails, Session};
+use crate::session::Session;
 use crate::tracking::Mode;
 
 /// Clients told about before other connections of the thread get their turn.

@@ -10,8 +10,9 @@ use coterie_protocol::text::parse_i64;
 use super::help::wrong_subcommand;
 use super::{CommandError, CommandResult, Control};
 use crate::blocking::End;
+use crate::clients::Client;
 use crate::pause::PauseMode;
-use crate::session::{Client, ReplyMode};
+use crate::session::ReplyMode;
 
 pub use table::COMMANDS;
 

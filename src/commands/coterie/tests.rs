@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicUsize;
 use coterie_protocol::{DatabaseId, Epoch, Frame, OwnedRequest, Partitions, RespVersion, frame};
 
 use super::{consistency, node, policy};
+use crate::clients::Client;
 use crate::clock::Clock;
 use crate::cluster_view::made_up::{self, MadeUp, id, topology};
 use crate::cluster_view::{ClusterView, Proposal};
@@ -13,7 +14,7 @@ use crate::commands::perform;
 use crate::config::Config;
 use crate::engine::{Engine, EngineOptions};
 use crate::node::Node;
-use crate::session::{Client, Consistency, Session};
+use crate::session::{Consistency, Session};
 use crate::topology::{Move, Policy, Quorum, Step};
 use crate::wal::{self, Durability};
 

@@ -119,17 +119,6 @@ fn conflict_line(conflict: &crate::functions::Conflict) -> String {
     format!("ERR {}", conflict.to_string().replace('\'', ""))
 }
 
-/// `FUNCTION KILL`
-pub fn kill(call: &mut Control<'_, '_>) -> CommandResult {
-    if !call.node.scripts.kill() {
-        return Err(CommandError::line(
-            "NOTBUSY No scripts in execution right now.",
-        ));
-    }
-    call.reply.ok();
-    Ok(())
-}
-
 fn done(call: &mut Control<'_, '_>, same: OwnedRequest) -> Deferred {
     let mut reply = Vec::new();
     ReplyWriter::new(&mut reply, call.session.resp).ok();

@@ -1,7 +1,7 @@
 //! The part of the command table that is about functions.
 
 use super::{call, manage, show};
-use crate::commands::scripts::keys_of_script;
+use crate::commands::scripts::{keys_of_script, kill};
 use crate::commands::spec::{
     Argument, Categories, CommandSpec, Docs, Flags, Handler, KeyFlags, KeySpec, Keys,
 };
@@ -158,7 +158,7 @@ static SUBCOMMANDS: &[CommandSpec] = &[
     CommandSpec {
         name: "function|kill",
         arity: 2,
-        handler: Handler::Control(manage::kill),
+        handler: Handler::Control(kill),
         flags: Flags::NOSCRIPT.union(Flags::ALLOW_BUSY),
         tips: &["request_policy:all_shards", "response_policy:one_succeeded"],
         docs: Docs {

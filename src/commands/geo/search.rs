@@ -48,21 +48,10 @@ pub fn geosearchstore(call: &mut Call<'_, '_>) -> CommandResult {
 /// Where the keys of `GEORADIUS` and `GEORADIUSBYMEMBER` are: the first argument, and what follows the last `STORE` or
 /// `STOREDIST`.
 pub fn keys_of_georadius(request: Request<'_>) -> Positions {
-    let mut stored = 0..0;
-    let mut index = 5;
-    while index + 1 < request.len() {
-        let word = request.arg(index);
-        if word.eq_ignore_ascii_case(b"store") || word.eq_ignore_ascii_case(b"storedist") {
-            index += 1;
-            stored = index..index + 1;
-        }
-        index += 1;
-    }
-    Positions {
-        range: stored,
-        ..Positions::default()
-    }
-    .after(1)
+    Positions::first_and_stored(request, 5, |word| {
+        let stores = word.eq_ignore_ascii_case(b"store") || word.eq_ignore_ascii_case(b"storedist");
+        (stores.into(), stores)
+    })
 }
 
 /// A place within the shape.

@@ -56,7 +56,7 @@ pub fn exists(call: &mut Control<'_, '_>) -> CommandResult {
     Ok(())
 }
 
-/// `SCRIPT KILL`
+/// `SCRIPT KILL`, `FUNCTION KILL`
 pub fn kill(call: &mut Control<'_, '_>) -> CommandResult {
     if !call.node.scripts.kill() {
         return Err(CommandError::line(

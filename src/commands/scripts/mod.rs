@@ -8,6 +8,7 @@ mod table;
 
 pub use declaration::Declaration;
 pub use host::log;
+pub use manage::kill;
 pub use run::{checked_count, remember, run_in, spelled_out, with_interpreter};
 pub use table::COMMANDS;
 

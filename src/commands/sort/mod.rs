@@ -30,25 +30,15 @@ fn sort_ro(call: &mut Call<'_, '_>) -> CommandResult {
 
 /// The first argument, and what follows the last `STORE`.
 fn keys_of_sort(request: Request<'_>) -> Positions {
-    let mut stored = 0..0;
-    let mut index = 2;
-    while index + 1 < request.len() {
-        let word = request.arg(index);
-        if word.eq_ignore_ascii_case(b"limit") {
-            index += 2;
-        } else if word.eq_ignore_ascii_case(b"get") || word.eq_ignore_ascii_case(b"by") {
-            index += 1;
-        } else if word.eq_ignore_ascii_case(b"store") {
-            index += 1;
-            stored = index..index + 1;
+    Positions::first_and_stored(request, 2, |word| {
+        let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
+        match word {
+            _ if is("limit") => (2, false),
+            _ if is("get") || is("by") => (1, false),
+            _ if is("store") => (1, true),
+            _ => (0, false),
         }
-        index += 1;
-    }
-    Positions {
-        range: stored,
-        ..Positions::default()
-    }
-    .after(1)
+    })
 }
 
 /// Whether it reads keys whose names are made of the elements: then all partitions are locked.

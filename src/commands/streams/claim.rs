@@ -32,6 +32,17 @@ struct Terms {
 }
 
 impl Terms {
+    fn new(now_ms: u64, min_idle_ms: i64) -> Self {
+        Terms {
+            now_ms,
+            min_idle_ms,
+            delivered_ms: now_ms,
+            deliveries: None,
+            force: false,
+            ids_only: false,
+        }
+    }
+
     fn is_idle(&self, delivered_ms: u64) -> bool {
         let idle_ms = self.now_ms as i64 - delivered_ms as i64;
         self.min_idle_ms == 0 || idle_ms >= self.min_idle_ms
@@ -124,14 +135,7 @@ impl Claim {
             .skip(5)
             .map_while(|text| id(text).ok())
             .collect();
-        let terms = Terms {
-            now_ms,
-            min_idle_ms,
-            delivered_ms: now_ms,
-            deliveries: None,
-            force: false,
-            ids_only: false,
-        };
+        let terms = Terms::new(now_ms, min_idle_ms);
         let mut claim = Claim { ids, terms };
         let last_id = claim.parse_options(request)?;
         Ok((claim, last_id))
@@ -238,12 +242,8 @@ pub fn xautoclaim(call: &mut Call<'_, '_>) -> CommandResult {
     let first = first_of_range(request.arg(5))?;
     let (count, ids_only) = options(call)?;
     let terms = Terms {
-        now_ms,
-        min_idle_ms,
-        delivered_ms: now_ms,
-        deliveries: None,
-        force: false,
         ids_only,
+        ..Terms::new(now_ms, min_idle_ms)
     };
     let (stream, group) = group(call.transaction, call.database, key, name)?;
     let is_new = group.consumer(consumer).is_none();

@@ -1,12 +1,13 @@
 //! `XINFO`: what a stream, its groups and their consumers are at.
 
-use coterie_protocol::ReplyWriter;
+use coterie_protocol::{DatabaseId, ReplyWriter};
 
 use super::progress::Progress;
 use super::reply::{write_entries, write_entry, write_id};
 use super::{integer, no_group_of_key, stream};
 use crate::commands::help::{help, wrong_subcommand};
 use crate::commands::{Call, CommandError, CommandResult, Control};
+use crate::engine::Transaction;
 use crate::store::{Consumer, Group, StreamView};
 
 const HELP: &[&str] = &[
@@ -21,18 +22,20 @@ const HELP: &[&str] = &[
 /// Entries and pending entries that `FULL` shows if it does not say how many.
 const FULL_COUNT: usize = 10;
 
-/// The stream at the key of a subcommand.
-fn existing<'t>(call: &'t mut Call<'_, '_>) -> Result<StreamView<'t>, CommandError> {
-    let found = stream(call.transaction, call.database, call.request.arg(2))?;
-    found.ok_or(CommandError::NoSuchKey)
+/// The stream at a key, which has to be there.
+fn existing<'t>(
+    transaction: &'t mut Transaction<'_>,
+    database: DatabaseId,
+    key: &[u8],
+) -> Result<StreamView<'t>, CommandError> {
+    stream(transaction, database, key)?.ok_or(CommandError::NoSuchKey)
 }
 
 /// `XINFO CONSUMERS`
 pub fn consumers(call: &mut Call<'_, '_>) -> CommandResult {
     let (key, name) = (call.request.arg(2), call.request.arg(3));
     let now_ms = call.transaction.now_ms();
-    let found = stream(call.transaction, call.database, key)?;
-    let stream = found.ok_or(CommandError::NoSuchKey)?;
+    let stream = existing(call.transaction, call.database, key)?;
     let group = stream
         .group(name)
         .ok_or_else(|| no_group_of_key(key, name))?;
@@ -53,8 +56,7 @@ pub fn consumers(call: &mut Call<'_, '_>) -> CommandResult {
 
 /// `XINFO GROUPS`
 pub fn groups(call: &mut Call<'_, '_>) -> CommandResult {
-    let found = stream(call.transaction, call.database, call.request.arg(2))?;
-    let stream = found.ok_or(CommandError::NoSuchKey)?;
+    let stream = existing(call.transaction, call.database, call.request.arg(2))?;
     let progress = Progress::of(stream);
     let reply = &mut *call.reply;
     reply.array(stream.groups().count());
@@ -92,7 +94,8 @@ fn write_position(reply: &mut ReplyWriter<'_>, group: &Group, progress: &Progres
 pub fn show_stream(call: &mut Call<'_, '_>) -> CommandResult {
     let request = call.request;
     let wrong = || Err(wrong_subcommand("XINFO", request.arg(1)));
-    existing(call)?;
+    let key = request.arg(2);
+    existing(call.transaction, call.database, key)?;
     let is = |index: usize, name: &str| {
         let word = request.get(index);
         word.is_some_and(|word| word.eq_ignore_ascii_case(name.as_bytes()))
@@ -107,8 +110,7 @@ pub fn show_stream(call: &mut Call<'_, '_>) -> CommandResult {
         _ => return wrong(),
     };
     let node = call.node.config.load().stream_node_max_entries;
-    let found = stream(call.transaction, call.database, request.arg(2))?;
-    let stream = found.ok_or(CommandError::NoSuchKey)?;
+    let stream = existing(call.transaction, call.database, key)?;
     let reply = &mut *call.reply;
     reply.map(if full.is_some() { 9 } else { 10 });
     write_numbers(reply, stream, node);

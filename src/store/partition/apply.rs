@@ -57,42 +57,16 @@ impl Partition {
                     entry.splice(offset as usize, bytes)
                 });
             }
-            Effect::ElementSet {
-                kind,
-                key,
-                element,
-                value,
-            } => {
+            Effect::ElementSet { key, .. }
+            | Effect::FieldUntil { key, .. }
+            | Effect::AttributeSet { key, .. } => {
                 self.remove_expired(database, key, version);
-                let seed = self.seed;
-                self.add_to(database, key, kind, (version, access), |entry| {
-                    entry.set_element(element, value, seed);
-                });
-            }
-            Effect::FieldUntil {
-                key,
-                field,
-                value,
-                at,
-            } => {
-                self.remove_expired(database, key, version);
-                let seed = self.seed;
-                self.add_to(database, key, Kind::Hash, (version, access), |entry| {
-                    entry.set_field(field, value, at, seed);
-                });
+                self.add(database, effect, (version, access));
             }
             Effect::ElementDelete { kind, key, element } => {
                 self.remove_expired(database, key, version);
                 self.take_from(database, key, kind, version, |entry| {
                     entry.remove_element(element);
-                });
-            }
-            Effect::AttributeSet { key, name, value } => {
-                self.remove_expired(database, key, version);
-                let change = (version, access);
-                self.add_to(database, key, Kind::Stream, change, |entry| {
-                    let stream = entry.collection_mut().into_iter();
-                    stream.for_each(|stream| stream.set_attribute(name, value));
                 });
             }
             Effect::AttributeDelete { key, name } => {
@@ -151,6 +125,42 @@ impl Partition {
             }
         });
         self.lapse_fields(database, key, hash, version.millis());
+    }
+
+    /// Adds what an effect adds to a collection; returns whether it is one that does.
+    fn add(
+        &mut self,
+        database: DatabaseId,
+        effect: &Effect<'_>,
+        change: (Version, &AccessClock),
+    ) -> bool {
+        let seed = self.seed;
+        match *effect {
+            Effect::ElementSet {
+                kind,
+                key,
+                element,
+                value,
+            } => self.add_to(database, key, kind, change, |entry| {
+                entry.set_element(element, value, seed);
+            }),
+            Effect::FieldUntil {
+                key,
+                field,
+                value,
+                at,
+            } => self.add_to(database, key, Kind::Hash, change, |entry| {
+                entry.set_field(field, value, at, seed);
+            }),
+            Effect::AttributeSet { key, name, value } => {
+                self.add_to(database, key, Kind::Stream, change, |entry| {
+                    let stream = entry.collection_mut().into_iter();
+                    stream.for_each(|stream| stream.set_attribute(name, value));
+                });
+            }
+            _ => return false,
+        }
+        true
     }
 
     /// Adds to a collection. A key of another kind becomes one of this kind.
@@ -277,38 +287,9 @@ impl Partition {
     ) -> Result<(), MalformedEffect> {
         for effect in Effects::new(database, effects) {
             let (database, effect) = effect?;
-            let change = (version, clock);
-            match effect {
-                // It may have expired by now.
-                Effect::ElementSet {
-                    kind,
-                    key,
-                    element,
-                    value,
-                } => {
-                    let seed = self.seed;
-                    self.add_to(database, key, kind, change, |entry| {
-                        entry.set_element(element, value, seed);
-                    });
-                }
-                Effect::FieldUntil {
-                    key,
-                    field,
-                    value,
-                    at,
-                } => {
-                    let seed = self.seed;
-                    self.add_to(database, key, Kind::Hash, change, |entry| {
-                        entry.set_field(field, value, at, seed);
-                    });
-                }
-                Effect::AttributeSet { key, name, value } => {
-                    self.add_to(database, key, Kind::Stream, change, |entry| {
-                        let stream = entry.collection_mut().into_iter();
-                        stream.for_each(|stream| stream.set_attribute(name, value));
-                    });
-                }
-                _ => self.apply(database, &effect, version, clock),
+            // What it is added to may have expired by now.
+            if !self.add(database, &effect, (version, clock)) {
+                self.apply(database, &effect, version, clock);
             }
             let key = effect.key().ok_or(MalformedEffect { at: 0 })?;
             self.update(database, key, version, |entry| entry.set_access(access));
