@@ -35,6 +35,7 @@ struct Known {
 pub struct Watched {
     scripts: Arc<Scripts>,
     limit: Duration,
+    began: Instant,
     is_late: AtomicBool,
 }
 
@@ -90,6 +91,7 @@ impl Scripts {
         Watched {
             scripts: self.clone(),
             limit,
+            began: Instant::now(),
             is_late: AtomicBool::new(false),
         }
     }
@@ -111,9 +113,9 @@ impl Scripts {
 }
 
 impl Watched {
-    /// Asks whether the script that began then may go on; why not, if not.
-    pub fn may_go_on(&self, began: Instant) -> Result<(), &'static str> {
-        let elapsed = began.elapsed();
+    /// Asks whether the script may go on; why not, if not.
+    pub fn may_go_on(&self) -> Result<(), &'static str> {
+        let elapsed = self.began.elapsed();
         if elapsed < self.limit {
             return Ok(());
         }

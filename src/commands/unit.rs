@@ -17,6 +17,7 @@ use super::routing::Levels;
 use super::run::await_record;
 use super::spec::{CommandSpec, Flags, Handler, ScriptHandler};
 use super::table::Command;
+use crate::config::Config;
 use crate::engine::{Scope, Transaction};
 use crate::node::Node;
 use crate::session::Session;
@@ -171,6 +172,11 @@ impl<'u> Unit<'u> {
     /// The server.
     pub fn node(&self) -> &'u Arc<Node> {
         self.node
+    }
+
+    /// The settings, as all of its batch sees them.
+    pub fn config(&self) -> &Config {
+        &self.batch.config
     }
 
     /// Whether its commands have changed anything so far.

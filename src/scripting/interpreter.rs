@@ -3,14 +3,16 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt::Display;
+use std::hash::{Hash, Hasher};
 
 use coterie_protocol::{ReplyWriter, Request, RespVersion};
-use mlua::{Function, Lua, MultiValue, Table, Value};
+use mlua::{Function, IntoLua, Lua, MultiValue, Table, Value};
 use sha1::{Digest as _, Sha1};
 
+use super::door::{Answer, Server};
 use super::error::SCRIPT_SOURCE;
 use super::library::Callbacks;
-use super::request::Asked;
+use super::request;
 use super::sandbox::Sandbox;
 use super::value;
 use super::watch::{Budget, MEMORY_BYTES_MAX, MayGoOn, no_memory};
@@ -22,17 +24,20 @@ const COMPILED_MAX: usize = 1_000;
 const KEPT_BYTES_MAX: usize = 128 << 20;
 /// Said of a script that wanted more memory than it may have.
 const NO_MEMORY: &str = "ERR Script stopped: not enough memory; what it had changed is taken back.";
-/// Said of commands that a script puts together of other things.
-const NOT_TEXTS: &str = "ERR Lua redis lib command arguments must be strings or integers";
-/// Said of commands that are nothing at all.
-const NO_ARGUMENTS: &str = "ERR Please specify at least one argument for this redis lib call";
 /// Said of `redis.register_function` where nothing can be registered.
 const ONLY_WHILE_LOADING: &str =
     "ERR redis.register_function can only be called on FUNCTION LOAD command";
 
 /// SHA-1 of a script's text in lower-case hexadecimal: its name.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Digest([u8; 40]);
+
+/// A part of it is as good as all of it: it is a digest.
+impl Hash for Digest {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(&self.0[..16]);
+    }
+}
 
 impl Digest {
     /// Reads one, in either case.
@@ -100,7 +105,7 @@ pub struct Run<'r> {
     pub keys: &'r [&'r [u8]],
     /// The table `ARGV`.
     pub arguments: &'r [&'r [u8]],
-    /// Asked now and then whether the script may go on, by the time when it began; else the text of the error.
+    /// Asked now and then whether the script may go on; else the text of the error.
     pub may_go_on: MayGoOn,
 }
 
@@ -155,7 +160,8 @@ impl Interpreter {
         let chunk = chunk
             .set_name(SCRIPT_SOURCE)
             .set_mode(mlua::chunk::ChunkMode::Text);
-        let function = chunk.into_function().map_err(|error| {
+        let function = self.sandbox.limited(|| chunk.into_function());
+        let function = function.map_err(|error| {
             if !matches!(error, mlua::Error::SyntaxError { .. }) {
                 self.is_spent.set(true);
             }
@@ -232,15 +238,13 @@ impl Interpreter {
         host: &mut dyn Host,
         reply: &mut ReplyWriter<'_>,
     ) -> mlua::Result<Result<(), Vec<u8>>> {
-        let session = RefCell::new(Session {
-            host,
-            resp: RespVersion::Resp2,
-        });
-        let (ok, result) = self.answering(words, |lua, arguments| {
-            session.borrow_mut().invoke(lua, arguments)
-        })?;
+        let session = Session {
+            host: RefCell::new(host),
+            resp: Cell::new(RespVersion::Resp2),
+        };
+        let (ok, result) = self.answering(words, &session)?;
         if ok {
-            let resp = session.borrow().resp;
+            let resp = session.resp.get();
             let bytes_max = reply.len() + MEMORY_BYTES_MAX;
             let budget = Budget::of_bytes(&self.sandbox.lua, bytes_max);
             value::to_reply(&result, resp, budget, reply)?;
@@ -254,30 +258,19 @@ impl Interpreter {
     pub(super) fn answering(
         &self,
         words: MultiValue,
-        answer: impl Fn(&Lua, MultiValue) -> mlua::Result<(bool, Value)>,
+        server: &dyn Server,
     ) -> mlua::Result<(bool, Value)> {
-        let Sandbox { lua, invoke, .. } = &self.sandbox;
-        let outcome = lua.scope(|scope| {
-            let session =
-                scope.create_function(|lua, arguments: MultiValue| answer(lua, arguments))?;
-            invoke.replace(Some(session));
-            let outcome = self.sandbox.run.call(words);
-            invoke.replace(None);
-            outcome
-        })?;
+        let Sandbox { door, run, .. } = &self.sandbox;
+        let outcome = door.open(server, || self.sandbox.limited(|| run.call(words)))?;
         match outcome {
-            (false, Value::Error(_)) => return Err(no_memory()),
+            (false, Value::Error(_)) => Err(no_memory()),
             // Lua's own error of this kind is a text, not what the handler of errors has made of it.
             (false, Value::String(text)) if text.as_bytes() == *b"not enough memory" => {
-                return Err(no_memory());
+                Err(no_memory())
             }
-            (false, Value::String(text)) => {
-                return Err(mlua::Error::RuntimeError(text.to_string_lossy()));
-            }
-            _ => {}
+            (false, Value::String(text)) => Err(mlua::Error::RuntimeError(text.to_string_lossy())),
+            outcome => Ok(outcome),
         }
-        self.sandbox.clean.call::<()>(())?;
-        Ok(outcome)
     }
 }
 
@@ -312,11 +305,16 @@ pub(super) fn on_one_line(mut text: Vec<u8>) -> Vec<u8> {
 }
 
 pub(super) fn list(lua: &Lua, items: &[&[u8]]) -> mlua::Result<Table> {
-    let table = lua.create_table_with_capacity(items.len(), 0)?;
-    for (number, item) in items.iter().enumerate() {
-        table.raw_set(number + 1, lua.create_string(item)?)?;
+    lua.create_sequence_from(items.iter().map(|item| Text(item)))
+}
+
+/// Bytes that become a string.
+struct Text<'t>(&'t [u8]);
+
+impl IntoLua for Text<'_> {
+    fn into_lua(self, lua: &Lua) -> mlua::Result<Value> {
+        lua.create_string(self.0).map(Value::String)
     }
-    Ok(table)
 }
 
 /// The reply for an error that a script ended with.
@@ -337,79 +335,54 @@ fn error_text(error: &Value, name: &dyn Display) -> mlua::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// What scripts ask the server for, while one runs.
+/// What answers a script.
 struct Session<'h> {
-    host: &'h mut dyn Host,
+    host: RefCell<&'h mut dyn Host>,
     /// The version of the protocol in which commands answer the script.
-    resp: RespVersion,
+    resp: Cell<RespVersion>,
 }
 
-/// A result, or the failure to be raised.
-pub(super) type Answer = Result<Value, String>;
+impl Server for Session<'_> {
+    fn call(&self, request: Request<'_>, out: &mut Vec<u8>) {
+        self.host.borrow_mut().call(request, self.resp.get(), out);
+    }
+
+    fn answer(&self, lua: &Lua, name: &str, arguments: &MultiValue) -> mlua::Result<Answer> {
+        match name {
+            "log" => log(&mut **self.host.borrow_mut(), lua, arguments),
+            "setresp" => self.set_resp(lua, arguments),
+            "set_repl" => set_replication(lua, arguments),
+            "sha1hex" => sha1_hex(lua, arguments),
+            "acl_check_cmd" => self.check(lua, arguments),
+            _ => Ok(Err(ONLY_WHILE_LOADING.to_owned())),
+        }
+    }
+}
 
 impl Session<'_> {
-    fn invoke(&mut self, lua: &Lua, mut arguments: MultiValue) -> mlua::Result<(bool, Value)> {
-        let name = match arguments.pop_front() {
-            Some(Value::String(name)) => name,
-            _ => return Ok((true, Value::Nil)),
-        };
-        let answer = match &*name.as_bytes() {
-            b"call" => return self.call(lua),
-            b"log" => log(self.host, lua, &arguments)?,
-            b"setresp" => self.set_resp(lua, &arguments)?,
-            b"set_repl" => set_replication(lua, &arguments)?,
-            b"sha1hex" => sha1_hex(lua, &arguments)?,
-            b"acl_check_cmd" => self.check(lua),
-            _ => Err(ONLY_WHILE_LOADING.to_owned()),
-        };
-        Ok(match answer {
-            Ok(value) => (false, value),
-            Err(text) => (true, Value::Table(error_table(lua, &text)?)),
-        })
-    }
-
-    fn call(&mut self, lua: &Lua) -> mlua::Result<(bool, Value)> {
-        let refused = match Asked::take(lua) {
-            None => NOT_TEXTS,
-            Some(request) if request.request().is_empty() => NO_ARGUMENTS,
-            Some(request) => {
-                let mut out = Vec::new();
-                self.host.call(request.request(), self.resp, &mut out);
-                let (result, _) = value::to_lua(lua, &out)?;
-                let failed = out.first() == Some(&b'-');
-                if let (true, Value::Table(error)) = (failed, &result) {
-                    error.raw_set("ignore_error_stats_update", true)?;
-                }
-                return Ok((failed, result));
-            }
-        };
-        Ok((true, Value::Table(error_table(lua, refused)?)))
-    }
-
-    fn set_resp(&mut self, lua: &Lua, arguments: &MultiValue) -> mlua::Result<Answer> {
+    fn set_resp(&self, lua: &Lua, arguments: &MultiValue) -> mlua::Result<Answer> {
         if arguments.len() != 1 {
             let text = "ERR redis.setresp() requires one argument.";
             return Ok(Err(text.to_owned()));
         }
         let version = lua.coerce_integer(arguments.front().cloned().unwrap_or(Value::Nil))?;
-        self.resp = match version {
+        self.resp.set(match version {
             Some(2) => RespVersion::Resp2,
             Some(3) => RespVersion::Resp3,
             _ => return Ok(Err("ERR RESP version must be 2 or 3.".to_owned())),
-        };
+        });
         Ok(Ok(Value::Nil))
     }
 
-    fn check(&mut self, lua: &Lua) -> Answer {
-        let text = match Asked::take(lua) {
-            None => NOT_TEXTS,
-            Some(request) if request.request().is_empty() => NO_ARGUMENTS,
-            Some(request) => match self.host.may_call(request.request()) {
-                Some(allowed) => return Ok(Value::Boolean(allowed)),
+    fn check(&self, lua: &Lua, words: &MultiValue) -> mlua::Result<Answer> {
+        let text = match request::of_words(lua, words)? {
+            Err(text) => text,
+            Ok(request) => match self.host.borrow_mut().may_call(request.request()) {
+                Some(allowed) => return Ok(Ok(Value::Boolean(allowed))),
                 None => "ERR Invalid command passed to redis.acl_check_cmd()",
             },
         };
-        Err(text.to_owned())
+        Ok(Err(text.to_owned()))
     }
 }
 
@@ -478,11 +451,4 @@ fn sha1_hex(lua: &Lua, arguments: &MultiValue) -> mlua::Result<Answer> {
         }
         None => Err("ERR wrong number of arguments".to_owned()),
     })
-}
-
-pub(super) fn error_table(lua: &Lua, text: &str) -> mlua::Result<Table> {
-    let table = lua.create_table_with_capacity(0, 2)?;
-    table.raw_set("err", text)?;
-    table.raw_set("ignore_error_stats_update", true)?;
-    Ok(table)
 }

@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use coterie_protocol::{ReplyWriter, RespVersion};
+use coterie_protocol::{ReplyWriter, Request, RespVersion};
 use mlua::{Function, Lua, MultiValue, Table, Value};
 
+use super::door::{Answer, Server};
 use super::interpreter::{
-    Answer, Ended, Host, Interpreter, body_of, compile_error, error_table, list, log, on_one_line,
+    Ended, Host, Interpreter, body_of, compile_error, list, log, on_one_line,
 };
 use super::sandbox::Sandbox;
 use super::watch::MayGoOn;
@@ -18,6 +19,8 @@ use super::watch::MayGoOn;
 const LIBRARY_SOURCE: &str = "@user_function";
 /// A library that takes longer to load is refused.
 const LOADED_WITHIN: Duration = Duration::from_millis(500);
+/// Said of commands where there are none.
+const NOT_WHILE_LOADING: &str = "ERR commands can't be called on FUNCTION LOAD command";
 /// Libraries that an interpreter keeps.
 const LIBRARIES_MAX: usize = 1_000;
 
@@ -48,9 +51,31 @@ pub enum LoadError {
 
 /// What a library registers while it is loaded.
 #[derive(Default)]
-struct Loading {
+struct Contents {
     registered: Vec<Registered>,
     callbacks: Callbacks,
+}
+
+/// What answers a library while it is loaded.
+struct Loading<'h> {
+    contents: RefCell<Contents>,
+    host: RefCell<&'h mut dyn Host>,
+    is_flag: fn(&[u8]) -> bool,
+}
+
+impl Server for Loading<'_> {
+    fn call(&self, _: Request<'_>, out: &mut Vec<u8>) {
+        debug_assert!(false, "hidden from libraries");
+        ReplyWriter::new(out, RespVersion::Resp2).error(NOT_WHILE_LOADING);
+    }
+
+    fn answer(&self, lua: &Lua, name: &str, arguments: &MultiValue) -> mlua::Result<Answer> {
+        if name == "log" {
+            return log(&mut **self.host.borrow_mut(), lua, arguments);
+        }
+        let mut contents = self.contents.borrow_mut();
+        register(&mut contents, lua, arguments, self.is_flag)
+    }
 }
 
 impl Interpreter {
@@ -71,13 +96,17 @@ impl Interpreter {
             .set_name(LIBRARY_SOURCE)
             .set_mode(mlua::chunk::ChunkMode::Text)
             .set_environment(self.sandbox.library_globals.clone());
-        let function = chunk
-            .into_function()
+        let function = self
+            .sandbox
+            .limited(|| chunk.into_function())
             .map_err(|error| LoadError::Syntax(one_line(compile_error(&error).into_bytes())))?;
-        let loading = RefCell::new(Loading::default());
-        let host = RefCell::new(host);
+        let loading = Loading {
+            contents: RefCell::default(),
+            host: RefCell::new(host),
+            is_flag,
+        };
         let began = Instant::now();
-        let may_go_on: MayGoOn = Rc::new(move |_| match began.elapsed() > LOADED_WITHIN {
+        let may_go_on: MayGoOn = Rc::new(move || match began.elapsed() > LOADED_WITHIN {
             true => Err("ERR FUNCTION LOAD timeout"),
             false => Ok(()),
         });
@@ -86,21 +115,7 @@ impl Interpreter {
         let loaded = self.watched(may_go_on, &mut reply, |interpreter, _| {
             interpreter.sandbox.set_loading.call::<()>(true)?;
             let words = MultiValue::from_vec(vec![Value::Function(function)]);
-            let outcome = interpreter.answering(words, |lua, mut arguments| {
-                let name = match arguments.pop_front() {
-                    Some(Value::String(name)) => name,
-                    _ => return Ok((true, Value::Nil)),
-                };
-                let answer = if name.as_bytes() == *b"log" {
-                    log(&mut **host.borrow_mut(), lua, &arguments)?
-                } else {
-                    register(&mut loading.borrow_mut(), lua, &arguments, is_flag)?
-                };
-                Ok(match answer {
-                    Ok(value) => (false, value),
-                    Err(text) => (true, Value::Table(error_table(lua, &text)?)),
-                })
-            });
+            let outcome = interpreter.answering(words, &loading);
             interpreter.sandbox.set_loading.call::<()>(false)?;
             let (is_loaded, error) = outcome?;
             Ok(if is_loaded {
@@ -110,10 +125,10 @@ impl Interpreter {
             })
         });
         loaded.map_err(|ended| LoadError::Failed(one_line(ended.text)))?;
-        let Loading {
+        let Contents {
             registered,
             callbacks,
-        } = loading.into_inner();
+        } = loading.contents.into_inner();
         if self.libraries.len() >= LIBRARIES_MAX {
             self.libraries.clear();
         }
@@ -180,7 +195,7 @@ fn one_line(text: Vec<u8>) -> String {
 
 /// `redis.register_function`
 fn register(
-    loading: &mut Loading,
+    loading: &mut Contents,
     lua: &Lua,
     arguments: &MultiValue,
     is_flag: fn(&[u8]) -> bool,

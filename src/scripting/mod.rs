@@ -1,6 +1,7 @@
 //! Lua 5.1 scripts as Redis runs them: the interpreter, what scripts find in it, values and replies. Knows nothing of
 //! data: commands are executed by a [`Host`].
 
+mod door;
 mod error;
 mod interpreter;
 mod libraries;

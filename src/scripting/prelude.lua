@@ -339,6 +339,9 @@ function globals.table.sort(t, less)
     error(failure, 0)
 end
 
+-- Lua's own changes tables directly, proxies too.
+globals.table.insert = host.guarded_insert(globals.table.insert, behind)
+
 globals.math.random = host.random
 globals.math.randomseed = host.seed
 globals.__redis__err__handler = host.failed
@@ -384,24 +387,15 @@ local function set_loading(is_loading)
     seen.__index = is_loading and nonexistent or sandbox
 end
 
--- Runs a compiled script. What a script has left in a proxy behind its protection is removed.
+-- Runs a compiled script, or a function with its two arguments.
 local failed = host.failed
-local function run(script, ...)
-    local count, arguments = select('#', ...), { ... }
-    if count == 0 then
+local function run(script, keys, arguments)
+    if not keys then
         return xpcall(script, failed)
     end
     return xpcall(function()
-        return script(unpack(arguments, 1, count))
+        return script(keys, arguments)
     end, failed)
 end
 
-local function clean()
-    for proxy in next, behind do
-        for key in next, proxy do
-            rawset(proxy, key, nil)
-        end
-    end
-end
-
-return sandbox, run, clean, library_globals, set_loading
+return sandbox, run, library_globals, set_loading

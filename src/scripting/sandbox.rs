@@ -1,16 +1,14 @@
 //! An interpreter in which scripts can reach nothing but Redis' globals, and change none of them.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::rc::Rc;
 
-use mlua::{
-    Function, HookTriggers, Lua, LuaOptions, LuaString, MultiValue, StdLib, Table, Value, VmState,
-};
+use mlua::{Function, HookTriggers, Lua, LuaOptions, MultiValue, StdLib, Table, Value, VmState};
 
+use super::door::{self, CLOSED, Door};
 use super::error::{self, Raised};
 use super::libraries;
 use super::random::Random;
-use super::request::Asked;
 use super::watch::{MEMORY_BYTES_MAX, Watch};
 
 /// Instructions between two looks at the clock: one of them may copy or compare all the memory there is.
@@ -19,12 +17,8 @@ const INSTRUCTIONS_PER_LOOK: u32 = 1_000;
 pub const REDIS_VERSION: &str = "7.0.15";
 const REDIS_VERSION_NUMBER: u32 = 0x0007_000f;
 
-/// The way to the server while a script runs: called with the name of what is asked for and its arguments, answers
-/// whether it failed, and the result or the table of the error.
-pub(super) type Invoke = Rc<RefCell<Option<Function>>>;
-
 /// What the prelude makes.
-type Prelude = (Table, Function, Function, Table, Function);
+type Prelude = (Table, Function, Table, Function);
 
 /// See the module.
 pub(super) struct Sandbox {
@@ -33,14 +27,12 @@ pub(super) struct Sandbox {
     pub globals: Table,
     /// Runs a script, catching its error.
     pub run: Function,
-    /// Removes what a script has left behind.
-    pub clean: Function,
     /// What libraries of functions see as their globals…
     pub library_globals: Table,
     /// … of which most are hidden while one is loaded: called with whether one is.
     pub set_loading: Function,
-    /// Is called for everything a script asks of the server, while one runs.
-    pub invoke: Invoke,
+    /// Everything a script asks of the server goes through it.
+    pub door: Rc<Door>,
     pub watch: Watch,
 }
 
@@ -58,17 +50,16 @@ impl Sandbox {
         let host = lua.create_table()?;
         let watch = Watch::default();
         lua.set_app_data(watch.clone());
-        let invoke = Invoke::default();
+        let door = Door::new(watch.clone());
         libraries::strings::install(&lua, &globals.raw_get("string")?, &host)?;
         define_random(&lua, &host)?;
         define_host(&lua, &host, &watch)?;
-        define_server(&lua, &host, &invoke)?;
-        let (sandbox, run, clean, library_globals, set_loading): Prelude = lua
+        define_server(&lua, &host, &door)?;
+        let (sandbox, run, library_globals, set_loading): Prelude = lua
             .load(include_str!("prelude.lua"))
             .set_name("=redis")
             .call((globals.clone(), host))?;
         lua.set_globals(sandbox)?;
-        lua.set_memory_limit(MEMORY_BYTES_MAX)?;
         let watched = watch.clone();
         lua.set_global_hook(
             HookTriggers::new().every_nth_instruction(INSTRUCTIONS_PER_LOOK),
@@ -78,12 +69,25 @@ impl Sandbox {
             lua,
             globals,
             run,
-            clean,
             library_globals,
             set_loading,
-            invoke,
+            door,
             watch,
         })
+    }
+}
+
+impl Sandbox {
+    /// Does something for which there is only so much memory. The limit is not there all the time: where there is one
+    /// the binding protects every small step of ours by a call of its own, and what we make is small or a request.
+    ///
+    /// # Errors
+    /// Those of what is done.
+    pub fn limited<R>(&self, run: impl FnOnce() -> mlua::Result<R>) -> mlua::Result<R> {
+        self.lua.set_memory_limit(MEMORY_BYTES_MAX)?;
+        let result = run();
+        self.lua.set_memory_limit(0)?;
+        result
     }
 }
 
@@ -104,11 +108,10 @@ fn define_host(lua: &Lua, host: &Table, watch: &Watch) -> mlua::Result<()> {
 }
 
 /// The functions of the table `redis` that ask the server.
-fn define_server(lua: &Lua, host: &Table, invoke: &Invoke) -> mlua::Result<()> {
+fn define_server(lua: &Lua, host: &Table, door: &Rc<Door>) -> mlua::Result<()> {
     let server = lua.create_table()?;
+    door::install(lua, &server, door)?;
     let names = [
-        "call",
-        "pcall",
         "log",
         "setresp",
         "set_repl",
@@ -117,30 +120,18 @@ fn define_server(lua: &Lua, host: &Table, invoke: &Invoke) -> mlua::Result<()> {
         "register_function",
     ];
     for name in names {
-        let invoke = invoke.clone();
-        let watch = Watch::of(lua);
-        let function = lua.create_function(move |lua, mut arguments: MultiValue| {
+        let (door, watch) = (door.clone(), Watch::of(lua));
+        let function = lua.create_function(move |lua, arguments: MultiValue| {
             watch.look()?;
-            let Some(invoke) = invoke.borrow().clone() else {
-                let text = b"ERR redis functions can only be called while a script runs";
-                return Err(Raised::reply(lua, text.to_vec()).into());
-            };
-            let asked = if name == "pcall" { "call" } else { name };
-            if matches!(asked, "call" | "acl_check_cmd") {
-                Asked::put(lua, &std::mem::take(&mut arguments))?;
-            }
-            arguments.push_front(Value::String(lua.create_string(asked)?));
-            let (failed, result): (bool, Value) = invoke.call(arguments)?;
-            match &result {
-                Value::Table(error) if failed && name != "pcall" => {
-                    let text: LuaString = error.raw_get("err")?;
-                    Err(Raised::reply(lua, text.as_bytes().to_vec()).into())
-                }
-                _ => Ok(result),
-            }
+            let answer = door.with(|server| server.answer(lua, name, &arguments));
+            let answer = answer.unwrap_or_else(|| Ok(Err(CLOSED.to_owned())))?;
+            answer.map_err(|text| Raised::reply(lua, text.into_bytes()).into())
         })?;
         server.raw_set(name, function)?;
     }
+    let insert = lua
+        .create_function(|lua, (original, guarded)| door::guarded_insert(lua, original, guarded))?;
+    host.raw_set("guarded_insert", insert)?;
     host.raw_set("server", server)
 }
 

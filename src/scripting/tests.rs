@@ -1,7 +1,7 @@
 //! What scripts can't do: reach the real tables, run on, or take all memory.
 
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use coterie_protocol::{ReplyWriter, Request, RespVersion};
 
@@ -31,7 +31,8 @@ enum Outcome {
 }
 
 fn run_for(interpreter: &mut Interpreter, text: &str, limit: Duration) -> Outcome {
-    let may_go_on: MayGoOn = Rc::new(move |began| {
+    let began = Instant::now();
+    let may_go_on: MayGoOn = Rc::new(move || {
         if began.elapsed() > limit {
             return Err("ERR too late");
         }
@@ -235,4 +236,123 @@ fn sorting_is_that_of_lua() {
         matches!(&failed, Outcome::Failed(text) if text.starts_with(expected)),
         "{failed:?}"
     );
+}
+
+/// A server that answers with the command itself, and panics if there is none to answer with.
+struct Echo;
+
+impl Host for Echo {
+    fn call(&mut self, request: Request<'_>, _: RespVersion, out: &mut Vec<u8>) {
+        assert_ne!(request.name(), b"panic");
+        out.extend_from_slice(request.name());
+    }
+
+    fn may_call(&mut self, _: Request<'_>) -> Option<bool> {
+        None
+    }
+
+    fn log(&mut self, _: LogLevel, _: &[u8]) {}
+}
+
+fn echo(interpreter: &mut Interpreter, text: &str, word: &[u8]) -> Result<String, String> {
+    let run = Run {
+        text: text.as_bytes(),
+        name: digest_of(text.as_bytes()),
+        keys: &[],
+        arguments: &[word],
+        may_go_on: Rc::new(|| Ok(())),
+    };
+    let mut out = Vec::new();
+    let mut reply = ReplyWriter::new(&mut out, RespVersion::Resp3);
+    let ended = interpreter.run(run, &mut Echo, &mut reply);
+    match ended {
+        Ok(()) => Ok(String::from_utf8_lossy(&out).into_owned()),
+        Err(ended) => Err(String::from_utf8_lossy(&ended.text).into_owned()),
+    }
+}
+
+#[test]
+fn replies_come_back_as_they_were() {
+    let mut interpreter = Interpreter::new().expect("there is memory");
+    let same = "redis.setresp(3) return redis.call(ARGV[1])";
+    let deep = format!("{}:1\r\n", "*1\r\n".repeat(500));
+    for reply in [
+        "+OK\r\n",
+        "+a\rb\r\n",
+        ":-12\r\n",
+        "$5\r\na\r\nbc\r\n",
+        "$0\r\n\r\n",
+        "_\r\n",
+        "#t\r\n",
+        ",1.5\r\n",
+        ",inf\r\n",
+        "(12345678901234567890\r\n",
+        "=7\r\ntxt:abc\r\n",
+        "*0\r\n",
+        "*3\r\n:1\r\n*2\r\n+OK\r\n$1\r\nx\r\n:2\r\n",
+        "%1\r\n$1\r\nk\r\n*1\r\n:1\r\n",
+        "~1\r\n$1\r\nm\r\n",
+        &deep,
+    ] {
+        let expected = reply.replace("a\rb", "a b");
+        assert_eq!(echo(&mut interpreter, same, reply.as_bytes()), Ok(expected));
+    }
+    for nothing in ["*-1\r\n", "$-1\r\n"] {
+        let is_false = "return tostring(redis.call(ARGV[1]))";
+        let outcome = echo(&mut interpreter, is_false, nothing.as_bytes());
+        assert_eq!(outcome, Ok("$5\r\nfalse\r\n".to_owned()));
+    }
+    let caught =
+        "local e = redis.pcall(ARGV[1]) return {e.err, tostring(e.ignore_error_stats_update)}";
+    assert_eq!(
+        echo(&mut interpreter, caught, b"-ERR no\r\n"),
+        Ok("*2\r\n$6\r\nERR no\r\n$4\r\ntrue\r\n".to_owned())
+    );
+    let raised = echo(&mut interpreter, same, b"-ERR no\r\n").expect_err("an error");
+    assert!(raised.starts_with("ERR no script: "), "{raised}");
+    for torn in [
+        "",
+        "*2\r\n:1\r\n",
+        "$5\r\nabc\r\n",
+        "$9223372036854775807\r\n",
+        "?\r\n",
+    ] {
+        let outcome = echo(&mut interpreter, same, torn.as_bytes()).expect_err("no reply");
+        assert!(outcome.starts_with("ERR malformed reply"), "{outcome}");
+    }
+}
+
+#[test]
+fn a_panic_of_the_server_passes_through_scripts() {
+    let mut interpreter = Interpreter::new().expect("there is memory");
+    let text = "pcall(redis.call, 'panic') pcall(redis.pcall, ':1\\r\\n') return 1";
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        echo(&mut interpreter, text, b"")
+    }));
+    assert!(outcome.is_err());
+}
+
+#[test]
+fn replies_count_as_memory() {
+    let mut interpreter = Interpreter::new().expect("there is memory");
+    let text = "local t, big = {}, '*4000000\\r\\n' .. string.rep(':1\\r\\n', 4000000)
+        for i = 1, 9 do t[i] = redis.call(big) end return #t";
+    let outcome = echo(&mut interpreter, text, b"").expect_err("too much");
+    assert!(outcome.contains("not enough memory"), "{outcome}");
+    assert!(interpreter.is_spent());
+}
+
+#[test]
+fn insert_changes_no_table_of_ours() {
+    for table in ["redis", "string", "_G", "math", "table", "cjson"] {
+        for call in ["1", "1, 2", "99, 'x'"] {
+            let text = format!(
+                "local ok, text = pcall(table.insert, {table}, {call}) return {{text, type(rawget({table}, 1))}}"
+            );
+            let expected = "*2\r\n$34\r\nAttempt to modify a readonly table\r\n$3\r\nnil\r\n";
+            assert_eq!(reply(&text), expected, "{text}");
+        }
+    }
+    let own = "local t = setmetatable({}, {__metatable = false}) table.insert(t, 7) table.insert(t, 1, 6) return t";
+    assert_eq!(reply(own), "*2\r\n:6\r\n:7\r\n");
 }

@@ -1,94 +1,12 @@
-//! Replies of commands as Lua values, and results of scripts as replies (<https://redis.io/docs/latest/develop/interact/programmability/lua-api/>).
+//! Results of scripts as replies (<https://redis.io/docs/latest/develop/interact/programmability/lua-api/>).
 
-use coterie_protocol::text::{format_double, parse_f64};
 use coterie_protocol::{ReplyWriter, RespVersion};
-use mlua::{Lua, LuaString, Table, Value};
+use mlua::{LuaString, Table, Value};
 
 use super::watch::Budget;
 
 /// Deeper results are cut off by an error.
 const DEPTH_MAX: usize = 1_000;
-
-/// A reply that this server has written, from its start, as a Lua value; and the rest.
-///
-/// # Errors
-/// No memory for it; or it is no reply, which is an error of this program.
-pub(super) fn to_lua<'r>(lua: &Lua, reply: &'r [u8]) -> mlua::Result<(Value, &'r [u8])> {
-    let malformed = || mlua::Error::RuntimeError("malformed reply".to_owned());
-    let end = reply
-        .windows(2)
-        .position(|pair| pair == b"\r\n")
-        .ok_or_else(malformed)?;
-    let (line, mut rest) = (&reply[1..end], &reply[end + 2..]);
-    let length = || -> mlua::Result<usize> {
-        let text = std::str::from_utf8(line).map_err(|_| malformed())?;
-        text.parse().map_err(|_| malformed())
-    };
-    let value = match reply[0] {
-        b'+' => Value::Table(field(lua, "ok", Value::String(lua.create_string(line)?))?),
-        b'-' => Value::Table(field(lua, "err", Value::String(lua.create_string(line)?))?),
-        b':' => Value::Number(parse_f64(line).ok_or_else(malformed)?),
-        b'$' | b'*' if line == b"-1" => Value::Boolean(false),
-        b'_' => Value::Nil,
-        b'#' => Value::Boolean(line == b"t"),
-        b',' => {
-            let number = parse_f64(line).unwrap_or(f64::NAN);
-            Value::Table(field(lua, "double", Value::Number(number))?)
-        }
-        b'(' => {
-            let digits = Value::String(lua.create_string(line)?);
-            Value::Table(field(lua, "big_number", digits)?)
-        }
-        b'$' | b'=' => {
-            let (text, after) = rest.split_at_checked(length()?).ok_or_else(malformed)?;
-            rest = after.get(2..).ok_or_else(malformed)?;
-            if reply[0] == b'$' {
-                Value::String(lua.create_string(text)?)
-            } else {
-                let (format, text) = (&text[..3], &text[4..]);
-                let verbatim = field(lua, "format", Value::String(lua.create_string(format)?))?;
-                verbatim.raw_set("string", lua.create_string(text)?)?;
-                Value::Table(field(lua, "verbatim_string", Value::Table(verbatim))?)
-            }
-        }
-        b'*' | b'>' => {
-            let length = length()?;
-            let table = lua.create_table_with_capacity(length, 0)?;
-            for index in 1..=length {
-                let (value, after) = to_lua(lua, rest)?;
-                rest = after;
-                table.raw_set(index, value)?;
-            }
-            Value::Table(table)
-        }
-        b'%' | b'~' => {
-            let length = length()?;
-            let table = lua.create_table_with_capacity(0, length)?;
-            for _ in 0..length {
-                let (key, after) = to_lua(lua, rest)?;
-                rest = after;
-                let value = if reply[0] == b'%' {
-                    let (value, after) = to_lua(lua, rest)?;
-                    rest = after;
-                    value
-                } else {
-                    Value::Boolean(true)
-                };
-                table.raw_set(key, value)?;
-            }
-            let name = if reply[0] == b'%' { "map" } else { "set" };
-            Value::Table(field(lua, name, Value::Table(table))?)
-        }
-        _ => return Err(malformed()),
-    };
-    Ok((value, rest))
-}
-
-fn field(lua: &Lua, name: &str, value: Value) -> mlua::Result<Table> {
-    let table = lua.create_table_with_capacity(0, 1)?;
-    table.raw_set(name, value)?;
-    Ok(table)
-}
 
 /// Writes what a script has returned as a reply. `resp` is the version the script has chosen for itself.
 ///
@@ -227,18 +145,4 @@ fn single_line(text: &LuaString) -> Vec<u8> {
             other => *other,
         })
         .collect()
-}
-
-/// Hands over an argument of a command that a script calls: a string, or a number as text. `None` if it is neither.
-pub(super) fn argument<R>(value: &Value, take: impl FnOnce(&[u8]) -> R) -> Option<R> {
-    match value {
-        Value::String(text) => Some(take(&text.as_bytes())),
-        Value::Integer(number) => Some(take(itoa::Buffer::new().format(*number).as_bytes())),
-        Value::Number(number) => {
-            let mut out = Vec::new();
-            format_double(*number, &mut out);
-            Some(take(&out))
-        }
-        _ => None,
-    }
 }

@@ -1,8 +1,7 @@
 //! The watch over a script that runs: whether it may go on, and how much memory it takes outside of the interpreter.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::Instant;
 
 use mlua::Lua;
 
@@ -13,16 +12,22 @@ const STEPS_PER_LOOK: usize = 1_000;
 /// Bytes that are compared or copied in the time of such a step.
 const BYTES_PER_STEP: usize = 64;
 
-/// Asks whether a script that began then may go on; the text of the error if not.
-pub type MayGoOn = Rc<dyn Fn(Instant) -> Result<(), &'static str>>;
+/// Asks whether a script may go on, by the time since this was made; the text of the error if not.
+pub type MayGoOn = Rc<dyn Fn() -> Result<(), &'static str>>;
 
 /// What may end a script before it ends by itself.
 #[derive(Clone, Default)]
-pub(super) struct Watch(Rc<RefCell<Option<Running>>>);
+pub(super) struct Watch(Rc<Watched>);
+
+#[derive(Default)]
+struct Watched {
+    running: RefCell<Option<Running>>,
+    /// It has just begun: nothing took time yet.
+    is_fresh: Cell<bool>,
+}
 
 /// A script that runs.
 struct Running {
-    began: Instant,
     may_go_on: MayGoOn,
     /// It was told to end, for this reason.
     stopped: Option<&'static str>,
@@ -37,8 +42,8 @@ impl Watch {
 
     /// A script begins.
     pub fn begin(&self, may_go_on: MayGoOn) {
-        self.0.replace(Some(Running {
-            began: Instant::now(),
+        self.0.is_fresh.set(true);
+        self.0.running.replace(Some(Running {
             may_go_on,
             stopped: None,
         }));
@@ -46,7 +51,20 @@ impl Watch {
 
     /// It ended. Returns why it was told to, if it was.
     pub fn end(&self) -> Option<&'static str> {
-        self.0.take().and_then(|running| running.stopped)
+        self.0.running.take().and_then(|running| running.stopped)
+    }
+
+    /// The same as [`Watch::look`], but not for the first command that a script calls: reading the clock is a good part
+    /// of what the shortest scripts cost.
+    ///
+    /// # Errors
+    /// It may not.
+    #[inline]
+    pub fn look_unless_fresh(&self) -> mlua::Result<()> {
+        if self.0.is_fresh.take() {
+            return Ok(());
+        }
+        self.look()
     }
 
     /// Asks whether the script may go on.
@@ -54,12 +72,13 @@ impl Watch {
     /// # Errors
     /// It may not. Who was told so once is told so again: scripts catch errors.
     pub fn look(&self) -> mlua::Result<()> {
-        let mut running = self.0.borrow_mut();
+        self.0.is_fresh.set(false);
+        let mut running = self.0.running.borrow_mut();
         let Some(running) = running.as_mut() else {
             return Ok(());
         };
         if running.stopped.is_none() {
-            running.stopped = (running.may_go_on)(running.began).err();
+            running.stopped = (running.may_go_on)().err();
         }
         match running.stopped {
             Some(text) => Err(mlua::Error::RuntimeError(text.to_owned())),
@@ -69,7 +88,7 @@ impl Watch {
 
     /// Whether the script was told to end.
     pub fn is_stopped(&self) -> bool {
-        let running = self.0.borrow();
+        let running = self.0.running.borrow();
         running
             .as_ref()
             .is_some_and(|running| running.stopped.is_some())

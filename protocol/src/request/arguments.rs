@@ -162,6 +162,12 @@ impl OwnedRequest {
         self.bytes.extend_from_slice(argument);
     }
 
+    /// Takes all arguments away; the memory stays.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.spans.clear();
+    }
+
     /// The arguments.
     pub fn request(&self) -> Request<'_> {
         Request::new(&self.bytes, &self.spans)

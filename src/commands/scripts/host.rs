@@ -1,7 +1,5 @@
 //! The server as a running script sees it: commands are executed in the script's unit.
 
-use std::time::Instant;
-
 use coterie_protocol::{ReplyWriter, Request, RespVersion};
 
 use super::declaration::Declaration;
@@ -29,7 +27,6 @@ pub struct UnitHost<'a, 'u> {
     declared: Declaration,
     is_read_only: bool,
     is_out_of_memory: bool,
-    began: Instant,
     may_go_on: MayGoOn,
     /// Set when the rest of the script does not count any more.
     pub given_up: Option<GivenUp>,
@@ -49,7 +46,6 @@ impl<'a, 'u> UnitHost<'a, 'u> {
             declared,
             is_read_only: is_read_only || declared.no_writes,
             is_out_of_memory,
-            began: Instant::now(),
             may_go_on,
             given_up: None,
         }
@@ -122,7 +118,7 @@ impl Host for UnitHost<'_, '_> {
             Err(error) => return ReplyWriter::new(out, resp).error(error.to_line()),
         }
         let before = std::mem::replace(&mut self.unit.session().resp, resp);
-        let may_go_on = || (self.may_go_on)(self.began).is_ok();
+        let may_go_on = || (self.may_go_on)().is_ok();
         let ran = self.unit.run_to_end(command, request, &may_go_on, out);
         self.unit.session().resp = before;
         if let Err(error) = ran {

@@ -20,13 +20,18 @@ const NO_SCRIPT: CommandError = CommandError::line("NOSCRIPT No matching script.
 
 thread_local! {
     /// The interpreter of a thread, unless it is in use.
-    static INTERPRETER: RefCell<Option<Interpreter>> = const { RefCell::new(None) };
+    static INTERPRETER: RefCell<Option<Box<Interpreter>>> = const { RefCell::new(None) };
+
+    /// The last script that was not given by name, and its name.
+    static LAST: RefCell<Option<(Arc<[u8]>, Digest)>> = const { RefCell::new(None) };
 }
 
 /// A script with its name.
 struct Script {
     name: Digest,
     text: Arc<[u8]>,
+    /// The node knows it by its name.
+    is_known: bool,
 }
 
 /// `EVAL`
@@ -81,16 +86,34 @@ pub fn checked_count(request: Request<'_>, no_number: CommandError) -> Result<us
     usize::try_from(count).map_err(|_| CommandError::line("ERR Number of keys can't be negative"))
 }
 
+/// The name of a script. Whoever sends whole texts mostly sends the same one again.
+fn name_of(text: &[u8]) -> Digest {
+    LAST.with_borrow(|last| match last {
+        Some((known, name)) if known[..] == *text => *name,
+        _ => digest_of(text),
+    })
+}
+
 fn find(node: &Node, request: Request<'_>, is_by_name: bool) -> Result<Script, CommandError> {
     if is_by_name {
         let name = Digest::parse(request.arg(1)).ok_or(NO_SCRIPT)?;
         let text = node.scripts.get(name).ok_or(NO_SCRIPT)?;
-        return Ok(Script { name, text });
+        return Ok(Script {
+            name,
+            text,
+            is_known: true,
+        });
     }
-    let name = digest_of(request.arg(1));
+    let name = name_of(request.arg(1));
     let known = node.scripts.get(name);
+    let is_known = known.is_some();
     let text = known.unwrap_or_else(|| request.arg(1).into());
-    Ok(Script { name, text })
+    LAST.set(Some((text.clone(), name)));
+    Ok(Script {
+        name,
+        text,
+        is_known,
+    })
 }
 
 /// Gets to know the script that another node is asked to execute, as if it were executed here: the client may go on to
@@ -126,9 +149,13 @@ fn execute(
     is_read_only: bool,
     out: &mut Vec<u8>,
 ) -> Result<(), CommandError> {
-    let node = unit.node().clone();
+    let node = unit.node();
     let count = count_of_keys(request)?;
-    let Script { name, text } = find(&node, request, is_by_name)?;
+    let Script {
+        name,
+        text,
+        is_known,
+    } = find(node, request, is_by_name)?;
     let declared = declaration_of(&text)?;
     let words: Vec<&[u8]> = request.iter().skip(3).collect();
     let (keys, arguments) = words.split_at(count);
@@ -147,7 +174,9 @@ fn execute(
             interpreter.run(run, host, reply)
         },
     )?;
-    node.scripts.add(name, &text, false);
+    if !is_known {
+        node.scripts.add(name, &text, false);
+    }
     Ok(())
 }
 
@@ -167,12 +196,11 @@ pub fn run_in(
         &mut ReplyWriter<'_>,
     ) -> Result<(), Ended>,
 ) -> Result<(), CommandError> {
-    let node = unit.node().clone();
-    let config = node.config.load_full();
-    let is_out_of_memory = node.is_out_of_memory(&config);
+    let (node, config) = (unit.node(), unit.config());
+    let is_out_of_memory = node.is_out_of_memory(config);
     let limit = Duration::from_millis(config.lua_time_limit.max(1));
     let watched = node.scripts.watch(limit);
-    let may_go_on: MayGoOn = std::rc::Rc::new(move |began| watched.may_go_on(began));
+    let may_go_on: MayGoOn = std::rc::Rc::new(move || watched.may_go_on());
     let mut interpreter = interpreter()?;
     let (database, resp) = (unit.session().database, unit.session().resp);
     let watch = may_go_on.clone();
@@ -197,14 +225,14 @@ pub fn run_in(
 }
 
 /// This thread's interpreter, or a new one.
-fn interpreter() -> Result<Interpreter, CommandError> {
+fn interpreter() -> Result<Box<Interpreter>, CommandError> {
     match INTERPRETER.take() {
         Some(interpreter) => Ok(interpreter),
-        None => Interpreter::new().map_err(CommandError::err),
+        None => Interpreter::new().map(Box::new).map_err(CommandError::err),
     }
 }
 
-fn put_back(interpreter: Interpreter) {
+fn put_back(interpreter: Box<Interpreter>) {
     if !interpreter.is_spent() {
         INTERPRETER.set(Some(interpreter));
     }

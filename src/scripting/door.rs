@@ -1,0 +1,444 @@
+//! The way from a script that runs to the server. `redis.call` and `redis.pcall` go through Lua's C interface without
+//! anything in between: they are most of what a short script costs. One of the few modules with `unsafe`; all of it is
+//! private to this one.
+//!
+//! What Lua raises, a lack of memory above all, jumps over the frames of the function that has called it. The functions
+//! here are therefore of two kinds: those that own something never call what may raise, and those that call it hold
+//! nothing but numbers and pointers.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell, UnsafeCell};
+use std::ffi::{CStr, c_int, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::ptr::NonNull;
+use std::rc::Rc;
+
+use coterie_protocol::text::{parse_f64, parse_i64};
+use coterie_protocol::{OwnedRequest, Request};
+use mlua::ffi::{self, lua_State};
+use mlua::{Function, Lua, MultiValue, Table, Value};
+
+use super::error::Raised;
+use super::request;
+use super::watch::{MEMORY_BYTES_MAX, Watch, no_memory};
+
+/// Buffers of more bytes are not kept for the next call.
+const KEPT_BYTES_MAX: usize = 64 << 10;
+/// Places on Lua's stack that one level of a reply needs.
+const SLOTS_PER_LEVEL: c_int = 8;
+/// Said to what calls the server when nothing runs.
+pub(super) const CLOSED: &str = "ERR redis functions can only be called while a script runs";
+
+/// A result, or the failure to be raised.
+pub(super) type Answer = Result<Value, String>;
+
+/// What answers a script that runs.
+pub(super) trait Server {
+    /// Executes a command, appending its reply.
+    fn call(&self, request: Request<'_>, out: &mut Vec<u8>);
+
+    /// Answers what is no command: the name of a function and its arguments.
+    fn answer(&self, lua: &Lua, name: &str, arguments: &MultiValue) -> mlua::Result<Answer>;
+}
+
+/// See the module. Open while a script runs.
+#[derive(Default)]
+pub(super) struct Door {
+    server: Cell<Option<NonNull<dyn Server>>>,
+    watch: Watch,
+    request: RefCell<OwnedRequest>,
+    /// The reply to the last command. Written by [`Door::ask`] alone, and read only before it is called again.
+    reply: UnsafeCell<Vec<u8>>,
+    /// What a command has panicked with: Lua is left before it goes on.
+    panic: RefCell<Option<Box<dyn Any + Send>>>,
+}
+
+/// What has come of a command.
+#[derive(Clone, Copy)]
+enum Asked {
+    /// There is a reply.
+    Replied,
+    /// It is none, for this reason.
+    Refused(&'static str),
+    /// The script can't go on: it is stopped, or there is no memory.
+    Ended,
+    /// No script runs.
+    Closed,
+}
+
+impl Door {
+    /// A door that nobody is behind.
+    pub fn new(watch: Watch) -> Rc<Self> {
+        Rc::new(Door {
+            watch,
+            ..Door::default()
+        })
+    }
+
+    /// Runs something for which this server answers.
+    pub fn open<R>(&self, server: &dyn Server, run: impl FnOnce() -> R) -> R {
+        struct Closing<'d>(&'d Door, Option<NonNull<dyn Server>>);
+        impl Drop for Closing<'_> {
+            fn drop(&mut self) {
+                self.0.server.set(self.1);
+            }
+        }
+        // SAFETY: only the lifetime differs. The pointer is used by `with` alone, which runs inside of `run`, and is
+        // taken away when that ends, be it by a panic.
+        let server: NonNull<dyn Server> = unsafe {
+            std::mem::transmute::<NonNull<dyn Server + '_>, NonNull<dyn Server + 'static>>(
+                NonNull::from(server),
+            )
+        };
+        let closing = Closing(self, self.server.replace(Some(server)));
+        let result = run();
+        drop(closing);
+        if let Some(panic) = self.panic.take() {
+            resume_unwind(panic);
+        }
+        result
+    }
+
+    /// Does something with the server, if a script runs.
+    pub fn with<R>(&self, ask: impl FnOnce(&dyn Server) -> R) -> Option<R> {
+        let server = self.server.get()?;
+        // SAFETY: what `open` was given lives until that ends, which is not before this does: this is called by what
+        // it runs.
+        Some(ask(unsafe { server.as_ref() }))
+    }
+
+    /// Executes the command whose words are all that is on the stack. Raises nothing.
+    fn ask(&self, state: *mut lua_State) -> Asked {
+        if self.panic.borrow().is_some() || self.watch.look_unless_fresh().is_err() {
+            return Asked::Ended;
+        }
+        let mut asked = self.request.borrow_mut();
+        if asked.allocated_bytes() > KEPT_BYTES_MAX {
+            *asked = OwnedRequest::default();
+        }
+        asked.clear();
+        match words(state, &mut asked) {
+            Ok(()) => {}
+            Err(refused) => return refused,
+        }
+        // SAFETY: nobody has a reference to it: replies are read before anything is asked again.
+        let reply = unsafe { &mut *self.reply.get() };
+        reply.clear();
+        reply.shrink_to(KEPT_BYTES_MAX);
+        let called = catch_unwind(AssertUnwindSafe(|| {
+            self.with(|server| server.call(asked.request(), reply))
+        }));
+        match called {
+            Ok(Some(())) => Asked::Replied,
+            Ok(None) => Asked::Closed,
+            Err(panic) => {
+                *self.panic.borrow_mut() = Some(panic);
+                Asked::Ended
+            }
+        }
+    }
+}
+
+/// Copies the words of a command from the stack. Raises nothing.
+fn words(state: *mut lua_State, request: &mut OwnedRequest) -> Result<(), Asked> {
+    // SAFETY: the state is the one that has called; none of these raises, nor changes the stack.
+    let count = unsafe { ffi::lua_gettop(state) };
+    if count == 0 {
+        return Err(Asked::Refused(request::NO_ARGUMENTS));
+    }
+    let mut bytes = 0;
+    for index in 1..=count {
+        // SAFETY: as above.
+        match unsafe { ffi::lua_type(state, index) } {
+            ffi::LUA_TSTRING => {
+                let mut length = 0;
+                // SAFETY: it is a string, which is not converted, and stays where it is while it is on the stack.
+                let word = unsafe {
+                    let start = ffi::lua_tolstring(state, index, &mut length);
+                    std::slice::from_raw_parts(start.cast::<u8>(), length)
+                };
+                bytes += length;
+                if bytes > MEMORY_BYTES_MAX {
+                    return Err(Asked::Ended);
+                }
+                request.push(word);
+            }
+            ffi::LUA_TNUMBER => {
+                // SAFETY: as above.
+                let number = unsafe { ffi::lua_tonumber(state, index) };
+                request::number(number, |word| request.push(word));
+            }
+            _ => return Err(Asked::Refused(request::NOT_TEXTS)),
+        }
+    }
+    Ok(())
+}
+
+/// `redis.call`, or `redis.pcall` if it catches errors. Upvalues: the door, and a function that raises what it is given,
+/// or the reason for which the script can't go on if that is nothing.
+unsafe extern "C-unwind" fn call<const CATCHES: bool>(state: *mut lua_State) -> c_int {
+    // SAFETY: the first upvalue is the door, which lives as long as the interpreter. From here on there is nothing in
+    // this frame or those of what it calls that would have to be dropped, but in `Door::ask`, which raises nothing.
+    // `words` needs nothing of the stack, so that what a function of C finds there (LUA_MINSTACK) is enough.
+    unsafe {
+        let door = ffi::lua_touserdata(state, ffi::lua_upvalueindex(1)).cast::<Door>();
+        let failed = match (*door).ask(state) {
+            Asked::Replied => {
+                let reply: &[u8] = &*(*door).reply.get();
+                if push_reply(state, reply).is_none() {
+                    push_text(state, "ERR malformed reply");
+                    return raise(state);
+                }
+                let failed = reply.first() == Some(&b'-');
+                if failed {
+                    mark_error(state);
+                }
+                failed
+            }
+            Asked::Refused(text) => {
+                ffi::lua_createtable(state, 0, 2);
+                push_text(state, "err");
+                push_text(state, text);
+                ffi::lua_rawset(state, -3);
+                mark_error(state);
+                true
+            }
+            Asked::Closed => {
+                push_text(state, CLOSED);
+                return raise(state);
+            }
+            Asked::Ended => {
+                ffi::lua_pushnil(state);
+                return raise(state);
+            }
+        };
+        if failed && !CATCHES {
+            return raise(state);
+        }
+        1
+    }
+}
+
+/// Gives what is on top of the stack to the function that raises it.
+unsafe fn raise(state: *mut lua_State) -> c_int {
+    // SAFETY: the second upvalue is a function; nothing here has to be dropped.
+    unsafe {
+        ffi::lua_pushvalue(state, ffi::lua_upvalueindex(2));
+        ffi::lua_insert(state, -2);
+        ffi::lua_call(state, 1, 0);
+    }
+    0
+}
+
+unsafe fn push_text(state: *mut lua_State, text: &str) {
+    // SAFETY: the caller's, as everywhere below.
+    unsafe { push_bytes(state, text.as_bytes()) }
+}
+
+unsafe fn push_bytes(state: *mut lua_State, text: &[u8]) {
+    // SAFETY: the text is copied.
+    unsafe { ffi::lua_pushlstring_(state, text.as_ptr().cast(), text.len()) }
+}
+
+/// The mark of errors that commands have answered with, for the table on top of the stack.
+unsafe fn mark_error(state: *mut lua_State) {
+    // SAFETY: there is a table; nothing here has to be dropped.
+    unsafe {
+        push_text(state, "ignore_error_stats_update");
+        ffi::lua_pushboolean(state, 1);
+        ffi::lua_rawset(state, -3);
+    }
+}
+
+/// Pushes a reply of this server as a Lua value; returns the rest. `None` if it is no reply, which is an error of this
+/// program. May raise that there is no memory.
+unsafe fn push_reply(state: *mut lua_State, reply: &[u8]) -> Option<&[u8]> {
+    let (kind, line, rest) = first_line(reply)?;
+    // SAFETY: there is room on the stack for what one level pushes; nothing here has to be dropped.
+    unsafe {
+        match kind {
+            b'+' => push_field(state, "ok", line),
+            b'-' => push_field(state, "err", line),
+            b':' => {
+                let number = parse_i64(line).map(|number| number as f64);
+                ffi::lua_pushnumber(state, number.or_else(|| parse_f64(line))?);
+            }
+            b'$' | b'*' if line == b"-1" => ffi::lua_pushboolean(state, 0),
+            b'_' => ffi::lua_pushnil(state),
+            b'#' => ffi::lua_pushboolean(state, c_int::from(line == b"t")),
+            b',' => {
+                ffi::lua_createtable(state, 0, 1);
+                push_text(state, "double");
+                ffi::lua_pushnumber(state, parse_f64(line).unwrap_or(f64::NAN));
+                ffi::lua_rawset(state, -3);
+            }
+            b'(' => push_field(state, "big_number", line),
+            b'$' | b'=' => return push_string(state, kind, length(line)?, rest),
+            b'*' | b'>' | b'%' | b'~' => return push_items(state, kind, length(line)?, rest),
+            _ => return None,
+        }
+    }
+    Some(rest)
+}
+
+/// The kind of a reply, its first line, and what follows that.
+fn first_line(reply: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (kind, text) = reply.split_first()?;
+    let mut from = 0;
+    loop {
+        let end = from + text.get(from..)?.iter().position(|byte| *byte == b'\r')?;
+        if text.get(end + 1) == Some(&b'\n') {
+            return Some((*kind, &text[..end], &text[end + 2..]));
+        }
+        from = end + 1;
+    }
+}
+
+fn length(line: &[u8]) -> Option<usize> {
+    usize::try_from(parse_i64(line)?).ok()
+}
+
+unsafe fn push_field(state: *mut lua_State, name: &str, text: &[u8]) {
+    // SAFETY: as for `push_reply`.
+    unsafe {
+        ffi::lua_createtable(state, 0, 1);
+        push_text(state, name);
+        push_bytes(state, text);
+        ffi::lua_rawset(state, -3);
+    }
+}
+
+unsafe fn push_string(
+    state: *mut lua_State,
+    kind: u8,
+    length: usize,
+    rest: &[u8],
+) -> Option<&[u8]> {
+    let (text, rest) = rest.split_at_checked(length)?;
+    // SAFETY: as for `push_reply`.
+    unsafe {
+        if kind == b'$' {
+            push_bytes(state, text);
+        } else {
+            // Three letters of the format, and a colon.
+            let (format, text) = (text.get(..3)?, text.get(4..)?);
+            ffi::lua_createtable(state, 0, 1);
+            push_text(state, "verbatim_string");
+            push_field(state, "format", format);
+            push_text(state, "string");
+            push_bytes(state, text);
+            ffi::lua_rawset(state, -3);
+            ffi::lua_rawset(state, -3);
+        }
+    }
+    rest.get(2..)
+}
+
+unsafe fn push_items(
+    state: *mut lua_State,
+    kind: u8,
+    length: usize,
+    mut rest: &[u8],
+) -> Option<&[u8]> {
+    let count = c_int::try_from(length).ok()?;
+    // SAFETY: as for `push_reply`; room for what the items push is made here.
+    unsafe {
+        if ffi::lua_checkstack(state, SLOTS_PER_LEVEL) == 0 {
+            return None;
+        }
+        if matches!(kind, b'*' | b'>') {
+            ffi::lua_createtable(state, count, 0);
+            for index in 1..=count {
+                rest = push_reply(state, rest)?;
+                ffi::lua_rawseti_(state, -2, index);
+            }
+            return Some(rest);
+        }
+        ffi::lua_createtable(state, 0, 1);
+        push_text(state, if kind == b'%' { "map" } else { "set" });
+        ffi::lua_createtable(state, 0, count);
+        for _ in 0..count {
+            rest = push_reply(state, rest)?;
+            if kind == b'%' {
+                rest = push_reply(state, rest)?;
+            } else {
+                ffi::lua_pushboolean(state, 1);
+            }
+            ffi::lua_rawset(state, -3);
+        }
+        ffi::lua_rawset(state, -3);
+    }
+    Some(rest)
+}
+
+/// `redis.call` and `redis.pcall`.
+pub(super) fn install(lua: &Lua, server: &Table, door: &Rc<Door>) -> mlua::Result<()> {
+    let watch = Watch::of(lua);
+    let raising = lua.create_function(move |lua, what: Value| -> mlua::Result<()> {
+        let text = match &what {
+            Value::Table(error) => error.raw_get("err")?,
+            Value::String(text) => text.clone(),
+            _ => {
+                watch.look()?;
+                return Err(no_memory());
+            }
+        };
+        Err(Raised::reply(lua, text.as_bytes().to_vec()).into())
+    })?;
+    // The interpreter keeps it alive.
+    lua.set_app_data(door.clone());
+    let at = Rc::as_ptr(door).cast_mut().cast::<c_void>();
+    let functions: [(_, ffi::lua_CFunction); 2] =
+        [("call", call::<false>), ("pcall", call::<true>)];
+    for (name, function) in functions {
+        // SAFETY: two values are pushed and taken up; what lua_pushcclosure raises is caught.
+        let function: Function = unsafe {
+            lua.exec_raw(raising.clone(), |state| {
+                ffi::lua_pushlightuserdata(state, at);
+                ffi::lua_insert(state, -2);
+                ffi::lua_pushcclosure(state, function, 2);
+            })?
+        };
+        server.raw_set(name, function)?;
+    }
+    Ok(())
+}
+
+/// `table.insert`, which looks neither at metatables nor at who it is: not for tables that are to stay as they are.
+/// Upvalues: Lua's own, and a table with those tables as keys.
+unsafe extern "C-unwind" fn insert(state: *mut lua_State) -> c_int {
+    const READ_ONLY: &CStr = c"Attempt to modify a readonly table";
+    // SAFETY: nothing here has to be dropped; there is room on the stack (LUA_MINSTACK). Lua's own function is called
+    // as if it were this one, which is what it needs to name itself in errors; it has no upvalues of its own.
+    unsafe {
+        if ffi::lua_type(state, 1) == ffi::LUA_TTABLE && ffi::lua_getmetatable(state, 1) != 0 {
+            ffi::lua_pushvalue(state, 1);
+            ffi::lua_rawget_(state, ffi::lua_upvalueindex(2));
+            let is_read_only = ffi::lua_type(state, -1) != ffi::LUA_TNIL;
+            ffi::lua_settop(state, -3);
+            let count = ffi::lua_gettop(state);
+            if is_read_only && (count == 2 || count == 3 && ffi::lua_isnumber(state, 2) != 0) {
+                push_bytes(state, READ_ONLY.to_bytes());
+                ffi::lua_error(state);
+            }
+        }
+        match ffi::lua_tocfunction(state, ffi::lua_upvalueindex(1)) {
+            Some(original) => original(state),
+            None => 0,
+        }
+    }
+}
+
+/// Makes of `table.insert` one that does not change tables which are keys of another.
+pub(super) fn guarded_insert(
+    lua: &Lua,
+    original: Function,
+    guarded: Table,
+) -> mlua::Result<Function> {
+    // SAFETY: two values are taken up, which are there; what lua_pushcclosure raises is caught.
+    unsafe {
+        lua.exec_raw((original, guarded), |state| {
+            ffi::lua_pushcclosure(state, insert, 2);
+        })
+    }
+}
