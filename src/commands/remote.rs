@@ -215,7 +215,6 @@ async fn execute_one(
     let operation = session.operation.as_ref().zip(node.replication.get());
     let executing = operation
         .map(|(operation, replication)| replication.operations.executing(operation, &from, until));
-    let before = node.engine.log().appended();
     loop {
         let mut batch = Batch::begin(node);
         let outcome = execute(node, &mut session, request.request(), &mut out, &mut batch);
@@ -239,9 +238,12 @@ async fn execute_one(
         }
     }
     let plain = node.replication.get().filter(|_| executing.is_none());
-    let records = before..node.engine.log().appended();
-    let plain = plain.filter(|_| !records.is_empty() && writes(&request));
-    let plain = plain.map(|replication| replication.operations.executed(&from, records));
+    let plain = plain.filter(|_| !session.outstanding.writes.is_empty());
+    let plain = plain.map(|replication| {
+        let conditions = session.outstanding.barrier.conditions().iter();
+        let ends = conditions.map(|condition| condition.offset);
+        replication.operations.executed(&from, ends)
+    });
     reply(node, session, out, (from, call), (executing, plain))
 }
 

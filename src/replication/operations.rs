@@ -37,7 +37,6 @@
 //! answer is `NOQUORUM` then, as it is if no majority is there to agree.
 
 use std::collections::{BTreeSet, HashMap};
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -68,24 +67,27 @@ pub struct Operations {
     sent_on: Arc<Mutex<Vec<SentOn>>>,
 }
 
-/// A write that may be executed twice, executed here for another node: it did so by records in this range. When the
+/// Where records end.
+type RecordEnds = SmallVec<[LogOffset; 2]>;
+
+/// A write that may be executed twice, executed here for another node: it did so by records that end at these places. When the
 /// connection breaks, the other node has it executed by somebody else.
 struct SentOn {
     from: Arc<Inbound>,
-    records: Range<LogOffset>,
+    ends: RecordEnds,
 }
 
 /// While it lives, such a write is not answered yet.
 pub struct PlainWrite {
     all: Arc<Mutex<Vec<SentOn>>>,
     from: Arc<Inbound>,
-    records: Range<LogOffset>,
+    ends: RecordEnds,
 }
 
 impl Drop for PlainWrite {
     fn drop(&mut self) {
         let mut all = self.all.lock();
-        let is_it = |it: &SentOn| Arc::ptr_eq(&it.from, &self.from) && it.records == self.records;
+        let is_it = |it: &SentOn| Arc::ptr_eq(&it.from, &self.from) && it.ends == self.ends;
         if let Some(at) = all.iter().position(is_it) {
             all.swap_remove(at);
         }
@@ -212,17 +214,22 @@ impl Operations {
         }
     }
 
-    /// Notes that a write which may be executed twice was executed for another node, and where in the log.
-    pub fn executed(&self, from: &Arc<Inbound>, records: Range<LogOffset>) -> PlainWrite {
-        let sent_on = |from: &Arc<Inbound>| SentOn {
+    /// Notes that a write which may be executed twice was executed for another node, and where its records end in the
+    /// log.
+    pub fn executed(
+        &self,
+        from: &Arc<Inbound>,
+        ends: impl Iterator<Item = LogOffset>,
+    ) -> PlainWrite {
+        let (from, ends) = (from.clone(), ends.collect::<RecordEnds>());
+        self.sent_on.lock().push(SentOn {
             from: from.clone(),
-            records: records.clone(),
-        };
-        self.sent_on.lock().push(sent_on(from));
+            ends: ends.clone(),
+        });
         PlainWrite {
             all: self.sent_on.clone(),
-            from: from.clone(),
-            records,
+            from,
+            ends,
         }
     }
 
@@ -230,8 +237,8 @@ impl Operations {
     /// on its connection any more.
     pub fn is_given_up(&self, end: LogOffset) -> bool {
         let all = self.sent_on.lock();
-        let covers = |it: &SentOn| it.records.start < end && end <= it.records.end;
-        all.iter().any(|it| covers(it) && !it.from.is_open())
+        all.iter()
+            .any(|it| it.ends.contains(&end) && !it.from.is_open())
     }
 
     /// Notes that an operation is executed here, on which connection its origin waits for it, and until when it does not

@@ -24,6 +24,9 @@ use crate::wal::LogOffset;
 
 /// How long other replicas may take to answer before a write is repeated.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
+/// Twice the write timeout and so long after it was made, nobody waits for a record any more: not even who began with a long
+/// script.
+const AGE_MAX_MS: u64 = 10_000;
 /// Repetitions that are remembered.
 const REPEATED_MAX: usize = 65_536;
 /// How often it is looked whether they have.
@@ -63,16 +66,15 @@ impl Replication {
     /// Whether a client may still be told of what a record did. If none is, the record has lost: what is newer may have
     /// been written by whoever waited for it, and told of, since.
     fn is_record_awaited(&self, record: &Own, superseded: &Superseded) -> bool {
-        let is_of_earlier_life = superseded.start < self.engine.log().started_at();
-        let age_ms = self.clock.now_ms().saturating_sub(record.version.millis());
-        if is_of_earlier_life || age_ms > self.write_timeout_ms.load(Ordering::Relaxed) {
-            return false;
-        }
-        match engine::operation_of(record.database, &record.effects) {
+        let is_awaited = match engine::operation_of(record.database, &record.effects) {
             // Its origin has it executed by somebody else, and this record has lost to that.
             Some(id) => self.is_awaited(id),
             None => !self.operations.is_given_up(superseded.end),
-        }
+        };
+        let is_of_earlier_life = superseded.start < self.engine.log().started_at();
+        let age_ms = self.clock.now_ms().saturating_sub(record.version.millis());
+        let age_max_ms = AGE_MAX_MS + 2 * self.write_timeout_ms.load(Ordering::Relaxed);
+        is_awaited && !is_of_earlier_life && age_ms <= age_max_ms
     }
 
     /// Repeats a record, unless that was done already for another peer. Returns what a peer has to acknowledge before

@@ -1,11 +1,11 @@
 //! The stable horizon of a replicated partition, and what is forgotten below it (I6).
 
-use coterie_protocol::Version;
+use coterie_protocol::{DatabaseId, Version};
 
 use super::digest::Sums;
 use super::entry::Entry;
 use super::partition::Partition;
-use super::state::KeyState;
+use super::state::{KeyState, latest_of};
 
 impl Partition {
     /// The version up to which all replicas are known to have everything.
@@ -42,7 +42,7 @@ impl Partition {
         };
         // Whether somebody has looked for what expired before the horizon makes no difference: all replicas forget the
         // same.
-        let expired_by = replica.horizon().millis().saturating_sub(1);
+        let expired_by = replica.horizon().millis();
         for database in self.databases() {
             self.take_out_expired(database, expired_by);
         }
@@ -88,6 +88,22 @@ impl Partition {
                     replica.get_mut(database).thinned.remove(&key);
                 }
             }
+        }
+    }
+
+    /// Forgets a key of which a replica at this horizon knows nothing, if all that is known of it here is from before:
+    /// it is over, and was not forgotten here.
+    pub fn forget_settled(&mut self, database: DatabaseId, key: &[u8], horizon: Version) {
+        let known = self.known(database, key);
+        let is_settled = known.is_some_and(|(entry, _)| latest_of(entry) <= horizon);
+        let hash = self.hash(key);
+        if is_settled
+            && let Some((entry, is_live)) = self.take(database, key, hash)
+            && let Some(replica) = &mut self.replica
+        {
+            let before = replica.sums(database, Some(&entry), is_live);
+            replica.change_tree(database, key, before, Sums::default());
+            replica.get_mut(database).thinned.remove(key);
         }
     }
 

@@ -9,7 +9,7 @@ use super::entry::Entry;
 use super::keyspace::Keyspace;
 use super::partition::{ElementsBefore, Garbage, KeyBefore, Partition};
 use super::replica::Replica;
-use super::state::{KeyState, began_anew, next_field_part, next_part};
+use super::state::{KeyState, began_anew, latest_of, next_field_part, next_part};
 use crate::effect::{Effect, Kind, StringEncoding};
 
 impl Partition {
@@ -314,17 +314,15 @@ impl Partition {
         }
     }
 
-    /// Whether a key is absent only because it expired, or has an expiry though nothing else is left of it: writing to
-    /// it takes a `Delete` first where what was there matters.
-    pub fn is_lapsed(&self, database: DatabaseId, key: &[u8]) -> bool {
-        let known = self.known(database, key);
-        known.is_some_and(|(entry, is_live)| {
-            let replica = self.replica.as_ref();
-            let has_items = replica.map(|it| it.sums(database, Some(entry), false).live != 0);
-            let expiry = entry.metadata().and_then(|metadata| metadata.expiry);
-            let expires = expiry.is_some_and(|(_, at)| at.is_some());
-            !is_live && (has_items == Some(true) || expires)
-        })
+    /// If a key is absent only because it expired, what is known of it that is gone: all before this version. Writing to
+    /// it takes an `Anew` first where what was there matters. So it does if nothing but the expiry is left.
+    pub fn lapsed(&self, database: DatabaseId, key: &[u8], now_ms: u64) -> Option<Version> {
+        let (entry, is_live) = self.known(database, key)?;
+        let items = self.replica.as_ref()?.sums(database, Some(entry), false);
+        let expiry = entry.metadata().and_then(|metadata| metadata.expiry);
+        let is_over = expiry.is_some_and(|(_, at)| at.is_some_and(|at| at < now_ms));
+        let is_lapsed = !is_live && (items.live != 0 || is_over);
+        is_lapsed.then(|| latest_of(entry).successor())
     }
 
     /// The horizon, if what is known of a key that is not there came after it: writing to it takes an `Anew` first where

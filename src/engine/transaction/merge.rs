@@ -24,12 +24,15 @@ impl Transaction<'_> {
             // What has expired is gone: who writes to it begins anew, and the replicas have to know.
             let is_there = guard.get(database, key, now_ms, None).is_some();
             let begins_anew = !matches!(effect, Effect::Put { .. } | Effect::Delete { .. });
-            if !is_there && begins_anew && guard.is_lapsed(database, key) {
-                self.merge(index, database, &Effect::Delete { key }, actor);
-            } else if !is_there
-                && makes_elements(effect)
-                && let Some(settled) = guard.begins_anew(database, key)
-            {
+            let settled = match is_there || !begins_anew {
+                true => None,
+                // Not by a `Delete`: what others begin at the same time is to stay.
+                false => guard.lapsed(database, key, now_ms).or_else(|| {
+                    let is_new = makes_elements(effect);
+                    is_new.then(|| guard.begins_anew(database, key)).flatten()
+                }),
+            };
+            if let Some(settled) = settled {
                 self.merge(index, database, &Effect::Anew { key, settled }, actor);
             }
             match *effect {

@@ -105,12 +105,17 @@ impl Replication {
             .map(|bucket| bucket as u16)
             .collect();
         let mut summary = Summary::default();
-        for buckets in differing.chunks(BUCKETS_AT_ONCE) {
-            summary.add(
-                self.compare_buckets(peer, partition, buckets, settled_at)
-                    .await?,
-            );
+        if differing.is_empty() {
+            return Ok(summary);
         }
+        // Before its keys: what it knows of by then is all that is left of what was until that horizon.
+        let horizon = self.horizon_of(peer, partition).await?;
+        for buckets in differing.chunks(BUCKETS_AT_ONCE) {
+            let compared = self.compare_buckets(peer, partition, buckets, (settled_at, horizon));
+            summary.add(compared.await?);
+        }
+        // One that was not told of a horizon, or has restarted since, would differ for ever.
+        self.set_horizon(partition, horizon);
         Ok(summary)
     }
 
@@ -119,7 +124,7 @@ impl Replication {
         peer: &Peer,
         partition: PartitionId,
         buckets: &[u16],
-        settled_at: Version,
+        (settled_at, horizon): (Version, Version),
     ) -> Result<Summary, SyncError> {
         let request = Request::Keys {
             partition,
@@ -131,7 +136,12 @@ impl Replication {
         let (mut theirs, ours) = (by_name(theirs), by_name(self.keys_of(partition, buckets)));
         let mut differing: Vec<(DatabaseId, Vec<u8>)> = Vec::new();
         for (name, digest) in ours {
-            if theirs.remove(&name) != Some(digest) {
+            let their_digest = theirs.remove(&name);
+            if their_digest.is_none() {
+                let mut store = self.engine.store().lock(partition);
+                store.forget_settled(name.0, &name.1, horizon);
+            }
+            if their_digest != Some(digest) {
                 differing.push(name);
             }
         }

@@ -101,18 +101,19 @@ impl Replication {
         Ok(())
     }
 
-    /// Takes over the horizon of a peer that was just compared with: what it had of everything before is here. What it
-    /// has agreed to forget is not to come back from here.
-    pub(super) async fn adopt_horizon(
+    /// The horizon that a peer has reached.
+    pub(super) async fn horizon_of(
         &self,
         peer: &Peer,
         partition: PartitionId,
-    ) -> Result<(), SyncError> {
-        let request = Request::StableHorizon { partition };
-        if let Answer::Horizon(version) = self.ask_sync(peer, &request).await? {
-            self.set_horizon(partition, version);
+    ) -> Result<Version, SyncError> {
+        match self
+            .ask_sync(peer, &Request::StableHorizon { partition })
+            .await?
+        {
+            Answer::Horizon(version) => Ok(version),
+            _ => Err(SyncError::Malformed),
         }
-        Ok(())
     }
 
     pub(super) fn set_horizon(&self, partition: PartitionId, version: Version) {

@@ -127,7 +127,9 @@ impl Replication {
                     return Err(SyncError::NotReady(peer.id));
                 };
                 let summary = self.compare(&peer, partition, Version::MAX).await?;
-                self.adopt_horizon(&peer, partition).await?;
+                // What it has agreed to forget is not to come back from here.
+                let horizon = self.horizon_of(&peer, partition).await?;
+                self.set_horizon(partition, horizon);
                 Ok(summary)
             };
             match copied.await {

@@ -152,8 +152,6 @@ impl Replication {
             if is_shared && partitions.contains(partition) {
                 let version = self.engine.store().lock(*partition).version();
                 let summary = self.compare(peer, *partition, version).await?;
-                // One that was not told of a horizon, or has restarted since, would differ for ever.
-                self.adopt_horizon(peer, *partition).await?;
                 if summary.keys > 0 {
                     tracing::debug!(peer = %peer.id, %partition, keys = summary.keys, bytes = summary.bytes, "replicas differed");
                 }

@@ -1,6 +1,6 @@
 //! What an entry tells of a replicated key, without taking it apart: digests, and the next part of a counter.
 
-use coterie_protocol::{Actor, Stamp};
+use coterie_protocol::{Actor, Stamp, Version};
 
 use super::{Context, KeyState};
 use crate::effect::Kind;
@@ -79,6 +79,24 @@ pub(in crate::store) fn sums_of(entry: Option<&Entry>, is_live: bool, context: C
         known.mark = known.mark.max(entry.stamp());
     }
     known.sums(context)
+}
+
+/// The version of the latest change that is known of a key.
+pub(in crate::store) fn latest_of(entry: &Entry) -> Version {
+    let metadata = entry.metadata();
+    let expiry = metadata.and_then(|metadata| metadata.expiry);
+    let kind = metadata.and_then(|metadata| metadata.kind);
+    let history = entry.collection().and_then(|all| all.history.as_ref());
+    let stamps = [
+        Some(entry.stamp()),
+        metadata.map(|metadata| metadata.mark),
+        metadata.map(|metadata| metadata.register.highest()),
+        expiry.map(|(stamp, _)| stamp),
+        kind.map(|(stamp, _)| stamp),
+        history.map(|history| history.mark.max(history.written)),
+    ];
+    let latest = stamps.into_iter().flatten().max();
+    latest.map_or(Version::ZERO, |stamp| stamp.version)
 }
 
 /// Whether nothing was known of a key when it became known again. See [`KeyState::unknown`].

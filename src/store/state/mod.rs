@@ -13,7 +13,9 @@ mod known;
 use coterie_protocol::{Stamp, Version};
 
 use self::known::Known;
-pub(super) use self::known::{began_anew, next_base, next_field_part, next_part, sums_of};
+pub(super) use self::known::{
+    began_anew, latest_of, next_base, next_field_part, next_part, sums_of,
+};
 use super::Merged;
 use super::collection::Collection;
 use super::digest::Sums;
