@@ -118,9 +118,14 @@ fn compare(ours: &mut Side, theirs: &mut Side, steps: &[Step]) -> Result<(), Str
         let swaps = |command: &Command| is(command, "SWAPDB");
         let other_watches = progress[1 - who].watches;
         if other_watches || progress[who].watches {
+            // What changes groups of a stream changes the stream here, and in Redis only for `WATCH` not.
+            let groups = ["XGROUP", "XACK", "XCLAIM", "XAUTOCLAIM", "XREADGROUP"];
             // Databases that change places twice are as they were, which Redis does not notice. A bit that is set to what
             // it was makes an edited string of the key, which counts as a change here.
-            if swaps(&command) || is(&command, "SETBIT") {
+            if swaps(&command)
+                || is(&command, "SETBIT")
+                || groups.iter().any(|name| is(&command, name))
+            {
                 command = words("PING");
             } else if is(&command, "EXEC") && progress[who].queued.iter().any(swaps) {
                 command = words("DISCARD");
