@@ -145,7 +145,9 @@ fn compare(ours: &mut Side, theirs: &mut Side, steps: &[Step]) -> Result<(), Str
         if our.0.text() == "QUEUED" {
             progress.queued.push(command);
         } else if is(&command, "EXEC") || is(&command, "DISCARD") {
-            *progress = Progress::default();
+            // Without `MULTI` they change nothing.
+            progress.watches &= matches!(our.0, Reply::Error(_));
+            progress.queued.clear();
         } else if is(&command, "MULTI") && our.0.is_ok() {
             progress.queued.clear();
         } else if is(&command, "WATCH") && our.0.is_ok() {
