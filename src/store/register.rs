@@ -120,7 +120,9 @@ impl Register {
     pub fn is_current(&self, base: Stamp, mark: Stamp) -> bool {
         let present = self.base(mark);
         let is_after_all = base.actor == NOBODY && (base > present || present.actor == NOBODY);
-        base == present || is_after_all && !self.has_value()
+        // A value of the same version came just then: who added goes on with it, whichever was first.
+        let goes_on = !self.has_value() || base.version == present.version;
+        base == present || is_after_all && goes_on
     }
 
     /// Whether what was added to this base is gone.
