@@ -38,17 +38,23 @@ impl Handler for Dispatch {
                     membership.received(from.node(), &body);
                 }
             }
-            (Service::Execute, Some(call)) => {
-                cluster.executors.received(&cluster.node, from, call, body);
-            }
-            (Service::Client, Some(call)) => {
-                cluster.clients.received(&cluster.node, from, call, body);
-            }
             (Service::PubSub, None) => cluster.node.hear(from.node(), &body),
-            (service, call) => match cluster.replication.get() {
-                Some(replication) => replication.received(from, service, call, body),
-                None => from.close(),
-            },
+            (service, call) => {
+                let Some(replication) = cluster.replication.get() else {
+                    // It is starting: what it executed now would be on no other node.
+                    from.close();
+                    return;
+                };
+                match (service, call) {
+                    (Service::Execute, Some(call)) => {
+                        cluster.executors.received(&cluster.node, from, call, body);
+                    }
+                    (Service::Client, Some(call)) => {
+                        cluster.clients.received(&cluster.node, from, call, body);
+                    }
+                    (service, call) => replication.received(from, service, call, body),
+                }
+            }
         }
     }
 

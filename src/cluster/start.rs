@@ -280,16 +280,9 @@ impl Begin {
         let current = topology.current();
         self.transport.set_cluster(current.cluster);
         let node = &self.cluster.node;
-        let replication = Replication::new(
-            self.cluster.own,
-            node.engine.clone(),
-            self.transport.clone(),
-            current,
-            node.clock().clone(),
-        );
+        let replication = self.replication(current).await?;
         self.compare_policy(&topology.current());
         replication.configure(&self.config);
-        let _ = self.cluster.replication.set(replication.clone());
         let _ = self.cluster.topology.set(topology.clone());
         let members = topology.current();
         let membership = Membership::start(
@@ -298,10 +291,12 @@ impl Begin {
             members.members.keys().copied(),
         );
         let _ = self.cluster.membership.set(membership.clone());
-        // Requests are routed by it before the first client is let in.
-        set_topology(&replication, topology.current()).await;
+        // What is executed from here on is replicated: for other nodes at once, and for clients, who are let in later.
         let _ = node.replication.set(replication.clone());
         let _ = node.cluster.set(self.cluster.clone());
+        let _ = self.cluster.replication.set(replication.clone());
+        // Links, and what has changed meanwhile.
+        set_topology(&replication, topology.current()).await;
         topology.run_moves(Arc::new(Plane(replication.clone())));
         tokio::spawn(follow(replication.clone(), topology.clone(), membership));
         tokio::spawn(follow_log(replication.clone()));
@@ -315,6 +310,21 @@ impl Begin {
         ));
         tokio::spawn(introduce(self.cluster.own, topology, self.description));
         Ok(())
+    }
+
+    /// The quorum path, under the topology that is known. The first of several nodes walks over all its data: not on the
+    /// thread of the links.
+    async fn replication(
+        &self,
+        topology: Arc<topology::Topology>,
+    ) -> Result<Arc<Replication>, ClusterError> {
+        let node = &self.cluster.node;
+        let (own, engine) = (self.cluster.own, node.engine.clone());
+        let (transport, clock) = (self.transport.clone(), node.clock().clone());
+        let made = tokio::task::spawn_blocking(move || {
+            Replication::new(own, engine, transport, topology, clock)
+        });
+        Ok(made.await.map_err(std::io::Error::other)?)
     }
 
     /// Says so if this node's settings would have databases replicated in another way than the cluster does.

@@ -137,7 +137,7 @@ fn join_partitions(engine: &Engine, topology: &Topology, own: NodeId) {
 }
 
 impl Replication {
-    /// The quorum path of a node, under the topology it knows.
+    /// The quorum path of a node, under the topology it knows. Blocks like [`Replication::set_topology`].
     pub fn new(
         own: NodeId,
         engine: Arc<Engine>,
@@ -146,13 +146,12 @@ impl Replication {
         clock: Clock,
     ) -> Arc<Replication> {
         let peers = Arc::new(Peers::new(own));
-        join_partitions(&engine, &topology, own);
         let epoch = topology.epoch;
         let partitions = topology.placements.len();
-        let routes = Routes::new(topology, &peers, None)
+        let routes = Routes::new(topology.clone(), &peers, None)
             .unwrap_or_else(|| unreachable!("a topology of fewer nodes than a set has bits"));
         let epochs = Arc::default();
-        Arc::new(Replication {
+        let replication = Replication {
             waiters: Waiters::new(engine.log().clone(), peers.clone()),
             engine,
             peers,
@@ -179,7 +178,33 @@ impl Replication {
             log_lost: Notify::new(),
             durability: AtomicU8::new(Durability::default() as u8),
             has_durabilities: AtomicBool::new(false),
-        })
+        };
+        replication.take_part(&topology);
+        replication.lead(&replication.routes());
+        join_partitions(&replication.engine, &topology, own);
+        Arc::new(replication)
+    }
+
+    /// Executes for a cluster of several nodes from now on, if it is one: all data gets stamps and tombstones.
+    fn take_part(&self, topology: &Topology) {
+        let Some(member) = topology.members.get(&self.peers.own().id) else {
+            return;
+        };
+        let before = self.actor.swap(member.actor.0, Ordering::AcqRel);
+        let is_renewed = self.is_clustered() && before != member.actor.0;
+        if is_renewed || topology.members.len() > 1 && !self.is_clustered() {
+            self.engine.store().set_replicated(Some(member.actor));
+            self.clustered.store(true, Ordering::Release);
+            tracing::info!(actor = %member.actor, "the node is one of several from now on");
+        }
+    }
+
+    /// Has the engine know which partitions this node is the first replica of.
+    fn lead(&self, routes: &Routes) {
+        for (partition, route) in routes.partitions() {
+            let leads = route.first().is_none_or(|first| first.index == 0);
+            self.engine.set_leading(partition, leads);
+        }
     }
 
     /// Takes over settings that can be changed while it runs.
@@ -316,15 +341,7 @@ impl Replication {
     /// over everything, so it blocks; call it where that is allowed.
     pub fn set_topology(self: &Arc<Self>, topology: Arc<Topology>) {
         let own = self.peers.own().id;
-        if let Some(member) = topology.members.get(&own) {
-            let before = self.actor.swap(member.actor.0, Ordering::AcqRel);
-            let is_renewed = self.is_clustered() && before != member.actor.0;
-            if is_renewed || topology.members.len() > 1 && !self.is_clustered() {
-                self.engine.store().set_replicated(Some(member.actor));
-                self.clustered.store(true, Ordering::Release);
-                tracing::info!(actor = %member.actor, "the node is one of several from now on");
-            }
-        }
+        self.take_part(&topology);
         let before = self.routes();
         if topology.epoch < before.epoch {
             return;
@@ -336,10 +353,7 @@ impl Replication {
             return;
         };
         let epoch = routes.epoch;
-        for (partition, route) in routes.partitions() {
-            let leads = route.first().is_none_or(|first| first.index == 0);
-            self.engine.set_leading(partition, leads);
-        }
+        self.lead(&routes);
         // Nothing of that epoch is taken in before.
         join_partitions(&self.engine, &topology, own);
         let in_force = InForce::new(routes, &self.epochs);
