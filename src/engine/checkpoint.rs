@@ -3,8 +3,8 @@
 //! # A block
 //! Form `u8`, database `u16`, then entries: version `u64`, access bits `u32`, length `u32`, and so many bytes
 //! of the effects that make the entry, stamped ones in a replicated partition (form [`STAMPED`]). A replicated
-//! partition begins with a block of form [`MARKS`]: its stable horizon `u64`, the epoch `u64` that it was joined in, then the last `Clear` of each
-//! database: database `u16`, version `u64`, actor `u16`. All numbers are little-endian.
+//! partition begins with a block of form [`MARKS`]: its stable horizon `u64`, the epoch `u64` that it was joined in, then
+//! the last `Clear` of each database: database `u16`, version `u64`, actor `u16`. All numbers are little-endian.
 //!
 //! # Metadata
 //! Number of partitions and format, `u16` each; then actors `u16` with the offset `u64` up to which their

@@ -36,7 +36,7 @@
 //! and a checkpoint to be made, all while the origin waits. A table that overflows forgets the oldest, and says so: the
 //! answer is `NOQUORUM` then, as it is if no majority is there to agree.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -64,32 +64,24 @@ pub struct Operations {
     next: AtomicU64,
     under_way: Arc<Mutex<BTreeSet<u64>>>,
     executing: Arc<Awaited>,
-    sent_on: Arc<Mutex<Vec<SentOn>>>,
+    sent_on: Arc<SentOn>,
 }
 
-/// Where records end.
-type RecordEnds = SmallVec<[LogOffset; 2]>;
-
-/// A write that may be executed twice, executed here for another node: it did so by records that end at these places. When the
-/// connection breaks, the other node has it executed by somebody else.
-struct SentOn {
-    from: Arc<Inbound>,
-    ends: RecordEnds,
-}
+/// Writes that may be executed twice, executed here for other nodes and not answered yet: on which connection, by where
+/// their records end in the log. When it breaks, the other node has the write executed by somebody else.
+type SentOn = Mutex<BTreeMap<LogOffset, Arc<Inbound>>>;
 
 /// While it lives, such a write is not answered yet.
 pub struct PlainWrite {
-    all: Arc<Mutex<Vec<SentOn>>>,
-    from: Arc<Inbound>,
-    ends: RecordEnds,
+    all: Arc<SentOn>,
+    ends: SmallVec<[LogOffset; 2]>,
 }
 
 impl Drop for PlainWrite {
     fn drop(&mut self) {
         let mut all = self.all.lock();
-        let is_it = |it: &SentOn| Arc::ptr_eq(&it.from, &self.from) && it.ends == self.ends;
-        if let Some(at) = all.iter().position(is_it) {
-            all.swap_remove(at);
+        for end in &self.ends {
+            all.remove(end);
         }
     }
 }
@@ -221,14 +213,11 @@ impl Operations {
         from: &Arc<Inbound>,
         ends: impl Iterator<Item = LogOffset>,
     ) -> PlainWrite {
-        let (from, ends) = (from.clone(), ends.collect::<RecordEnds>());
-        self.sent_on.lock().push(SentOn {
-            from: from.clone(),
-            ends: ends.clone(),
-        });
+        let ends: SmallVec<[LogOffset; 2]> = ends.collect();
+        let entries = ends.iter().map(|end| (*end, from.clone()));
+        self.sent_on.lock().extend(entries);
         PlainWrite {
             all: self.sent_on.clone(),
-            from,
             ends,
         }
     }
@@ -237,8 +226,7 @@ impl Operations {
     /// on its connection any more.
     pub fn is_given_up(&self, end: LogOffset) -> bool {
         let all = self.sent_on.lock();
-        all.iter()
-            .any(|it| it.ends.contains(&end) && !it.from.is_open())
+        all.get(&end).is_some_and(|from| !from.is_open())
     }
 
     /// Notes that an operation is executed here, on which connection its origin waits for it, and until when it does not

@@ -24,8 +24,7 @@ use crate::wal::LogOffset;
 
 /// How long other replicas may take to answer before a write is repeated.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
-/// Twice the write timeout and so long after it was made, nobody waits for a record any more: not even who began with a long
-/// script.
+/// Nobody waits for a record that is older than this and twice the write timeout: what made it may have taken a while.
 const AGE_MAX_MS: u64 = 10_000;
 /// Repetitions that are remembered.
 const REPEATED_MAX: usize = 65_536;

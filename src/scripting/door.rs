@@ -176,6 +176,9 @@ fn words(state: *mut lua_State, request: &mut OwnedRequest) -> Result<(), Asked>
 
 /// `redis.call`, or `redis.pcall` if it catches errors. Upvalues: the door, and a function that raises what it is given,
 /// or the reason for which the script can't go on if that is nothing.
+///
+/// # Safety
+/// Lua calls it, with these upvalues.
 unsafe extern "C-unwind" fn call<const CATCHES: bool>(state: *mut lua_State) -> c_int {
     // SAFETY: the first upvalue is the door, which lives as long as the interpreter. From here on there is nothing in
     // this frame or those of what it calls that would have to be dropped, but in `Door::ask`, which raises nothing.
@@ -220,6 +223,9 @@ unsafe extern "C-unwind" fn call<const CATCHES: bool>(state: *mut lua_State) -> 
 }
 
 /// Gives what is on top of the stack to the function that raises it.
+///
+/// # Safety
+/// There is something on the stack of the state, and the second upvalue is that function.
 unsafe fn raise(state: *mut lua_State) -> c_int {
     // SAFETY: the second upvalue is a function; nothing here has to be dropped.
     unsafe {
@@ -230,17 +236,24 @@ unsafe fn raise(state: *mut lua_State) -> c_int {
     0
 }
 
+/// # Safety
+/// There is room for it on the stack of the state, and nothing to be dropped above: it may raise a lack of memory.
 unsafe fn push_text(state: *mut lua_State, text: &str) {
     // SAFETY: the caller's, as everywhere below.
     unsafe { push_bytes(state, text.as_bytes()) }
 }
 
+/// # Safety
+/// As for `push_text`.
 unsafe fn push_bytes(state: *mut lua_State, text: &[u8]) {
     // SAFETY: the text is copied.
     unsafe { ffi::lua_pushlstring_(state, text.as_ptr().cast(), text.len()) }
 }
 
 /// The mark of errors that commands have answered with, for the table on top of the stack.
+///
+/// # Safety
+/// As for `push_text`; there is a table.
 unsafe fn mark_error(state: *mut lua_State) {
     // SAFETY: there is a table; nothing here has to be dropped.
     unsafe {
@@ -252,6 +265,9 @@ unsafe fn mark_error(state: *mut lua_State) {
 
 /// Pushes a reply of this server as a Lua value; returns the rest. `None` if it is no reply, which is an error of this
 /// program. May raise that there is no memory.
+///
+/// # Safety
+/// As for `push_text`, with room for `SLOTS_PER_LEVEL` values.
 unsafe fn push_reply(state: *mut lua_State, reply: &[u8]) -> Option<&[u8]> {
     let (kind, line, rest) = first_line(reply)?;
     // SAFETY: there is room on the stack for what one level pushes; nothing here has to be dropped.
@@ -298,6 +314,8 @@ fn length(line: &[u8]) -> Option<usize> {
     usize::try_from(parse_i64(line)?).ok()
 }
 
+/// # Safety
+/// As for `push_reply`.
 unsafe fn push_field(state: *mut lua_State, name: &str, text: &[u8]) {
     // SAFETY: as for `push_reply`.
     unsafe {
@@ -308,6 +326,8 @@ unsafe fn push_field(state: *mut lua_State, name: &str, text: &[u8]) {
     }
 }
 
+/// # Safety
+/// As for `push_reply`.
 unsafe fn push_string(
     state: *mut lua_State,
     kind: u8,
@@ -334,6 +354,8 @@ unsafe fn push_string(
     rest.get(2..)
 }
 
+/// # Safety
+/// As for `push_reply`.
 unsafe fn push_items(
     state: *mut lua_State,
     kind: u8,
@@ -406,6 +428,9 @@ pub(super) fn install(lua: &Lua, server: &Table, door: &Rc<Door>) -> mlua::Resul
 
 /// `table.insert`, which looks neither at metatables nor at who it is: not for tables that are to stay as they are.
 /// Upvalues: Lua's own, and a table with those tables as keys.
+///
+/// # Safety
+/// Lua calls it, with these upvalues.
 unsafe extern "C-unwind" fn insert(state: *mut lua_State) -> c_int {
     const READ_ONLY: &CStr = c"Attempt to modify a readonly table";
     // SAFETY: nothing here has to be dropped; there is room on the stack (LUA_MINSTACK). Lua's own function is called
