@@ -235,7 +235,7 @@ impl Engine {
         rest: &mut dyn FnMut(),
     ) -> Result<(), FileError> {
         let written = self.walk_partition(id, writer, rest);
-        self.store.lock(id).hold_tombstones(false);
+        self.tidy(id, |partition| partition.hold_tombstones(false));
         written?;
         writer.end_partition()
     }

@@ -17,7 +17,7 @@ use crate::effect::{
     Effect, Effects, MalformedEffect, OperationId, Stamped, encode_actor, encode_database,
     is_state, split_actor,
 };
-use crate::store::{AccessClock, Merged, PartitionGuard};
+use crate::store::{AccessClock, Merged, Partition, PartitionGuard};
 use crate::wal::{LogOffset, RecordHeader};
 
 /// Kind of a record that this node made as coordinator.
@@ -437,6 +437,13 @@ impl Engine {
             }
         }
         Ok(outcome)
+    }
+
+    /// Puts a partition in order. What that throws away is not freed under its lock.
+    pub fn tidy(&self, partition: PartitionId, work: impl FnOnce(&mut Partition)) {
+        let mut guard = self.store.lock(partition);
+        work(&mut guard);
+        self.unlock(SmallVec::from_iter([guard]));
     }
 
     fn unlock(&self, guards: SmallVec<[PartitionGuard<'_>; 1]>) {

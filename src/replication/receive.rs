@@ -34,7 +34,7 @@ pub struct Receivers {
 struct Sender {
     messages: mpsc::Sender<Message>,
     /// The connection that its log comes on. Batches of one before may still arrive after the question that began it:
-    /// there could be a gap before them.
+    /// there could be a gap before them. None once some were refused: it begins again with such a question.
     current: Arc<ArcSwapOption<Inbound>>,
 }
 
@@ -128,8 +128,6 @@ impl Receivers {
 struct Receiver {
     replication: Arc<Replication>,
     current: Arc<ArcSwapOption<Inbound>>,
-    /// A stream that was refused begins again with a question for the position.
-    refused: bool,
     abandoned_until: Instant,
     judged: HashMap<Actor, Judged>,
     /// Batches that came together share a sync.
@@ -141,7 +139,6 @@ impl Receiver {
         Receiver {
             replication,
             current,
-            refused: false,
             abandoned_until: Instant::now(),
             judged: HashMap::new(),
             taken: Vec::new(),
@@ -181,7 +178,7 @@ impl Receiver {
                     let current = self.current.load();
                     let is_current = (current.as_ref()).is_some_and(|at| Arc::ptr_eq(at, &from));
                     drop(current);
-                    if is_current && !self.refused {
+                    if is_current {
                         self.receive(&from, synced, &body).await;
                     }
                 }
@@ -192,7 +189,6 @@ impl Receiver {
     async fn tell_position(&mut self, from: Arc<Inbound>, call: CallId, body: &[u8]) {
         let replication = &self.replication;
         tokio::time::sleep_until(self.abandoned_until).await;
-        self.refused = false;
         self.current.store(Some(from.clone()));
         if replication.routes().has_unhinted()
             && let Some(peer) = replication.peers.find(from.node())
@@ -231,17 +227,19 @@ impl Receiver {
             }
             Err(Refused::Fenced(epoch)) => {
                 self.acknowledge().await;
-                self.refused = true;
+                self.current.store(None);
                 from.push(Service::Records, &epoch.0.to_le_bytes());
             }
             Err(Refused::Unknown(epoch)) => {
-                tracing::warn!(peer = %from.node(), %epoch, "disconnected: it knows a later topology");
-                self.refused = true;
-                from.close();
+                tracing::warn!(peer = %from.node(), %epoch, "its writes are not taken: it knows a later topology");
+                self.current.store(None);
+                // It asks for the position again.
+                let own = self.replication.routes().epoch;
+                from.push(Service::Records, &own.0.to_le_bytes());
             }
             Err(Refused::Malformed) => {
                 tracing::error!(peer = %from.node(), "disconnected: it sent records that can't be read");
-                self.refused = true;
+                self.current.store(None);
                 from.close();
             }
         }
@@ -275,7 +273,7 @@ impl Receiver {
         let batch = ReceivedRecords::new(body)?;
         let (actor, end, epoch) = (batch.actor, batch.end, batch.epoch);
         let engine = &replication.engine;
-        let routes = replication.routes();
+        let mut routes = replication.routes();
         if epoch > routes.epoch {
             return Err(Refused::Unknown(epoch));
         }
@@ -292,10 +290,13 @@ impl Receiver {
             if record.partition.index() >= routes.topology.placements.len() {
                 return Err(Refused::Malformed);
             }
+            if wait_for_room(replication, record.effects.len()).await {
+                // That may have taken long.
+                routes = replication.routes();
+            }
             if routes.route(record.partition).changed > epoch {
                 return Err(Refused::Fenced(routes.epoch));
             }
-            wait_for_room(replication, record.effects.len()).await;
             let received = engine
                 .receive(
                     actor,
@@ -386,15 +387,19 @@ impl From<wire::Malformed> for Refused {
 }
 
 /// Waits until the log can take a record of a peer. It waits as long as the disk is full: the peer's window fills.
-pub(super) async fn wait_for_room(replication: &Replication, bytes: usize) {
+/// Returns whether it waited at all.
+pub(super) async fn wait_for_room(replication: &Replication, bytes: usize) -> bool {
     let log = replication.engine.log();
     let bytes = Effect::encoded_bytes_max(0, bytes);
+    let mut has_waited = false;
     while let Err(reason) = log.room(bytes) {
+        has_waited = true;
         log.wait_for_room(bytes).await;
         if !matches!(reason, NoRoom::Preparing) {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
+    has_waited
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use coterie_protocol::{DatabaseId, Version};
 
 use super::digest::Sums;
 use super::entry::Entry;
-use super::partition::Partition;
+use super::partition::{Partition, discard};
 use super::state::{KeyState, latest_of};
 
 impl Partition {
@@ -73,6 +73,7 @@ impl Partition {
                 {
                     let before = replica.sums(database, Some(&entry), is_live);
                     replica.change_tree(database, &key, before, Sums::default());
+                    discard(&mut self.garbage, entry);
                 }
             }
             for key in thinned {
@@ -104,6 +105,7 @@ impl Partition {
             let before = replica.sums(database, Some(&entry), is_live);
             replica.change_tree(database, key, before, Sums::default());
             replica.get_mut(database).thinned.remove(key);
+            discard(&mut self.garbage, entry);
         }
     }
 

@@ -138,8 +138,9 @@ impl Replication {
         for (name, digest) in ours {
             let their_digest = theirs.remove(&name);
             if their_digest.is_none() {
-                let mut store = self.engine.store().lock(partition);
-                store.forget_settled(name.0, &name.1, horizon);
+                self.engine.tidy(partition, |partition| {
+                    partition.forget_settled(name.0, &name.1, horizon);
+                });
             }
             if their_digest != Some(digest) {
                 differing.push(name);

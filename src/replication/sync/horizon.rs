@@ -118,9 +118,7 @@ impl Replication {
 
     pub(super) fn set_horizon(&self, partition: PartitionId, version: Version) {
         self.engine
-            .store()
-            .lock(partition)
-            .set_stable_horizon(version);
+            .tidy(partition, |partition| partition.set_stable_horizon(version));
         self.engine.tell_departed();
     }
 }

@@ -359,7 +359,8 @@ impl Partition {
     }
 }
 
-fn discard(garbage: &mut Vec<Garbage>, entry: Entry) {
+/// Leaves what takes long to free to who does that outside the lock.
+pub(in crate::store) fn discard(garbage: &mut Vec<Garbage>, entry: Entry) {
     if entry.is_costly_to_free() {
         garbage.push(Garbage::Entry(entry));
     }
