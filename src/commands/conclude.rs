@@ -45,16 +45,16 @@ const SILENCE_CHECK: Duration = Duration::from_millis(10);
 /// A part of the output, and what takes its place.
 type Edit = (Range<usize>, Vec<u8>);
 
-/// Waits for everything, and puts the replies in `out` right.
+/// Waits for everything, and puts the replies in `out` right. Returns whether enough replicas have what was written here.
 pub async fn conclude(
     mut outstanding: Outstanding,
     node: &Arc<Node>,
     origin: &Origin,
     out: &mut Vec<u8>,
-) {
+) -> bool {
     outstanding.barrier.local().reached(node.engine.log()).await;
     let Some(replication) = node.replication.get() else {
-        return;
+        return true;
     };
     let timeout = Duration::from_millis(node.config.load().write_timeout_ms.into());
     let deadline = origin.deadline.unwrap_or(Instant::now() + timeout);
@@ -71,17 +71,15 @@ pub async fn conclude(
             edits.push((at..at, reply));
         }
     }
-    if replication
-        .waiters
-        .wait(&outstanding.barrier, deadline)
-        .await
-        .is_err()
-    {
+    let acknowledged = replication.waiters.wait(&outstanding.barrier, deadline);
+    let is_acknowledged = acknowledged.await.is_ok();
+    if !is_acknowledged {
         for reply in &outstanding.writes {
             edits.push((reply.clone(), error(origin.resp, WRITE_UNKNOWN)));
         }
     }
     apply(edits, out);
+    is_acknowledged
 }
 
 fn error(resp: RespVersion, line: &[u8]) -> Vec<u8> {

@@ -21,7 +21,7 @@ use super::spec::Flags;
 use super::table;
 use crate::clients::Client;
 use crate::node::Node;
-use crate::replication::{Executing, Operation, PlainWrite, wire};
+use crate::replication::{Executing, Operation, Sent, wire};
 use crate::session::{Consistency, Session};
 use crate::transport::{CallId, Inbound};
 
@@ -163,7 +163,7 @@ async fn run(node: Arc<Node>, mut requests: mpsc::Receiver<Forwarded>, places: A
                         from.reply(call, &answer.encode());
                         None
                     }
-                    None => reply(&node, session, out, (from, call), (None, None)),
+                    None => reply(&node, session, out, (from, call), None),
                 }
             }
         };
@@ -212,9 +212,10 @@ async fn execute_one(
     until: Instant,
 ) -> Option<(PartitionId, JoinHandle<()>)> {
     let mut out = Vec::new();
-    let operation = session.operation.as_ref().zip(node.replication.get());
-    let executing = operation
-        .map(|(operation, replication)| replication.operations.executing(operation, &from, until));
+    let operations = node.replication.get().map(|it| &it.operations);
+    let is_executed = |write| operations.map(|it| it.executing(write, &from, until));
+    let operation = session.operation.as_ref().map(|it| it.id);
+    let mut executing = operation.and_then(|id| is_executed(Sent::Operation(id)));
     loop {
         let mut batch = Batch::begin(node);
         let outcome = execute(node, &mut session, request.request(), &mut out, &mut batch);
@@ -237,14 +238,11 @@ async fn execute_one(
             }
         }
     }
-    let plain = node.replication.get().filter(|_| executing.is_none());
-    let plain = plain.filter(|_| !session.outstanding.writes.is_empty());
-    let plain = plain.map(|replication| {
-        let conditions = session.outstanding.barrier.conditions().iter();
-        let ends = conditions.map(|condition| condition.offset);
-        replication.operations.executed(&from, ends)
-    });
-    reply(node, session, out, (from, call), (executing, plain))
+    if executing.is_none() {
+        let record = session.last_write;
+        executing = record.and_then(|end| is_executed(Sent::Record(end)));
+    }
+    reply(node, session, out, (from, call), executing)
 }
 
 /// Answers a request that was executed, once what it waits for is done. Returns a read that is still being compared.
@@ -253,22 +251,28 @@ fn reply(
     mut session: Session,
     mut out: Vec<u8>,
     (from, call): (Arc<Inbound>, CallId),
-    (executing, plain): (Option<Executing>, Option<PlainWrite>),
+    mut executing: Option<Executing>,
 ) -> Option<(PartitionId, JoinHandle<()>)> {
     let outstanding = std::mem::take(&mut session.outstanding);
     if outstanding.is_empty() {
+        if let Some(executing) = &mut executing {
+            executing.acknowledged();
+        }
         from.reply(call, &out);
         return None;
     }
     let read = outstanding.reads.first().map(|read| read.subject.partition);
     let (node, origin) = (node.clone(), session.origin());
     let concluding = tokio::spawn(async move {
-        conclude(outstanding, &node, &origin, &mut out).await;
-        if executing.is_some_and(|executing| executing.is_lost()) {
-            out.clear();
-            ReplyWriter::new(&mut out, origin.resp).error(WRITE_UNKNOWN);
+        let is_acknowledged = conclude(outstanding, &node, &origin, &mut out).await;
+        if let Some(mut executing) = executing {
+            if executing.is_lost() {
+                out.clear();
+                ReplyWriter::new(&mut out, origin.resp).error(WRITE_UNKNOWN);
+            } else if is_acknowledged {
+                executing.acknowledged();
+            }
         }
-        drop(plain);
         from.reply(call, &out);
     });
     read.map(|partition| (partition, concluding))

@@ -44,7 +44,7 @@ use tokio::sync::{Notify, watch};
 
 pub use barrier::{Barrier, Local, Quorum, Terms};
 pub use epochs::{EpochGuard, Epochs};
-pub use operations::{Executing, Operation, Operations, PlainWrite};
+pub use operations::{Executing, Operation, Operations, Sent};
 pub use peers::{Peer, Peers};
 pub use pulse::Pulse;
 pub use read::ReadKey;
@@ -476,7 +476,8 @@ impl Replication {
             Service::Records => {
                 if let Ok(epoch) = wire::Reader::new(body).u64() {
                     tracing::debug!(peer = %from, epoch, "log stream fenced");
-                    peer.set_fence(Epoch(epoch));
+                    // Epoch 0 would be none.
+                    peer.set_fence(Epoch(epoch.max(1)));
                 }
             }
             _ => tracing::debug!(peer = %from, ?service, "unexpected push"),

@@ -36,7 +36,7 @@
 //! and a checkpoint to be made, all while the origin waits. A table that overflows forgets the oldest, and says so: the
 //! answer is `NOQUORUM` then, as it is if no majority is there to agree.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -63,27 +63,7 @@ const ABANDONED_WITHIN: Duration = Duration::from_millis(300);
 pub struct Operations {
     next: AtomicU64,
     under_way: Arc<Mutex<BTreeSet<u64>>>,
-    executing: Arc<Awaited>,
-    sent_on: Arc<SentOn>,
-}
-
-/// Writes that may be executed twice, executed here for other nodes and not answered yet: on which connection, by where
-/// their records end in the log. When it breaks, the other node has the write executed by somebody else.
-type SentOn = Mutex<BTreeMap<LogOffset, Arc<Inbound>>>;
-
-/// While it lives, such a write is not answered yet.
-pub struct PlainWrite {
-    all: Arc<SentOn>,
-    ends: SmallVec<[LogOffset; 2]>,
-}
-
-impl Drop for PlainWrite {
-    fn drop(&mut self) {
-        let mut all = self.all.lock();
-        for end in &self.ends {
-            all.remove(end);
-        }
-    }
+    executing: Arc<Executed>,
 }
 
 /// A write that must be executed exactly once, as its origin or an executor knows it.
@@ -164,34 +144,74 @@ impl Operation {
     }
 }
 
-/// Operations that are executed here for other nodes.
-type Awaited = Mutex<HashMap<OperationId, Waiting>>;
+/// A write that is executed here for another node.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Sent {
+    /// One that must be executed exactly once.
+    Operation(OperationId),
+    /// One that may be executed twice, by where its record ends in the log.
+    Record(LogOffset),
+}
+
+/// Writes that are executed here for other nodes, and records of which nobody was told that they are acknowledged.
+type Executed = Mutex<BTreeMap<Sent, Waiting>>;
+
+/// Writes that are kept there: so many are hardly ever under way, or given up, at once.
+const EXECUTED_MAX: usize = 65_536;
 
 struct Waiting {
     /// The connection on which the origin waits.
     from: Arc<Inbound>,
-    /// As long as that stands, it waits until then at least.
+    /// As long as that stands, it waits until then at least; if it ended without an answer, not any more.
     until: Instant,
     /// What has come of it lost to something newer, and was not made anew.
     lost: bool,
 }
 
-/// While it lives, an operation is executed here for another node.
+impl Waiting {
+    /// Whether the origin certainly waits still. If not, what has come of the write is left lost from here on.
+    fn is_waiting(&mut self) -> bool {
+        self.lost |= !self.from.is_open() || Instant::now() >= self.until;
+        !self.lost
+    }
+}
+
+/// While it lives, a write is executed here for another node and not answered.
 pub struct Executing {
-    all: Arc<Awaited>,
-    id: OperationId,
+    all: Arc<Executed>,
+    write: Sent,
+    from: Arc<Inbound>,
+    is_acknowledged: bool,
 }
 
 impl Executing {
     /// Whether what has come of it was lost: it must not be answered.
     pub fn is_lost(&self) -> bool {
-        self.all.lock().get(&self.id).is_some_and(|it| it.lost)
+        let all = self.all.lock();
+        all.get(&self.write)
+            .is_none_or(|it| it.lost || !Arc::ptr_eq(&it.from, &self.from))
+    }
+
+    /// Enough replicas have it.
+    pub fn acknowledged(&mut self) {
+        self.is_acknowledged = true;
     }
 }
 
 impl Drop for Executing {
     fn drop(&mut self) {
-        self.all.lock().remove(&self.id);
+        let mut all = self.all.lock();
+        // The same operation may have come once more, on another connection.
+        let waiting = all.get_mut(&self.write);
+        let Some(waiting) = waiting.filter(|it| Arc::ptr_eq(&it.from, &self.from)) else {
+            return;
+        };
+        if matches!(self.write, Sent::Record(_)) && !self.is_acknowledged {
+            // Its origin may have had it executed by another, and gone on.
+            waiting.until = Instant::now();
+        } else {
+            all.remove(&self.write);
+        }
     }
 }
 
@@ -202,50 +222,30 @@ impl Operations {
             next: AtomicU64::new(now_ms << 20),
             under_way: Arc::default(),
             executing: Arc::default(),
-            sent_on: Arc::default(),
         }
     }
 
-    /// Notes that a write which may be executed twice was executed for another node, and where its records end in the
-    /// log.
-    pub fn executed(
-        &self,
-        from: &Arc<Inbound>,
-        ends: impl Iterator<Item = LogOffset>,
-    ) -> PlainWrite {
-        let ends: SmallVec<[LogOffset; 2]> = ends.collect();
-        let entries = ends.iter().map(|end| (*end, from.clone()));
-        self.sent_on.lock().extend(entries);
-        PlainWrite {
-            all: self.sent_on.clone(),
-            ends,
-        }
-    }
-
-    /// Whether the node that a record was made for, which ends here, may have it made by another: nobody waits for it
-    /// on its connection any more.
-    pub fn is_given_up(&self, end: LogOffset) -> bool {
-        let all = self.sent_on.lock();
-        all.get(&end).is_some_and(|from| !from.is_open())
-    }
-
-    /// Notes that an operation is executed here, on which connection its origin waits for it, and until when it does not
+    /// Notes that a write is executed here, on which connection its origin waits for it, and until when it does not
     /// have it executed elsewhere, as long as the connection stands.
-    pub fn executing(
-        &self,
-        operation: &Operation,
-        from: &Arc<Inbound>,
-        until: Instant,
-    ) -> Executing {
+    pub fn executing(&self, write: Sent, from: &Arc<Inbound>, until: Instant) -> Executing {
+        let mut all = self.executing.lock();
         let waiting = Waiting {
             from: from.clone(),
             until,
             lost: false,
         };
-        self.executing.lock().insert(operation.id, waiting);
+        all.insert(write, waiting);
+        if all.len() > EXECUTED_MAX {
+            let mut records = all.range(Sent::Record(LogOffset::ZERO)..);
+            if let Some(oldest) = records.next().map(|(write, _)| *write) {
+                all.remove(&oldest);
+            }
+        }
         Executing {
             all: self.executing.clone(),
-            id: operation.id,
+            write,
+            from: from.clone(),
+            is_acknowledged: false,
         }
     }
 
@@ -290,15 +290,20 @@ impl Replication {
         })
     }
 
-    /// Whether the origin of an operation that has lost still waits for this execution of it. If that is not certain,
+    /// Whether the origin of a write that has lost still waits for this execution of it. If that is not certain,
     /// this one is not answered any more, and it is for the origin to have it executed again.
-    pub fn is_awaited(&self, id: OperationId) -> bool {
-        if let Some(waiting) = self.operations.executing.lock().get_mut(&id) {
-            waiting.lost |= !waiting.from.is_open() || Instant::now() >= waiting.until;
-            return !waiting.lost;
+    pub fn is_awaited(&self, write: Sent) -> bool {
+        if let Some(waiting) = self.operations.executing.lock().get_mut(&write) {
+            return waiting.is_waiting();
         }
-        let is_own = self.actor() == Some(id.origin);
-        is_own && self.operations.under_way.lock().contains(&id.number)
+        match write {
+            Sent::Operation(id) => {
+                let is_own = self.actor() == Some(id.origin);
+                is_own && self.operations.under_way.lock().contains(&id.number)
+            }
+            // A client of this node waits for it.
+            Sent::Record(_) => true,
+        }
     }
 
     /// Has a majority of a partition's replicas abandon nodes, of which this one may be one. Returns who has, as a quorum of which a majority of all

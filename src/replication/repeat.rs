@@ -13,19 +13,19 @@ use coterie_protocol::Version;
 use tokio::time::Instant;
 
 use super::Replication;
-use super::barrier::{Condition, Quorum, Terms};
+use super::barrier::Condition;
+use super::operations::Sent;
 use super::peers::Peer;
-use super::routes;
+use super::waiters::LATE_MAX;
 use super::wire::{self, DigestItem, Superseded};
 use crate::effect::Effects;
 use crate::engine;
+use crate::topology;
 use crate::transport::Service;
 use crate::wal::LogOffset;
 
 /// How long other replicas may take to answer before a write is repeated.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
-/// Nobody waits for a record that is older than this and twice the write timeout: what made it may have taken a while.
-const AGE_MAX_MS: u64 = 10_000;
 /// Repetitions that are remembered.
 const REPEATED_MAX: usize = 65_536;
 /// How often it is looked whether they have.
@@ -65,14 +65,22 @@ impl Replication {
     /// Whether a client may still be told of what a record did. If none is, the record has lost: what is newer may have
     /// been written by whoever waited for it, and told of, since.
     fn is_record_awaited(&self, record: &Own, superseded: &Superseded) -> bool {
-        let is_awaited = match engine::operation_of(record.database, &record.effects) {
-            // Its origin has it executed by somebody else, and this record has lost to that.
-            Some(id) => self.is_awaited(id),
-            None => !self.operations.is_given_up(superseded.end),
-        };
+        let operation = engine::operation_of(record.database, &record.effects);
+        // If not, its origin has it executed by somebody else, and this record has lost to that.
+        let is_awaited = self.is_awaited(match operation {
+            Some(id) => Sent::Operation(id),
+            None => Sent::Record(superseded.end),
+        });
+        if let Some(id) = operation.filter(|_| !is_awaited) {
+            // Should it be asked for once more, its effect may be lost.
+            let mut partition = self.engine.store().lock(record.partition);
+            partition.doubt_operation(id);
+        }
         let is_of_earlier_life = superseded.start < self.engine.log().started_at();
         let age_ms = self.clock.now_ms().saturating_sub(record.version.millis());
-        let age_max_ms = AGE_MAX_MS + 2 * self.write_timeout_ms.load(Ordering::Relaxed);
+        // Nobody waits that long; what made it may have taken a while before anybody did.
+        let age_max_ms =
+            LATE_MAX.as_millis() as u64 + 2 * self.write_timeout_ms.load(Ordering::Relaxed);
         is_awaited && !is_of_earlier_life && age_ms <= age_max_ms
     }
 
@@ -112,20 +120,18 @@ impl Replication {
         let give_up = Instant::now() + ANSWERED_WITHIN;
         loop {
             let routes = self.routes();
-            let holders = routes.route(record.partition).all_holders();
+            let route = routes.route(record.partition);
+            let holders = route.all_holders();
             let others = holders & !peer.bit();
-            let need = holders.count_ones() / 2 + 1;
-            let condition = Condition {
-                quorum: Quorum {
-                    terms: Terms {
-                        sloppy: false,
-                        ..routes::terms(&routes.policy(record.database), None)
-                    },
-                    ..Quorum::strict(others, need as u8)
-                },
-                offset: end,
-            };
-            if self.waiters.is_met(&condition) {
+            // While the partition moves, of both sets.
+            let policy = routes.policy(record.database);
+            let quorums = route.write_quorums(&policy, Some(topology::Quorum::Majority));
+            let mut conditions = quorums.into_iter().map(|mut quorum| {
+                quorum.members &= others;
+                let offset = end;
+                Condition { quorum, offset }
+            });
+            if conditions.all(|condition| self.waiters.is_met(&condition)) {
                 return true;
             }
             let peers = self.peers.all();

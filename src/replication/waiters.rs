@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use smallvec::SmallVec;
@@ -13,6 +14,10 @@ use tokio::time::Instant;
 use super::barrier::{Barrier, Condition};
 use super::peers::{OWN, Peers};
 use crate::wal::Log;
+
+/// Who finds out so long after the deadline, because the node stood still, is not told that enough have it: by then a
+/// write is left lost that met something newer (`repeat`).
+pub(super) const LATE_MAX: Duration = Duration::from_secs(10);
 
 /// Too few replicas acknowledged in time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -140,7 +145,11 @@ impl Waiters {
             line: thread_number(),
             number: None,
         };
-        poll_fn(|context| entry.poll(conditions, deadline, context)).await
+        poll_fn(|context| entry.poll(conditions, deadline, context)).await?;
+        if Instant::now() > deadline + LATE_MAX {
+            return Err(TimedOut);
+        }
+        Ok(())
     }
 
     /// Wakes those whose marks are reached; called when one has moved.

@@ -31,6 +31,14 @@ impl Partition {
         replica.map_or(Known::Unknown, |replica| replica.operations.find(id))
     }
 
+    /// Whether the effect of an operation that is part of the state prevails is not known: what it answered is not to be
+    /// told any more.
+    pub fn doubt_operation(&mut self, id: OperationId) {
+        if let Some(replica) = &mut self.replica {
+            replica.operations.doubt(id);
+        }
+    }
+
     /// Appends the operations that the state of a key tells of. Returns whether there are any.
     pub fn encode_operations(&self, database: DatabaseId, key: &[u8], out: &mut Vec<u8>) -> bool {
         let replica = self.replica.as_ref();

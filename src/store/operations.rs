@@ -69,6 +69,14 @@ impl Operations {
         }
     }
 
+    /// Forgets what an operation answered.
+    pub fn doubt(&mut self, id: OperationId) {
+        if let Some(found) = self.all.get_mut(&id) {
+            self.bytes -= found.reply.len();
+            found.reply = Box::default();
+        }
+    }
+
     fn floor(&self, origin: Actor) -> u64 {
         self.forgotten.get(&origin).copied().unwrap_or(0)
     }
@@ -227,6 +235,22 @@ mod tests {
 
     fn done() -> Known {
         Known::Done(Some(b"r".as_slice().into()))
+    }
+
+    #[test]
+    fn what_is_in_doubt_is_known_without_its_answer() {
+        let mut operations = Operations::default();
+        let effect = operation(id(1, 5), 0, false, b":1");
+        assert_eq!(
+            operations.merge(DatabaseId(0), &effect, stamp(7)),
+            Merged::New
+        );
+        operations.doubt(id(1, 5));
+        assert_eq!(operations.find(id(1, 5)), Known::Done(None));
+        // Another replica, which has not lost it, does not settle the doubt.
+        operations.merge(DatabaseId(0), &effect, stamp(7));
+        assert_eq!(operations.find(id(1, 5)), Known::Done(None));
+        assert_eq!(operations.bytes, ENTRY_BYTES + KEY.len());
     }
 
     #[test]

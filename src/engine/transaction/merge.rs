@@ -149,7 +149,13 @@ impl Transaction<'_> {
             .and_then(|(hash, field)| hash.expire_at(field));
         let mut effects: SmallVec<[Effect<'_>; 2]> = SmallVec::new();
         match (kind, field, &value) {
-            (None, ..) => effects.push(Effect::Delete { key }),
+            // What others write to its other fields meanwhile is to stay.
+            (None, Some(element), _) => effects.push(Effect::ElementDelete {
+                kind: Kind::Hash,
+                key,
+                element,
+            }),
+            (None, None, _) => effects.push(Effect::Delete { key }),
             (Some(Kind::String), _, value) => effects.push(Effect::Put {
                 key,
                 value: value.as_deref().unwrap_or_default(),

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use coterie_protocol::{DatabaseId, PartitionId, Stamp, Version};
+use coterie_protocol::{DatabaseId, Epoch, PartitionId, Stamp, Version};
 
-use super::message::{Answer, KeyDigest, Request};
+use super::message::{Answer, KeyDigest, Leaves, Request};
 use super::{Replication, Summary, SyncError};
 use crate::effect::Stamped;
 use crate::replication::peers::Peer;
@@ -26,11 +26,29 @@ fn by_name(keys: Vec<KeyDigest>) -> Digests {
 }
 
 impl Replication {
-    pub(super) fn keys_of(&self, partition: PartitionId, buckets: &[u16]) -> Vec<KeyDigest> {
+    pub(super) fn leaves_of(&self, partition: PartitionId) -> Leaves {
+        let partition = self.engine.store().lock(partition);
+        Leaves {
+            joined: partition.joined(),
+            horizon: partition.stable_horizon(),
+            digests: partition.tree().to_vec(),
+        }
+    }
+
+    /// The keys in some buckets, and since when the partition is here; `None` if it comes and goes.
+    pub(super) fn keys_of(
+        &self,
+        partition: PartitionId,
+        buckets: &[u16],
+    ) -> Option<(Epoch, Vec<KeyDigest>)> {
         let mut keys = Vec::new();
+        let joined = self.engine.store().lock(partition).joined();
         for bucket in buckets {
             // One lock a bucket, so that commands get their turn.
             let partition = self.engine.store().lock(partition);
+            if partition.joined() != joined {
+                return None;
+            }
             if usize::from(*bucket) >= partition.tree().len() {
                 continue;
             }
@@ -42,7 +60,7 @@ impl Replication {
                 });
             });
         }
-        keys
+        Some((joined, keys))
     }
 
     pub(super) fn states_of(
@@ -86,6 +104,10 @@ impl Replication {
 
     /// Compares a partition with a peer and exchanges what differs. Differences in keys that neither side knows of
     /// a change after `settled_at` count as settled.
+    ///
+    /// # Errors
+    /// The peer does not answer; or the partition has begun anew on one side since: nothing is concluded then from what is
+    /// not there.
     pub(super) async fn compare(
         &self,
         peer: &Peer,
@@ -96,50 +118,83 @@ impl Replication {
         else {
             return Err(SyncError::Malformed);
         };
-        let ours = self.engine.store().lock(partition).tree().to_vec();
-        if theirs.len() != ours.len() {
+        let ours = self.leaves_of(partition);
+        if theirs.digests.len() != ours.digests.len() {
             return Err(SyncError::Malformed);
         }
-        let differing: Vec<u16> = (0..ours.len())
-            .filter(|&bucket| ours[bucket] != theirs[bucket])
+        let differing: Vec<u16> = (0..ours.digests.len())
+            .filter(|&bucket| ours.digests[bucket] != theirs.digests[bucket])
             .map(|bucket| bucket as u16)
             .collect();
+        let comparison = Comparison {
+            replication: self,
+            peer,
+            partition,
+            settled_at,
+            horizon: theirs.horizon,
+            joined: ours.joined,
+            joined_there: theirs.joined,
+        };
         let mut summary = Summary::default();
-        if differing.is_empty() {
-            return Ok(summary);
-        }
-        // Before its keys: what it knows of by then is all that is left of what was until that horizon.
-        let horizon = self.horizon_of(peer, partition).await?;
         for buckets in differing.chunks(BUCKETS_AT_ONCE) {
-            let compared = self.compare_buckets(peer, partition, buckets, (settled_at, horizon));
-            summary.add(compared.await?);
+            summary.add(comparison.compare_buckets(buckets).await?);
         }
-        // One that was not told of a horizon, or has restarted since, would differ for ever.
-        self.set_horizon(partition, horizon);
+        // All that it had then is here now. Who was not told of a horizon, or has restarted since, would differ for ever.
+        self.set_horizon(partition, theirs.horizon, |joined| joined == ours.joined);
         Ok(summary)
     }
 
-    async fn compare_buckets(
-        &self,
-        peer: &Peer,
-        partition: PartitionId,
-        buckets: &[u16],
-        (settled_at, horizon): (Version, Version),
-    ) -> Result<Summary, SyncError> {
+    async fn throttle(&self, bytes: usize) {
+        let rate = self
+            .sync_bytes_per_second
+            .load(std::sync::atomic::Ordering::Relaxed);
+        if let Some(micros) = (bytes as u64 * 1_000_000).checked_div(rate) {
+            tokio::time::sleep(std::time::Duration::from_micros(micros)).await;
+        } else {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// One partition, compared with one peer.
+struct Comparison<'a> {
+    replication: &'a Replication,
+    peer: &'a Peer,
+    partition: PartitionId,
+    settled_at: Version,
+    /// Up to there every replica has everything, as the peer knew when it told what it has: what it does not know of then
+    /// is over.
+    horizon: Version,
+    /// Since when the partition is here…
+    joined: Epoch,
+    /// … and there.
+    joined_there: Epoch,
+}
+
+impl Comparison<'_> {
+    async fn compare_buckets(&self, buckets: &[u16]) -> Result<Summary, SyncError> {
+        let replication = self.replication;
         let request = Request::Keys {
-            partition,
+            partition: self.partition,
             buckets: buckets.to_vec(),
         };
-        let Answer::Keys(theirs) = self.ask_sync(peer, &request).await? else {
-            return Err(SyncError::Malformed);
+        let (joined_there, theirs) = match replication.ask_sync(self.peer, &request).await? {
+            Answer::Keys(joined, keys) => (joined, keys),
+            Answer::NotHere => return Err(SyncError::Moved),
+            _ => return Err(SyncError::Malformed),
         };
-        let (mut theirs, ours) = (by_name(theirs), by_name(self.keys_of(partition, buckets)));
+        let ours = replication.keys_of(self.partition, buckets);
+        let (joined, ours) = ours.ok_or(SyncError::Moved)?;
+        if (joined, joined_there) != (self.joined, self.joined_there) {
+            return Err(SyncError::Moved);
+        }
+        let (mut theirs, ours) = (by_name(theirs), by_name(ours));
         let mut differing: Vec<(DatabaseId, Vec<u8>)> = Vec::new();
         for (name, digest) in ours {
             let their_digest = theirs.remove(&name);
             if their_digest.is_none() {
-                self.engine.tidy(partition, |partition| {
-                    partition.forget_settled(name.0, &name.1, horizon);
+                replication.engine.tidy(self.partition, |partition| {
+                    partition.forget_settled(name.0, &name.1, self.horizon);
                 });
             }
             if their_digest != Some(digest) {
@@ -149,11 +204,9 @@ impl Replication {
         differing.extend(theirs.into_keys());
         let mut summary = Summary::default();
         while !differing.is_empty() {
-            let bytes = self
-                .exchange(peer, partition, &mut differing, settled_at, &mut summary)
-                .await?;
+            let bytes = self.exchange(&mut differing, &mut summary).await?;
             summary.bytes += bytes as u64;
-            self.throttle(bytes).await;
+            replication.throttle(bytes).await;
         }
         Ok(summary)
     }
@@ -161,12 +214,10 @@ impl Replication {
     /// Exchanges the states of some keys, taking them off the list. Returns how many bytes that took.
     async fn exchange(
         &self,
-        peer: &Peer,
-        partition: PartitionId,
         differing: &mut Vec<(DatabaseId, Vec<u8>)>,
-        settled_at: Version,
         summary: &mut Summary,
     ) -> Result<usize, SyncError> {
+        let (replication, partition) = (self.replication, self.partition);
         let mut states = Vec::new();
         let mut wanted = Vec::new();
         let mut latest: HashMap<(DatabaseId, Vec<u8>), Version> = HashMap::new();
@@ -174,8 +225,8 @@ impl Replication {
             && states.len() < STATE_BYTES_AT_ONCE
             && let Some((database, key)) = differing.pop()
         {
-            self.engine
-                .store()
+            let store = replication.engine.store();
+            store
                 .lock(partition)
                 .encode_state(database, &key, &mut states);
             wanted.push((database, key));
@@ -189,28 +240,20 @@ impl Replication {
             states: &states,
             wanted,
         };
-        let Answer::States(theirs) = self.ask_sync(peer, &request).await? else {
+        let Answer::States(theirs) = replication.ask_sync(self.peer, &request).await? else {
             return Err(SyncError::Malformed);
         };
         note_latest(&theirs, &mut latest);
-        self.merge(partition, &theirs).await;
+        if replication.engine.store().lock(partition).joined() != self.joined {
+            return Err(SyncError::Moved);
+        }
+        replication.merge(partition, &theirs).await;
         summary.keys += latest.len() as u64;
         summary.settled += latest
             .values()
-            .filter(|&&version| version <= settled_at)
+            .filter(|&&version| version <= self.settled_at)
             .count() as u64;
         Ok(states.len() + theirs.len())
-    }
-
-    async fn throttle(&self, bytes: usize) {
-        let rate = self
-            .sync_bytes_per_second
-            .load(std::sync::atomic::Ordering::Relaxed);
-        if let Some(micros) = (bytes as u64 * 1_000_000).checked_div(rate) {
-            tokio::time::sleep(std::time::Duration::from_micros(micros)).await;
-        } else {
-            tokio::task::yield_now().await;
-        }
     }
 }
 

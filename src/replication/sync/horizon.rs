@@ -94,31 +94,30 @@ impl Replication {
             return Err(SyncError::NotReady(own));
         }
         for peer in &peers {
-            self.ask_sync(peer, &Request::Horizon { partition, version })
-                .await?;
+            let request = Request::Horizon {
+                partition,
+                version,
+                epoch,
+            };
+            self.ask_sync(peer, &request).await?;
         }
-        self.set_horizon(partition, version);
+        self.set_horizon(partition, version, |joined| joined <= epoch);
         Ok(())
     }
 
-    /// The horizon that a peer has reached.
-    pub(super) async fn horizon_of(
+    /// Raises the horizon of a partition, if it still is the one that has everything up to there: it has, if it joined
+    /// when that says so. One that has begun anew since would claim what it does not have.
+    pub(super) fn set_horizon(
         &self,
-        peer: &Peer,
         partition: PartitionId,
-    ) -> Result<Version, SyncError> {
-        match self
-            .ask_sync(peer, &Request::StableHorizon { partition })
-            .await?
-        {
-            Answer::Horizon(version) => Ok(version),
-            _ => Err(SyncError::Malformed),
-        }
-    }
-
-    pub(super) fn set_horizon(&self, partition: PartitionId, version: Version) {
-        self.engine
-            .tidy(partition, |partition| partition.set_stable_horizon(version));
+        version: Version,
+        is_same: impl Fn(Epoch) -> bool,
+    ) {
+        self.engine.tidy(partition, |partition| {
+            if is_same(partition.joined()) {
+                partition.set_stable_horizon(version);
+            }
+        });
         self.engine.tell_departed();
     }
 }

@@ -14,6 +14,17 @@ pub struct KeyDigest {
     pub digest: u64,
 }
 
+/// What a partition consists of, at one moment.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Leaves {
+    /// Since when it is there, having begun with nothing.
+    pub joined: Epoch,
+    /// Up to which version every replica has everything.
+    pub horizon: Version,
+    /// A digest for each bucket.
+    pub digests: Vec<u64>,
+}
+
 /// A question.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Request<'a> {
@@ -55,11 +66,6 @@ pub enum Request<'a> {
         /// Every replica, rather than the asker alone.
         everyone: bool,
     },
-    /// Up to which version every replica has everything, as far as you know.
-    StableHorizon {
-        /// Of which partition.
-        partition: PartitionId,
-    },
     /// Take in nothing more of what these nodes have sent, if they are gone for you too.
     Abandon {
         /// Which.
@@ -71,6 +77,8 @@ pub enum Request<'a> {
         partition: PartitionId,
         /// The version.
         version: Version,
+        /// Who has joined later does not have everything.
+        epoch: Epoch,
     },
 }
 
@@ -83,7 +91,6 @@ impl Request<'_> {
             | Request::Keys { partition, .. }
             | Request::Exchange { partition, .. }
             | Request::Fence { partition, .. }
-            | Request::StableHorizon { partition }
             | Request::Horizon { partition, .. } => Some(partition),
         }
     }
@@ -94,18 +101,16 @@ impl Request<'_> {
 pub enum Answer {
     /// Partitions that differ.
     Roots(Vec<PartitionId>),
-    /// A digest for each bucket.
-    Leaves(Vec<u64>),
-    /// Keys.
-    Keys(Vec<KeyDigest>),
+    /// What a partition consists of.
+    Leaves(Leaves),
+    /// Keys, and since when the partition is there: see [`Leaves::joined`].
+    Keys(Epoch, Vec<KeyDigest>),
     /// Stamped effects.
     States(Vec<u8>),
     /// Whether it is as asked.
     Fence(bool),
     /// Whether it is as asked.
     Abandoned(bool),
-    /// The stable horizon.
-    Horizon(Version),
     /// The partition is not here.
     NotHere,
     /// It is done.

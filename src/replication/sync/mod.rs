@@ -38,6 +38,9 @@ pub enum SyncError {
     /// Its answer can't be read.
     #[error("an answer can't be read")]
     Malformed,
+    /// A partition has left and come again on one side.
+    #[error("the partition has moved meanwhile")]
+    Moved,
     /// It can't do what it was asked for yet.
     #[error("node {0} is not ready")]
     NotReady(NodeId),
@@ -126,11 +129,7 @@ impl Replication {
                 let Answer::Fence(true) = self.ask_sync(&peer, &fence).await? else {
                     return Err(SyncError::NotReady(peer.id));
                 };
-                let summary = self.compare(&peer, partition, Version::MAX).await?;
-                // What it has agreed to forget is not to come back from here.
-                let horizon = self.horizon_of(&peer, partition).await?;
-                self.set_horizon(partition, horizon);
-                Ok(summary)
+                self.compare(&peer, partition, Version::MAX).await
             };
             match copied.await {
                 Ok(part) => {
@@ -172,10 +171,11 @@ impl Replication {
         }
         let answer = match request {
             Request::Roots { roots } => Answer::Roots(self.differing_roots(&roots)),
-            Request::Leaves { partition } => {
-                Answer::Leaves(self.engine.store().lock(partition).tree().to_vec())
-            }
-            Request::Keys { partition, buckets } => Answer::Keys(self.keys_of(partition, &buckets)),
+            Request::Leaves { partition } => Answer::Leaves(self.leaves_of(partition)),
+            Request::Keys { partition, buckets } => match self.keys_of(partition, &buckets) {
+                Some((joined, keys)) => Answer::Keys(joined, keys),
+                None => Answer::NotHere,
+            },
             Request::Exchange {
                 partition,
                 states,
@@ -194,11 +194,12 @@ impl Replication {
                 Answer::Fence(self.fence(partition, epoch, version, whom).await)
             }
             Request::Abandon { nodes } => Answer::Abandoned(self.abandon_here(&nodes).await),
-            Request::StableHorizon { partition } => {
-                Answer::Horizon(self.engine.store().lock(partition).stable_horizon())
-            }
-            Request::Horizon { partition, version } => {
-                self.set_horizon(partition, version);
+            Request::Horizon {
+                partition,
+                version,
+                epoch,
+            } => {
+                self.set_horizon(partition, version, |joined| joined <= epoch);
                 Answer::Done
             }
         };
