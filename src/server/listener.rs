@@ -118,8 +118,8 @@ pub async fn accept_tcp(listener: TcpListener, node: Arc<Node>, workers: Arc<Wor
                     Ok((stream, local)) => {
                         // Here, so that ids are in the order of arrival.
                         let id = node.clients.next_id();
-                        let node = node.clone();
-                        workers.spawn(async move {
+                        let (scripts, node) = (node.scripts.clone(), node.clone());
+                        workers.spawn(|thread| scripts.holds_up(thread), async move {
                         match TcpStream::from_std(stream) {
                             Ok(stream) => {
                                 let descriptor = stream.as_raw_fd();
@@ -177,7 +177,8 @@ pub async fn accept_unix(
             Ok(stream) => {
                 let id = node.clients.next_id();
                 let (node, address) = (node.clone(), format!("{path}:0"));
-                workers.spawn(async move {
+                let scripts = node.scripts.clone();
+                workers.spawn(|thread| scripts.holds_up(thread), async move {
                     if let Ok(stream) = UnixStream::from_std(stream) {
                         let descriptor = stream.as_raw_fd();
                         serve(stream, node, id, address.clone(), address, true, descriptor).await;

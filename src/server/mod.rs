@@ -12,18 +12,23 @@ use tokio::task::JoinSet;
 
 use crate::node::Node;
 pub use listener::ListenError;
-use workers::Workers;
+use workers::{Worker, Workers};
 
 /// A server that accepts connections until it is dropped or stopped.
 pub struct Server {
     acceptors: JoinSet<()>,
+    /// Nothing else runs there, so that a new client is let in whatever others wait for.
+    accepting: Worker,
     workers: Arc<Workers>,
 }
 
 impl Server {
-    /// Opens the configured sockets and starts the threads. Call within a tokio runtime, which accepts.
+    /// Opens the configured sockets and starts the threads.
     pub fn start(node: &Arc<Node>) -> Result<Server, StartError> {
         let config = node.config.load_full();
+        let accepting = Worker::start("accept".to_owned())?;
+        // The sockets belong to the runtime that they are opened in.
+        let entered = accepting.handle().enter();
         let listeners = listener::bind_tcp(&config)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = if config.threads == 0 {
@@ -39,11 +44,8 @@ impl Server {
                 node.port.store(address.port().into(), Relaxed);
                 tracing::info!(%address, threads, "ready to accept connections");
             }
-            acceptors.spawn(listener::accept_tcp(
-                listener,
-                node.clone(),
-                workers.clone(),
-            ));
+            let accept = listener::accept_tcp(listener, node.clone(), workers.clone());
+            acceptors.spawn(accept);
         }
         if let Some(path) = &config.unixsocket {
             let listener = listener::bind_unix(path, config.unixsocketperm)?;
@@ -56,12 +58,18 @@ impl Server {
                 workers.clone(),
             ));
         }
-        Ok(Server { acceptors, workers })
+        drop(entered);
+        Ok(Server {
+            acceptors,
+            accepting,
+            workers,
+        })
     }
 
     /// Stops accepting, and ends every connection where it waits.
     pub async fn stop(mut self) {
         self.acceptors.shutdown().await;
+        self.accepting.stop();
         if let Ok(workers) =
             Arc::try_unwrap(self.workers).map_err(|_| tracing::debug!("workers still in use"))
         {
