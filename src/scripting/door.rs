@@ -8,7 +8,7 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell, UnsafeCell};
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::{c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr::NonNull;
 use std::rc::Rc;
@@ -424,46 +424,4 @@ pub(super) fn install(lua: &Lua, server: &Table, door: &Rc<Door>) -> mlua::Resul
         server.raw_set(name, function)?;
     }
     Ok(())
-}
-
-/// `table.insert`, which looks neither at metatables nor at who it is: not for tables that are to stay as they are.
-/// Upvalues: Lua's own, and a table with those tables as keys.
-///
-/// # Safety
-/// Lua calls it, with these upvalues.
-unsafe extern "C-unwind" fn insert(state: *mut lua_State) -> c_int {
-    const READ_ONLY: &CStr = c"Attempt to modify a readonly table";
-    // SAFETY: nothing here has to be dropped; there is room on the stack (LUA_MINSTACK). Lua's own function is called
-    // as if it were this one, which is what it needs to name itself in errors; it has no upvalues of its own.
-    unsafe {
-        if ffi::lua_type(state, 1) == ffi::LUA_TTABLE && ffi::lua_getmetatable(state, 1) != 0 {
-            ffi::lua_pushvalue(state, 1);
-            ffi::lua_rawget_(state, ffi::lua_upvalueindex(2));
-            let is_read_only = ffi::lua_type(state, -1) != ffi::LUA_TNIL;
-            ffi::lua_settop(state, -3);
-            let count = ffi::lua_gettop(state);
-            if is_read_only && (count == 2 || count == 3 && ffi::lua_isnumber(state, 2) != 0) {
-                push_bytes(state, READ_ONLY.to_bytes());
-                ffi::lua_error(state);
-            }
-        }
-        match ffi::lua_tocfunction(state, ffi::lua_upvalueindex(1)) {
-            Some(original) => original(state),
-            None => 0,
-        }
-    }
-}
-
-/// Makes of `table.insert` one that does not change tables which are keys of another.
-pub(super) fn guarded_insert(
-    lua: &Lua,
-    original: Function,
-    guarded: Table,
-) -> mlua::Result<Function> {
-    // SAFETY: two values are taken up, which are there; what lua_pushcclosure raises is caught.
-    unsafe {
-        lua.exec_raw((original, guarded), |state| {
-            ffi::lua_pushcclosure(state, insert, 2);
-        })
-    }
 }

@@ -3,6 +3,7 @@
 
 mod door;
 mod error;
+mod guards;
 mod interpreter;
 mod libraries;
 mod library;

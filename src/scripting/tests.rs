@@ -158,14 +158,29 @@ fn what_does_not_end_is_stopped() {
         "local t = {1} for i = 1, 60 do t = {t, t} end return t",
         "cjson.encode_sparse_array(false, 0) return #cjson.encode({[2^53] = 1})",
         "local t = {} for i = 1, 16 do t = {t, t, t, t, t, t, t, t} end return #cmsgpack.pack(t)",
+        "table.insert({}, -2147483647, 1)",
+        "while true do pcall(table.insert, {}, -1e6, 1) end",
+        &format!("table.insert({}, 1, 1)", of_false_length()),
+        &format!("table.remove({}, 1)", of_false_length()),
+        &format!("table.foreachi({}, select)", of_false_length()),
+        "local t = {} for i = 1, 1e5 do t[i] = i end while true do table.foreach(t, string.rep) end",
     ] {
         let mut interpreter = Interpreter::new().expect("there is memory");
+        let began = Instant::now();
         let outcome = run_for(&mut interpreter, text, Duration::from_millis(50));
+        assert!(began.elapsed() < Duration::from_secs(5), "{text}");
         assert!(
             matches!(outcome, Outcome::Stopped(_)),
             "{text}: {outcome:?}"
         );
     }
+}
+
+/// A table with few elements, but in such places that Lua takes it to have a billion.
+fn of_false_length() -> String {
+    let places = (0..27).map(|power| format!("[{}] = 1", 5 << power));
+    let places: Vec<_> = places.collect();
+    format!("{{nil, nil, nil, 4, {}}}", places.join(", "))
 }
 
 #[test]
@@ -340,6 +355,79 @@ fn replies_count_as_memory() {
     let outcome = echo(&mut interpreter, text, b"").expect_err("too much");
     assert!(outcome.contains("not enough memory"), "{outcome}");
     assert!(interpreter.is_spent());
+}
+
+#[test]
+fn unpack_takes_no_more_than_there_is_room_for() {
+    let many = "user_script:1: too many results to unpack";
+    for range in [
+        "0, 2147483647",
+        "-2147483648, 2147483647",
+        "-2147483648, -1",
+        "-1, 2147483646",
+        "1, 8001",
+        "1, 8000",
+        "2^31, 2^31 - 1",
+        "2^32, 2^32 + 2^31 - 1",
+    ] {
+        let text = format!("return select(2, pcall(function() return unpack({{}}, {range}) end))");
+        let expected = format!("${}\r\n{many}\r\n", many.len());
+        assert_eq!(reply(&text), expected, "{range}");
+    }
+    for (range, count) in [
+        ("1, 7900", 7900),
+        ("2147483647, 2147483647", 1),
+        ("-2147483648, -2147483648", 1),
+        ("1, 2^31", 0),
+        ("2147483647, -2147483648", 0),
+        ("nil, 3", 3),
+        ("'2', '4'", 3),
+    ] {
+        let text = format!("return select('#', unpack({{}}, {range}))");
+        assert_eq!(reply(&text), format!(":{count}\r\n"), "{range}");
+    }
+}
+
+#[test]
+fn long_moves_are_those_of_lua() {
+    let is = |script: &str, values: Vec<u64>| {
+        let sum: u64 = values
+            .iter()
+            .zip(1..)
+            .map(|(value, place)| value * place)
+            .sum();
+        let sum = sum.to_string();
+        let text = format!(
+            "local t, sum = {{}}, 0 for i = 1, 5000 do t[i] = i end {script}
+             for i = 1, #t do sum = sum + i * t[i] end return {{#t, tostring(sum)}}"
+        );
+        let expected = format!("*2\r\n:{}\r\n${}\r\n{sum}\r\n", values.len(), sum.len());
+        assert_eq!(reply(&text), expected, "{script}");
+    };
+    is(
+        "table.insert(t, 1, 7)",
+        [7].into_iter().chain(1..=5000).collect(),
+    );
+    is(
+        "table.insert(t, 3000, 7)",
+        (1..3000).chain([7]).chain(3000..=5000).collect(),
+    );
+    is(
+        "table.insert(t, -2000, 7) assert(t[-2000] == 7 and t[1] == nil) t[1] = 9",
+        [9].into_iter().chain(1..=5000).collect(),
+    );
+    is(
+        "t[5000] = table.remove(t, 1)",
+        (2..=5000).chain([1]).collect(),
+    );
+    is(
+        "assert(table.remove(t, 2000) == 2000)",
+        (1..2000).chain(2001..=5000).collect(),
+    );
+    is(
+        "table.remove(t, 1) table.remove(t, 0) table.remove(t, -1)",
+        (2..=5000).collect(),
+    );
 }
 
 #[test]
