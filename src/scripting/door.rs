@@ -16,7 +16,7 @@ use std::rc::Rc;
 use coterie_protocol::text::{parse_f64, parse_i64};
 use coterie_protocol::{OwnedRequest, Request};
 use mlua::ffi::{self, lua_State};
-use mlua::{Function, Lua, MultiValue, Table, Value};
+use mlua::{Function, Lua, LuaString, MultiValue, Table, Value};
 
 use super::error::Raised;
 use super::request;
@@ -26,6 +26,8 @@ use super::watch::{MEMORY_BYTES_MAX, Watch, no_memory};
 const KEPT_BYTES_MAX: usize = 64 << 10;
 /// Places on Lua's stack that one level of a reply needs.
 const SLOTS_PER_LEVEL: c_int = 8;
+/// The mark of errors that commands have answered with: the statistics have counted them already.
+pub(super) const MARK: &str = "ignore_error_stats_update";
 /// Said to what calls the server when nothing runs.
 pub(super) const CLOSED: &str = "ERR redis functions can only be called while a script runs";
 
@@ -192,18 +194,10 @@ unsafe extern "C-unwind" fn call<const CATCHES: bool>(state: *mut lua_State) -> 
                     push_text(state, "ERR malformed reply");
                     return raise(state);
                 }
-                let failed = reply.first() == Some(&b'-');
-                if failed {
-                    mark_error(state);
-                }
-                failed
+                reply.first() == Some(&b'-')
             }
             Asked::Refused(text) => {
-                ffi::lua_createtable(state, 0, 2);
-                push_text(state, "err");
-                push_text(state, text);
-                ffi::lua_rawset(state, -3);
-                mark_error(state);
+                push_field(state, "err", text.as_bytes());
                 true
             }
             Asked::Closed => {
@@ -250,19 +244,6 @@ unsafe fn push_bytes(state: *mut lua_State, text: &[u8]) {
     unsafe { ffi::lua_pushlstring_(state, text.as_ptr().cast(), text.len()) }
 }
 
-/// The mark of errors that commands have answered with, for the table on top of the stack.
-///
-/// # Safety
-/// As for `push_text`; there is a table.
-unsafe fn mark_error(state: *mut lua_State) {
-    // SAFETY: there is a table; nothing here has to be dropped.
-    unsafe {
-        push_text(state, "ignore_error_stats_update");
-        ffi::lua_pushboolean(state, 1);
-        ffi::lua_rawset(state, -3);
-    }
-}
-
 /// Pushes a reply of this server as a Lua value; returns the rest. `None` if it is no reply, which is an error of this
 /// program. May raise that there is no memory.
 ///
@@ -274,7 +255,12 @@ unsafe fn push_reply(state: *mut lua_State, reply: &[u8]) -> Option<&[u8]> {
     unsafe {
         match kind {
             b'+' => push_field(state, "ok", line),
-            b'-' => push_field(state, "err", line),
+            b'-' => {
+                push_field(state, "err", line);
+                push_text(state, MARK);
+                ffi::lua_pushboolean(state, 1);
+                ffi::lua_rawset(state, -3);
+            }
             b':' => {
                 let number = parse_i64(line).map(|number| number as f64);
                 ffi::lua_pushnumber(state, number.or_else(|| parse_f64(line))?);
@@ -397,15 +383,19 @@ unsafe fn push_items(
 pub(super) fn install(lua: &Lua, server: &Table, door: &Rc<Door>) -> mlua::Result<()> {
     let watch = Watch::of(lua);
     let raising = lua.create_function(move |lua, what: Value| -> mlua::Result<()> {
-        let text = match &what {
-            Value::Table(error) => error.raw_get("err")?,
-            Value::String(text) => text.clone(),
+        let raised = match &what {
+            Value::Table(error) => {
+                let text: LuaString = error.raw_get("err")?;
+                let raised = Raised::reply(lua, text.as_bytes().to_vec());
+                raised.marked(error.raw_get(MARK)?)
+            }
+            Value::String(text) => Raised::reply(lua, text.as_bytes().to_vec()),
             _ => {
                 watch.look()?;
                 return Err(no_memory());
             }
         };
-        Err(Raised::reply(lua, text.as_bytes().to_vec()).into())
+        Err(raised.into())
     })?;
     // The interpreter keeps it alive.
     lua.set_app_data(door.clone());

@@ -358,6 +358,28 @@ fn replies_count_as_memory() {
 }
 
 #[test]
+fn only_what_commands_have_answered_is_marked() {
+    let mark = |way: &str| {
+        let text = format!(
+            "local error = {way} return {{error.err, tostring(error.ignore_error_stats_update)}}"
+        );
+        let mut interpreter = Interpreter::new().expect("there is memory");
+        let reply = echo(&mut interpreter, &text, b"-ERR no\r\n").expect("a reply");
+        reply.ends_with("$4\r\ntrue\r\n")
+    };
+    let raised =
+        |way: &str| format!("select(2, xpcall(function() {way} end, function(e) return e end))");
+    assert!(mark("redis.pcall(ARGV[1])"));
+    assert!(mark(&raised("redis.call(ARGV[1])")));
+    for way in ["redis.pcall()", "redis.pcall({})"] {
+        assert!(!mark(way), "{way}");
+    }
+    for way in ["redis.call()", "redis.call({})", "redis.log()"] {
+        assert!(!mark(&raised(way)), "{way}");
+    }
+}
+
+#[test]
 fn unpack_takes_no_more_than_there_is_room_for() {
     let many = "user_script:1: too many results to unpack";
     for range in [
