@@ -348,6 +348,30 @@ fn a_panic_of_the_server_passes_through_scripts() {
 }
 
 #[test]
+fn a_panic_of_what_is_asked_whether_a_script_may_go_on_passes_through_it() {
+    let mut interpreter = Interpreter::new().expect("there is memory");
+    let text = b"while true do pcall(redis.call, 'x') end";
+    let looks = std::cell::Cell::new(0);
+    let run = Run {
+        text,
+        name: digest_of(text),
+        keys: &[],
+        arguments: &[],
+        may_go_on: Rc::new(move || {
+            looks.set(looks.get() + 1);
+            assert!(looks.get() < 5, "the fifth look");
+            Ok(())
+        }),
+    };
+    let mut out = Vec::new();
+    let mut reply = ReplyWriter::new(&mut out, RespVersion::Resp2);
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        interpreter.run(run, &mut Counting, &mut reply).is_ok()
+    }));
+    assert!(outcome.is_err());
+}
+
+#[test]
 fn replies_count_as_memory() {
     let mut interpreter = Interpreter::new().expect("there is memory");
     let text = "local t, big = {}, '*4000000\\r\\n' .. string.rep(':1\\r\\n', 4000000)
@@ -355,6 +379,36 @@ fn replies_count_as_memory() {
     let outcome = echo(&mut interpreter, text, b"").expect_err("too much");
     assert!(outcome.contains("not enough memory"), "{outcome}");
     assert!(interpreter.is_spent());
+}
+
+#[test]
+fn many_words_leave_room_for_the_reply() {
+    let mut interpreter = Interpreter::new().expect("there is memory");
+    let text = "local words = {ARGV[1]} for i = 2, 7995 do words[i] = 'k' end
+        return redis.call(unpack(words))";
+    for reply in [
+        "*2\r\n:1\r\n*1\r\n+OK\r\n",
+        "%1\r\n$1\r\nk\r\n=7\r\ntxt:abc\r\n",
+    ] {
+        let text = format!("redis.setresp(3) {text}");
+        let outcome = echo(&mut interpreter, &text, reply.as_bytes());
+        assert_eq!(outcome, Ok(reply.to_owned()));
+    }
+}
+
+#[test]
+fn replies_may_be_as_deep_as_the_stack_of_lua() {
+    let mut interpreter = Interpreter::new().expect("there is memory");
+    let depth = "local reply, depth = redis.call(ARGV[1]), 0
+        while type(reply) == 'table' do reply, depth = reply[1], depth + 1 end return depth";
+    let deep = |levels: usize| format!("{}:1\r\n", "*1\r\n".repeat(levels));
+    let outcome = echo(&mut interpreter, depth, deep(7_900).as_bytes());
+    assert_eq!(outcome, Ok(":7900\r\n".to_owned()));
+    for levels in [8_000, 1_000_000] {
+        let outcome = echo(&mut interpreter, depth, deep(levels).as_bytes());
+        let text = outcome.expect_err("too deep");
+        assert!(text.starts_with("ERR reached lua stack limit"), "{text}");
+    }
 }
 
 #[test]
@@ -377,6 +431,16 @@ fn only_what_commands_have_answered_is_marked() {
     for way in ["redis.call()", "redis.call({})", "redis.log()"] {
         assert!(!mark(&raised(way)), "{way}");
     }
+}
+
+#[test]
+fn large_buffers_are_given_back() {
+    let mut interpreter = Interpreter::new().expect("there is memory");
+    let text = "return #redis.call('$20000000\\r\\n' .. string.rep('x', 20000000) .. '\\r\\n')";
+    let outcome = echo(&mut interpreter, text, b"");
+    assert_eq!(outcome, Ok(":20000000\r\n".to_owned()));
+    let kept = interpreter.sandbox.door.allocated_bytes();
+    assert!(kept <= 200_000, "{kept}");
 }
 
 #[test]
