@@ -3,6 +3,8 @@
 
 mod door;
 mod error;
+#[cfg(test)]
+mod generated;
 mod guards;
 mod interpreter;
 mod libraries;
