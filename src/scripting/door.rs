@@ -8,7 +8,7 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell, UnsafeCell};
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::{c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr::NonNull;
 use std::rc::Rc;
@@ -16,16 +16,25 @@ use std::rc::Rc;
 use coterie_protocol::text::{parse_f64, parse_i64};
 use coterie_protocol::{OwnedRequest, Request};
 use mlua::ffi::{self, lua_State};
-use mlua::{Function, Lua, MultiValue, Table, Value};
+use mlua::{Function, Lua, LuaString, MultiValue, Table, Value};
 
 use super::error::Raised;
 use super::request;
 use super::watch::{MEMORY_BYTES_MAX, Watch, no_memory};
 
-/// Buffers of more bytes are not kept for the next call.
+/// Buffers of more bytes are not kept when a script has ended.
 const KEPT_BYTES_MAX: usize = 64 << 10;
-/// Places on Lua's stack that one level of a reply needs.
-const SLOTS_PER_LEVEL: c_int = 8;
+/// Places on Lua's stack that one level of a reply needs: three and a key for a map, and five for a value of it that is
+/// no level of its own. One is to spare.
+const SLOTS_PER_LEVEL: c_int = 10;
+/// The fewest bytes that a reply has: its kind, and the end of its line.
+const REPLY_BYTES_MIN: usize = 3;
+/// The mark of errors that commands have answered with: the statistics have counted them already.
+pub(super) const MARK: &str = "ignore_error_stats_update";
+/// Said of what is no reply, which is an error of this program.
+const MALFORMED: &str = "ERR malformed reply";
+/// Said of a reply for which Lua's stack has no place: it is too deep, or there is no memory for a larger stack.
+const NO_ROOM: &str = "ERR reached lua stack limit";
 /// Said to what calls the server when nothing runs.
 pub(super) const CLOSED: &str = "ERR redis functions can only be called while a script runs";
 
@@ -47,9 +56,10 @@ pub(super) struct Door {
     server: Cell<Option<NonNull<dyn Server>>>,
     watch: Watch,
     request: RefCell<OwnedRequest>,
-    /// The reply to the last command. Written by [`Door::ask`] alone, and read only before it is called again.
+    /// The reply to the last command. Changed by [`Door::execute`] and [`Door::shrink`] alone, and read only between two
+    /// calls of these.
     reply: UnsafeCell<Vec<u8>>,
-    /// What a command has panicked with: Lua is left before it goes on.
+    /// What was panicked with on behalf of a script: Lua is left before it goes on.
     panic: RefCell<Option<Box<dyn Any + Send>>>,
 }
 
@@ -93,6 +103,7 @@ impl Door {
         let closing = Closing(self, self.server.replace(Some(server)));
         let result = run();
         drop(closing);
+        self.shrink();
         if let Some(panic) = self.panic.take() {
             resume_unwind(panic);
         }
@@ -107,39 +118,58 @@ impl Door {
         Some(ask(unsafe { server.as_ref() }))
     }
 
-    /// Executes the command whose words are all that is on the stack. Raises nothing.
-    fn ask(&self, state: *mut lua_State) -> Asked {
-        if self.panic.borrow().is_some() || self.watch.look_unless_fresh().is_err() {
-            return Asked::Ended;
+    /// Gives large buffers back: nobody knows when the next script comes.
+    fn shrink(&self) {
+        let mut request = self.request.borrow_mut();
+        if request.allocated_bytes() > KEPT_BYTES_MAX {
+            *request = OwnedRequest::default();
         }
-        let mut asked = self.request.borrow_mut();
-        if asked.allocated_bytes() > KEPT_BYTES_MAX {
-            *asked = OwnedRequest::default();
-        }
-        asked.clear();
-        match words(state, &mut asked) {
-            Ok(()) => {}
-            Err(refused) => return refused,
-        }
-        // SAFETY: nobody has a reference to it: replies are read before anything is asked again.
+        // SAFETY: no script runs that would read it.
         let reply = unsafe { &mut *self.reply.get() };
         reply.clear();
         reply.shrink_to(KEPT_BYTES_MAX);
-        let called = catch_unwind(AssertUnwindSafe(|| {
-            self.with(|server| server.call(asked.request(), reply))
-        }));
-        match called {
-            Ok(Some(())) => Asked::Replied,
-            Ok(None) => Asked::Closed,
-            Err(panic) => {
-                *self.panic.borrow_mut() = Some(panic);
-                Asked::Ended
-            }
+    }
+
+    /// Executes the command whose words are all that is on the stack. Raises nothing, and keeps panics, which must not
+    /// pass through Lua's own frames.
+    fn ask(&self, state: *mut lua_State) -> Asked {
+        let asked = catch_unwind(AssertUnwindSafe(|| self.execute(state)));
+        asked.unwrap_or_else(|panic| {
+            *self.panic.borrow_mut() = Some(panic);
+            Asked::Ended
+        })
+    }
+
+    /// Does what [`Door::ask`] says. Raises nothing, but may panic.
+    fn execute(&self, state: *mut lua_State) -> Asked {
+        if self.panic.borrow().is_some() || self.watch.look_unless_fresh().is_err() {
+            return Asked::Ended;
         }
+        let mut request = self.request.borrow_mut();
+        request.clear();
+        if let Err(refused) = words(state, &mut request) {
+            return refused;
+        }
+        // SAFETY: nobody has a reference to it. `call` reads it to the end before the script goes on. What it pushes
+        // meanwhile may collect garbage, but that runs no script: only userdata has finalizers, and scripts make none.
+        let reply = unsafe { &mut *self.reply.get() };
+        reply.clear();
+        match self.with(|server| server.call(request.request(), reply)) {
+            Some(()) => Asked::Replied,
+            None => Asked::Closed,
+        }
+    }
+
+    /// Bytes that the buffers take.
+    #[cfg(test)]
+    pub fn allocated_bytes(&self) -> usize {
+        // SAFETY: tests ask when no script runs.
+        let reply = unsafe { &*self.reply.get() };
+        self.request.borrow().allocated_bytes() + reply.capacity()
     }
 }
 
-/// Copies the words of a command from the stack. Raises nothing.
+/// Copies the words of a command from the stack. Raises nothing, and needs no place on it.
 fn words(state: *mut lua_State, request: &mut OwnedRequest) -> Result<(), Asked> {
     // SAFETY: the state is the one that has called; none of these raises, nor changes the stack.
     let count = unsafe { ffi::lua_gettop(state) };
@@ -182,28 +212,24 @@ fn words(state: *mut lua_State, request: &mut OwnedRequest) -> Result<(), Asked>
 unsafe extern "C-unwind" fn call<const CATCHES: bool>(state: *mut lua_State) -> c_int {
     // SAFETY: the first upvalue is the door, which lives as long as the interpreter. From here on there is nothing in
     // this frame or those of what it calls that would have to be dropped, but in `Door::ask`, which raises nothing.
-    // `words` needs nothing of the stack, so that what a function of C finds there (LUA_MINSTACK) is enough.
+    // After it the stack is empty, with at least the room that a function of C finds there (LUA_MINSTACK).
     unsafe {
         let door = ffi::lua_touserdata(state, ffi::lua_upvalueindex(1)).cast::<Door>();
-        let failed = match (*door).ask(state) {
+        let asked = (*door).ask(state);
+        // The words are copied. Lua counts what a function has on its stack: what they took is left to the reply.
+        ffi::lua_settop(state, 0);
+        let failed = match asked {
             Asked::Replied => {
                 let reply: &[u8] = &*(*door).reply.get();
-                if push_reply(state, reply).is_none() {
-                    push_text(state, "ERR malformed reply");
+                if let Err(text) = push_reply(state, reply) {
+                    ffi::lua_settop(state, 0);
+                    push_text(state, text);
                     return raise(state);
                 }
-                let failed = reply.first() == Some(&b'-');
-                if failed {
-                    mark_error(state);
-                }
-                failed
+                reply.first() == Some(&b'-')
             }
             Asked::Refused(text) => {
-                ffi::lua_createtable(state, 0, 2);
-                push_text(state, "err");
-                push_text(state, text);
-                ffi::lua_rawset(state, -3);
-                mark_error(state);
+                push_field(state, "err", text.as_bytes());
                 true
             }
             Asked::Closed => {
@@ -222,10 +248,12 @@ unsafe extern "C-unwind" fn call<const CATCHES: bool>(state: *mut lua_State) -> 
     }
 }
 
-/// Gives what is on top of the stack to the function that raises it.
+/// Gives what is on top of the stack to the function that raises it. That is a call, too: where a script is as deep in
+/// functions of C as it may be, the error is that it is.
 ///
 /// # Safety
-/// There is something on the stack of the state, and the second upvalue is that function.
+/// There is something on the stack of the state and room for one value more, nothing to be dropped above, and the second
+/// upvalue is that function.
 unsafe fn raise(state: *mut lua_State) -> c_int {
     // SAFETY: the second upvalue is a function; nothing here has to be dropped.
     unsafe {
@@ -250,34 +278,27 @@ unsafe fn push_bytes(state: *mut lua_State, text: &[u8]) {
     unsafe { ffi::lua_pushlstring_(state, text.as_ptr().cast(), text.len()) }
 }
 
-/// The mark of errors that commands have answered with, for the table on top of the stack.
+/// Pushes a reply of this server as a Lua value; returns the rest, or what is wrong with it. May raise that there is no
+/// memory, or that a key of a map is none for Lua.
 ///
 /// # Safety
-/// As for `push_text`; there is a table.
-unsafe fn mark_error(state: *mut lua_State) {
-    // SAFETY: there is a table; nothing here has to be dropped.
-    unsafe {
-        push_text(state, "ignore_error_stats_update");
-        ffi::lua_pushboolean(state, 1);
-        ffi::lua_rawset(state, -3);
-    }
-}
-
-/// Pushes a reply of this server as a Lua value; returns the rest. `None` if it is no reply, which is an error of this
-/// program. May raise that there is no memory.
-///
-/// # Safety
-/// As for `push_text`, with room for `SLOTS_PER_LEVEL` values.
-unsafe fn push_reply(state: *mut lua_State, reply: &[u8]) -> Option<&[u8]> {
-    let (kind, line, rest) = first_line(reply)?;
+/// As for `push_text`, with room for five values.
+unsafe fn push_reply(state: *mut lua_State, reply: &[u8]) -> Result<&[u8], &'static str> {
+    let (kind, line, rest) = first_line(reply).ok_or(MALFORMED)?;
     // SAFETY: there is room on the stack for what one level pushes; nothing here has to be dropped.
     unsafe {
         match kind {
             b'+' => push_field(state, "ok", line),
-            b'-' => push_field(state, "err", line),
+            b'-' => {
+                push_field(state, "err", line);
+                push_text(state, MARK);
+                ffi::lua_pushboolean(state, 1);
+                ffi::lua_rawset(state, -3);
+            }
             b':' => {
                 let number = parse_i64(line).map(|number| number as f64);
-                ffi::lua_pushnumber(state, number.or_else(|| parse_f64(line))?);
+                let number = number.or_else(|| parse_f64(line));
+                ffi::lua_pushnumber(state, number.ok_or(MALFORMED)?);
             }
             b'$' | b'*' if line == b"-1" => ffi::lua_pushboolean(state, 0),
             b'_' => ffi::lua_pushnil(state),
@@ -291,10 +312,10 @@ unsafe fn push_reply(state: *mut lua_State, reply: &[u8]) -> Option<&[u8]> {
             b'(' => push_field(state, "big_number", line),
             b'$' | b'=' => return push_string(state, kind, length(line)?, rest),
             b'*' | b'>' | b'%' | b'~' => return push_items(state, kind, length(line)?, rest),
-            _ => return None,
+            _ => return Err(MALFORMED),
         }
     }
-    Some(rest)
+    Ok(rest)
 }
 
 /// The kind of a reply, its first line, and what follows that.
@@ -310,12 +331,15 @@ fn first_line(reply: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     }
 }
 
-fn length(line: &[u8]) -> Option<usize> {
-    usize::try_from(parse_i64(line)?).ok()
+fn length(line: &[u8]) -> Result<usize, &'static str> {
+    let length = parse_i64(line).and_then(|length| usize::try_from(length).ok());
+    length.ok_or(MALFORMED)
 }
 
+/// Pushes a table with one field.
+///
 /// # Safety
-/// As for `push_reply`.
+/// As for `push_text`, with room for three values.
 unsafe fn push_field(state: *mut lua_State, name: &str, text: &[u8]) {
     // SAFETY: as for `push_reply`.
     unsafe {
@@ -333,15 +357,17 @@ unsafe fn push_string(
     kind: u8,
     length: usize,
     rest: &[u8],
-) -> Option<&[u8]> {
-    let (text, rest) = rest.split_at_checked(length)?;
+) -> Result<&[u8], &'static str> {
+    let (text, rest) = rest.split_at_checked(length).ok_or(MALFORMED)?;
     // SAFETY: as for `push_reply`.
     unsafe {
         if kind == b'$' {
             push_bytes(state, text);
         } else {
             // Three letters of the format, and a colon.
-            let (format, text) = (text.get(..3)?, text.get(4..)?);
+            let (Some(format), Some(text)) = (text.get(..3), text.get(4..)) else {
+                return Err(MALFORMED);
+            };
             ffi::lua_createtable(state, 0, 1);
             push_text(state, "verbatim_string");
             push_field(state, "format", format);
@@ -351,7 +377,7 @@ unsafe fn push_string(
             ffi::lua_rawset(state, -3);
         }
     }
-    rest.get(2..)
+    rest.get(2..).ok_or(MALFORMED)
 }
 
 /// # Safety
@@ -361,12 +387,16 @@ unsafe fn push_items(
     kind: u8,
     length: usize,
     mut rest: &[u8],
-) -> Option<&[u8]> {
-    let count = c_int::try_from(length).ok()?;
-    // SAFETY: as for `push_reply`; room for what the items push is made here.
+) -> Result<&[u8], &'static str> {
+    // No table is made for more than there can be.
+    if length > rest.len() / REPLY_BYTES_MIN {
+        return Err(MALFORMED);
+    }
+    let count = c_int::try_from(length).map_err(|_| MALFORMED)?;
+    // SAFETY: as for `push_reply`; room for this level, and for what the items push that are none, is made here.
     unsafe {
         if ffi::lua_checkstack(state, SLOTS_PER_LEVEL) == 0 {
-            return None;
+            return Err(NO_ROOM);
         }
         if matches!(kind, b'*' | b'>') {
             ffi::lua_createtable(state, count, 0);
@@ -374,7 +404,7 @@ unsafe fn push_items(
                 rest = push_reply(state, rest)?;
                 ffi::lua_rawseti_(state, -2, index);
             }
-            return Some(rest);
+            return Ok(rest);
         }
         ffi::lua_createtable(state, 0, 1);
         push_text(state, if kind == b'%' { "map" } else { "set" });
@@ -390,22 +420,26 @@ unsafe fn push_items(
         }
         ffi::lua_rawset(state, -3);
     }
-    Some(rest)
+    Ok(rest)
 }
 
 /// `redis.call` and `redis.pcall`.
 pub(super) fn install(lua: &Lua, server: &Table, door: &Rc<Door>) -> mlua::Result<()> {
     let watch = Watch::of(lua);
     let raising = lua.create_function(move |lua, what: Value| -> mlua::Result<()> {
-        let text = match &what {
-            Value::Table(error) => error.raw_get("err")?,
-            Value::String(text) => text.clone(),
+        let raised = match &what {
+            Value::Table(error) => {
+                let text: LuaString = error.raw_get("err")?;
+                let raised = Raised::reply(lua, text.as_bytes().to_vec());
+                raised.marked(error.raw_get(MARK)?)
+            }
+            Value::String(text) => Raised::reply(lua, text.as_bytes().to_vec()),
             _ => {
                 watch.look()?;
                 return Err(no_memory());
             }
         };
-        Err(Raised::reply(lua, text.as_bytes().to_vec()).into())
+        Err(raised.into())
     })?;
     // The interpreter keeps it alive.
     lua.set_app_data(door.clone());
@@ -413,7 +447,7 @@ pub(super) fn install(lua: &Lua, server: &Table, door: &Rc<Door>) -> mlua::Resul
     let functions: [(_, ffi::lua_CFunction); 2] =
         [("call", call::<false>), ("pcall", call::<true>)];
     for (name, function) in functions {
-        // SAFETY: two values are pushed and taken up; what lua_pushcclosure raises is caught.
+        // SAFETY: a value is there and one is pushed, which are taken up; what lua_pushcclosure raises is caught.
         let function: Function = unsafe {
             lua.exec_raw(raising.clone(), |state| {
                 ffi::lua_pushlightuserdata(state, at);
@@ -424,46 +458,4 @@ pub(super) fn install(lua: &Lua, server: &Table, door: &Rc<Door>) -> mlua::Resul
         server.raw_set(name, function)?;
     }
     Ok(())
-}
-
-/// `table.insert`, which looks neither at metatables nor at who it is: not for tables that are to stay as they are.
-/// Upvalues: Lua's own, and a table with those tables as keys.
-///
-/// # Safety
-/// Lua calls it, with these upvalues.
-unsafe extern "C-unwind" fn insert(state: *mut lua_State) -> c_int {
-    const READ_ONLY: &CStr = c"Attempt to modify a readonly table";
-    // SAFETY: nothing here has to be dropped; there is room on the stack (LUA_MINSTACK). Lua's own function is called
-    // as if it were this one, which is what it needs to name itself in errors; it has no upvalues of its own.
-    unsafe {
-        if ffi::lua_type(state, 1) == ffi::LUA_TTABLE && ffi::lua_getmetatable(state, 1) != 0 {
-            ffi::lua_pushvalue(state, 1);
-            ffi::lua_rawget_(state, ffi::lua_upvalueindex(2));
-            let is_read_only = ffi::lua_type(state, -1) != ffi::LUA_TNIL;
-            ffi::lua_settop(state, -3);
-            let count = ffi::lua_gettop(state);
-            if is_read_only && (count == 2 || count == 3 && ffi::lua_isnumber(state, 2) != 0) {
-                push_bytes(state, READ_ONLY.to_bytes());
-                ffi::lua_error(state);
-            }
-        }
-        match ffi::lua_tocfunction(state, ffi::lua_upvalueindex(1)) {
-            Some(original) => original(state),
-            None => 0,
-        }
-    }
-}
-
-/// Makes of `table.insert` one that does not change tables which are keys of another.
-pub(super) fn guarded_insert(
-    lua: &Lua,
-    original: Function,
-    guarded: Table,
-) -> mlua::Result<Function> {
-    // SAFETY: two values are taken up, which are there; what lua_pushcclosure raises is caught.
-    unsafe {
-        lua.exec_raw((original, guarded), |state| {
-            ffi::lua_pushcclosure(state, insert, 2);
-        })
-    }
 }

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use mlua::{Lua, Value};
+use mlua::{Lua, Table, Value};
+
+use super::door::MARK;
 
 /// How chunks of scripts are named; anything else is the server's own.
 pub(super) const SCRIPT_SOURCE: &str = "@user_script";
@@ -17,6 +19,8 @@ pub(super) struct Raised {
     place: Option<Place>,
     /// Redis raises it as a table, not as a string.
     is_reply: bool,
+    /// That table has the mark of what a command has answered with.
+    is_marked: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -51,6 +55,7 @@ impl Raised {
             text: text.into_bytes(),
             place,
             is_reply: false,
+            is_marked: false,
         }
     }
 
@@ -60,7 +65,23 @@ impl Raised {
             text,
             place: place(lua),
             is_reply: true,
+            is_marked: false,
         }
+    }
+
+    /// The same, with that mark or without it.
+    pub fn marked(self, is_marked: bool) -> Self {
+        Raised { is_marked, ..self }
+    }
+
+    /// An error reply as Redis raises it.
+    fn table(&self, lua: &Lua) -> mlua::Result<Table> {
+        let table = lua.create_table()?;
+        table.raw_set("err", lua.create_string(&self.text)?)?;
+        if self.is_marked {
+            table.raw_set(MARK, true)?;
+        }
+        Ok(table)
     }
 
     fn of(error: &mlua::Error) -> Option<&Raised> {
@@ -96,12 +117,13 @@ pub(super) fn caught(lua: &Lua, error: Value) -> mlua::Result<Value> {
 
 /// Error objects as handlers of `xpcall` see them.
 pub(super) fn handled(lua: &Lua, error: Value) -> mlua::Result<Value> {
-    match &error {
-        Value::Error(inner) if Raised::of(inner).is_some_and(|raised| raised.is_reply) => {
-            failed(lua, error)
-        }
-        _ => caught(lua, error),
+    if let Value::Error(inner) = &error
+        && let Some(raised) = Raised::of(inner)
+        && raised.is_reply
+    {
+        return raised.table(lua).map(Value::Table);
     }
+    caught(lua, error)
 }
 
 /// Puts any error into the form of a table with its text and where it was raised; but not that there is no memory,
@@ -116,26 +138,20 @@ pub(super) fn failed(lua: &Lua, error: Value) -> mlua::Result<Value> {
         Value::Error(error) => Raised::of(error).cloned(),
         _ => None,
     };
-    let is_reply = raised.as_ref().is_some_and(|raised| raised.is_reply);
-    let raised_at = raised.and_then(|raised| raised.place);
-    let table = match error {
-        Value::Table(table) => table,
-        other => {
-            let mut text = text_of(lua, &other);
-            if !is_reply {
-                text.splice(0..0, *b"ERR ");
-            }
+    let table = match (error, &raised) {
+        (Value::Table(table), _) => table,
+        (_, Some(raised)) if raised.is_reply => raised.table(lua)?,
+        (other, _) => {
+            let text = [b"ERR ", &text_of(lua, &other)[..]].concat();
             let table = lua.create_table()?;
             table.raw_set("err", lua.create_string(text)?)?;
             table
         }
     };
+    let raised_at = raised.and_then(|raised| raised.place);
     if let Some(Place { source, line }) = raised_at.or_else(|| place(lua)) {
         table.raw_set("source", source)?;
         table.raw_set("line", line)?;
-    }
-    if is_reply {
-        table.raw_set("ignore_error_stats_update", true)?;
     }
     Ok(Value::Table(table))
 }

@@ -3,6 +3,9 @@
 
 mod door;
 mod error;
+#[cfg(test)]
+mod generated;
+mod guards;
 mod interpreter;
 mod libraries;
 mod library;

@@ -3,11 +3,11 @@
 local globals, host = ...
 local error, pcall, xpcall, type, tostring = error, pcall, xpcall, type, tostring
 local next, pairs, ipairs, rawset, rawget, setmetatable = next, pairs, ipairs, rawset, rawget, setmetatable
-local getmetatable, loadstring, load, unpack, select = getmetatable, loadstring, load, unpack, select
+local getmetatable, loadstring, select = getmetatable, loadstring, select
 local sub, concat = string.sub, table.concat
 
 -- Proxy -> the table it stands for. Lua 5.1 has no read-only tables, so scripts see proxies.
-local behind = setmetatable({}, { __mode = 'k' })
+local behind = setmetatable(host.proxies, { __mode = 'k' })
 
 local function readonly()
     error('Attempt to modify a readonly table', 2)
@@ -26,6 +26,12 @@ local function check_table(t, name)
     if type(t) ~= 'table' then
         local got = t == nil and 'nil' or type(t)
         error("bad argument #1 to '" .. name .. "' (table expected, got " .. got .. ')', 3)
+    end
+end
+
+local function check_function(f, name)
+    if type(f) ~= 'function' then
+        error("bad argument #2 to '" .. name .. "' (function expected, got " .. type(f) .. ')', 3)
     end
 end
 
@@ -325,8 +331,8 @@ end
 
 function globals.table.sort(t, less)
     check_table(t, 'sort')
-    if less ~= nil and type(less) ~= 'function' then
-        error("bad argument #2 to 'sort' (function expected, got " .. type(less) .. ')', 2)
+    if less ~= nil then
+        check_function(less, 'sort')
     end
     local ok, failure = pcall(sort, t, 1, #t, less or ascending)
     if ok then
@@ -339,8 +345,28 @@ function globals.table.sort(t, less)
     error(failure, 0)
 end
 
--- Lua's own changes tables directly, proxies too.
-globals.table.insert = host.guarded_insert(globals.table.insert, behind)
+-- Here, too, so that they can be stopped: what is called for each element may be a function that nothing looks into.
+function globals.table.foreach(t, f)
+    check_table(t, 'foreach')
+    check_function(f, 'foreach')
+    for key, value in next, behind[t] or t do
+        local result = f(key, value)
+        if result ~= nil then
+            return result
+        end
+    end
+end
+
+function globals.table.foreachi(t, f)
+    check_table(t, 'foreachi')
+    check_function(f, 'foreachi')
+    for index = 1, #t do
+        local result = f(index, rawget(t, index))
+        if result ~= nil then
+            return result
+        end
+    end
+end
 
 globals.math.random = host.random
 globals.math.randomseed = host.seed

@@ -43,10 +43,10 @@ pub(super) fn of_words(
     Ok(Ok(request))
 }
 
-/// Hands over a number as the text that it is in a command.
+/// Hands over a number as the text that it is in a command: of 17 digits at most, as Redis 7.0 writes it.
 pub(super) fn number(number: f64, take: impl FnOnce(&[u8])) {
     let integer = number as i64;
-    if (integer as f64).to_bits() == number.to_bits() && integer != i64::MAX {
+    if number.abs() < 1e17 && (integer as f64).to_bits() == number.to_bits() {
         return take(itoa::Buffer::new().format(integer).as_bytes());
     }
     let mut out = Vec::new();

@@ -7,9 +7,9 @@ use mlua::{Function, HookTriggers, Lua, LuaOptions, MultiValue, StdLib, Table, V
 
 use super::door::{self, CLOSED, Door};
 use super::error::{self, Raised};
-use super::libraries;
 use super::random::Random;
 use super::watch::{MEMORY_BYTES_MAX, Watch};
+use super::{guards, libraries};
 
 /// Instructions between two looks at the clock: one of them may copy or compare all the memory there is.
 const INSTRUCTIONS_PER_LOOK: u32 = 1_000;
@@ -54,6 +54,9 @@ impl Sandbox {
         libraries::strings::install(&lua, &globals.raw_get("string")?, &host)?;
         define_random(&lua, &host)?;
         define_host(&lua, &host, &watch)?;
+        let proxies = lua.create_table()?;
+        guards::install(&lua, &globals, &proxies, &host.raw_get("look")?)?;
+        host.raw_set("proxies", proxies)?;
         define_server(&lua, &host, &door)?;
         let (sandbox, run, library_globals, set_loading): Prelude = lua
             .load(include_str!("prelude.lua"))
@@ -129,9 +132,6 @@ fn define_server(lua: &Lua, host: &Table, door: &Rc<Door>) -> mlua::Result<()> {
         })?;
         server.raw_set(name, function)?;
     }
-    let insert = lua
-        .create_function(|lua, (original, guarded)| door::guarded_insert(lua, original, guarded))?;
-    host.raw_set("guarded_insert", insert)?;
     host.raw_set("server", server)
 }
 

@@ -158,14 +158,29 @@ fn what_does_not_end_is_stopped() {
         "local t = {1} for i = 1, 60 do t = {t, t} end return t",
         "cjson.encode_sparse_array(false, 0) return #cjson.encode({[2^53] = 1})",
         "local t = {} for i = 1, 16 do t = {t, t, t, t, t, t, t, t} end return #cmsgpack.pack(t)",
+        "table.insert({}, -2147483647, 1)",
+        "while true do pcall(table.insert, {}, -1e6, 1) end",
+        &format!("table.insert({}, 1, 1)", of_false_length()),
+        &format!("table.remove({}, 1)", of_false_length()),
+        &format!("table.foreachi({}, select)", of_false_length()),
+        "local t = {} for i = 1, 1e5 do t[i] = i end while true do table.foreach(t, string.rep) end",
     ] {
         let mut interpreter = Interpreter::new().expect("there is memory");
+        let began = Instant::now();
         let outcome = run_for(&mut interpreter, text, Duration::from_millis(50));
+        assert!(began.elapsed() < Duration::from_secs(5), "{text}");
         assert!(
             matches!(outcome, Outcome::Stopped(_)),
             "{text}: {outcome:?}"
         );
     }
+}
+
+/// A table with few elements, but in such places that Lua takes it to have a billion.
+fn of_false_length() -> String {
+    let places = (0..27).map(|power| format!("[{}] = 1", 5 << power));
+    let places: Vec<_> = places.collect();
+    format!("{{nil, nil, nil, 4, {}}}", places.join(", "))
 }
 
 #[test]
@@ -333,6 +348,30 @@ fn a_panic_of_the_server_passes_through_scripts() {
 }
 
 #[test]
+fn a_panic_of_what_is_asked_whether_a_script_may_go_on_passes_through_it() {
+    let mut interpreter = Interpreter::new().expect("there is memory");
+    let text = b"while true do pcall(redis.call, 'x') end";
+    let looks = std::cell::Cell::new(0);
+    let run = Run {
+        text,
+        name: digest_of(text),
+        keys: &[],
+        arguments: &[],
+        may_go_on: Rc::new(move || {
+            looks.set(looks.get() + 1);
+            assert!(looks.get() < 5, "the fifth look");
+            Ok(())
+        }),
+    };
+    let mut out = Vec::new();
+    let mut reply = ReplyWriter::new(&mut out, RespVersion::Resp2);
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        interpreter.run(run, &mut Counting, &mut reply).is_ok()
+    }));
+    assert!(outcome.is_err());
+}
+
+#[test]
 fn replies_count_as_memory() {
     let mut interpreter = Interpreter::new().expect("there is memory");
     let text = "local t, big = {}, '*4000000\\r\\n' .. string.rep(':1\\r\\n', 4000000)
@@ -340,6 +379,141 @@ fn replies_count_as_memory() {
     let outcome = echo(&mut interpreter, text, b"").expect_err("too much");
     assert!(outcome.contains("not enough memory"), "{outcome}");
     assert!(interpreter.is_spent());
+}
+
+#[test]
+fn many_words_leave_room_for_the_reply() {
+    let mut interpreter = Interpreter::new().expect("there is memory");
+    let text = "local words = {ARGV[1]} for i = 2, 7995 do words[i] = 'k' end
+        return redis.call(unpack(words))";
+    for reply in [
+        "*2\r\n:1\r\n*1\r\n+OK\r\n",
+        "%1\r\n$1\r\nk\r\n=7\r\ntxt:abc\r\n",
+    ] {
+        let text = format!("redis.setresp(3) {text}");
+        let outcome = echo(&mut interpreter, &text, reply.as_bytes());
+        assert_eq!(outcome, Ok(reply.to_owned()));
+    }
+}
+
+#[test]
+fn replies_may_be_as_deep_as_the_stack_of_lua() {
+    let mut interpreter = Interpreter::new().expect("there is memory");
+    let depth = "local reply, depth = redis.call(ARGV[1]), 0
+        while type(reply) == 'table' do reply, depth = reply[1], depth + 1 end return depth";
+    let deep = |levels: usize| format!("{}:1\r\n", "*1\r\n".repeat(levels));
+    let outcome = echo(&mut interpreter, depth, deep(7_900).as_bytes());
+    assert_eq!(outcome, Ok(":7900\r\n".to_owned()));
+    for levels in [8_000, 1_000_000] {
+        let outcome = echo(&mut interpreter, depth, deep(levels).as_bytes());
+        let text = outcome.expect_err("too deep");
+        assert!(text.starts_with("ERR reached lua stack limit"), "{text}");
+    }
+}
+
+#[test]
+fn only_what_commands_have_answered_is_marked() {
+    let mark = |way: &str| {
+        let text = format!(
+            "local error = {way} return {{error.err, tostring(error.ignore_error_stats_update)}}"
+        );
+        let mut interpreter = Interpreter::new().expect("there is memory");
+        let reply = echo(&mut interpreter, &text, b"-ERR no\r\n").expect("a reply");
+        reply.ends_with("$4\r\ntrue\r\n")
+    };
+    let raised =
+        |way: &str| format!("select(2, xpcall(function() {way} end, function(e) return e end))");
+    assert!(mark("redis.pcall(ARGV[1])"));
+    assert!(mark(&raised("redis.call(ARGV[1])")));
+    for way in ["redis.pcall()", "redis.pcall({})"] {
+        assert!(!mark(way), "{way}");
+    }
+    for way in ["redis.call()", "redis.call({})", "redis.log()"] {
+        assert!(!mark(&raised(way)), "{way}");
+    }
+}
+
+#[test]
+fn large_buffers_are_given_back() {
+    let mut interpreter = Interpreter::new().expect("there is memory");
+    let text = "return #redis.call('$20000000\\r\\n' .. string.rep('x', 20000000) .. '\\r\\n')";
+    let outcome = echo(&mut interpreter, text, b"");
+    assert_eq!(outcome, Ok(":20000000\r\n".to_owned()));
+    let kept = interpreter.sandbox.door.allocated_bytes();
+    assert!(kept <= 200_000, "{kept}");
+}
+
+#[test]
+fn unpack_takes_no_more_than_there_is_room_for() {
+    let many = "user_script:1: too many results to unpack";
+    for range in [
+        "0, 2147483647",
+        "-2147483648, 2147483647",
+        "-2147483648, -1",
+        "-1, 2147483646",
+        "1, 8001",
+        "1, 8000",
+        "2^31, 2^31 - 1",
+        "2^32, 2^32 + 2^31 - 1",
+    ] {
+        let text = format!("return select(2, pcall(function() return unpack({{}}, {range}) end))");
+        let expected = format!("${}\r\n{many}\r\n", many.len());
+        assert_eq!(reply(&text), expected, "{range}");
+    }
+    for (range, count) in [
+        ("1, 7900", 7900),
+        ("2147483647, 2147483647", 1),
+        ("-2147483648, -2147483648", 1),
+        ("1, 2^31", 0),
+        ("2147483647, -2147483648", 0),
+        ("nil, 3", 3),
+        ("'2', '4'", 3),
+    ] {
+        let text = format!("return select('#', unpack({{}}, {range}))");
+        assert_eq!(reply(&text), format!(":{count}\r\n"), "{range}");
+    }
+}
+
+#[test]
+fn long_moves_are_those_of_lua() {
+    let is = |script: &str, values: Vec<u64>| {
+        let sum: u64 = values
+            .iter()
+            .zip(1..)
+            .map(|(value, place)| value * place)
+            .sum();
+        let sum = sum.to_string();
+        let text = format!(
+            "local t, sum = {{}}, 0 for i = 1, 5000 do t[i] = i end {script}
+             for i = 1, #t do sum = sum + i * t[i] end return {{#t, tostring(sum)}}"
+        );
+        let expected = format!("*2\r\n:{}\r\n${}\r\n{sum}\r\n", values.len(), sum.len());
+        assert_eq!(reply(&text), expected, "{script}");
+    };
+    is(
+        "table.insert(t, 1, 7)",
+        [7].into_iter().chain(1..=5000).collect(),
+    );
+    is(
+        "table.insert(t, 3000, 7)",
+        (1..3000).chain([7]).chain(3000..=5000).collect(),
+    );
+    is(
+        "table.insert(t, -2000, 7) assert(t[-2000] == 7 and t[1] == nil) t[1] = 9",
+        [9].into_iter().chain(1..=5000).collect(),
+    );
+    is(
+        "t[5000] = table.remove(t, 1)",
+        (2..=5000).chain([1]).collect(),
+    );
+    is(
+        "assert(table.remove(t, 2000) == 2000)",
+        (1..2000).chain(2001..=5000).collect(),
+    );
+    is(
+        "table.remove(t, 1) table.remove(t, 0) table.remove(t, -1)",
+        (2..=5000).collect(),
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::common::{Connection, Options, Program, Reply, Server, wait_until};
 
-const LOOPS: [&str; 13] = [
+const LOOPS: [&str; 15] = [
     "while true do end",
     "while true do pcall(function() while true do end end) end",
     "local function f() return f() end return f()",
@@ -20,6 +20,8 @@ const LOOPS: [&str; 13] = [
     "while true do string.rep('', 1e9) end",
     "while true do table.sort({3, 2, 1, 4}, function() return false end) end",
     "local t = {1} for i = 1, 60 do t = {t, t} end return #cjson.encode(t)",
+    "table.insert({}, -2147483647, 1)",
+    "while true do pcall(table.insert, {}, -1e7, 1) end",
 ];
 const HOGS: [&str; 6] = [
     "local s = 'x' while true do s = s .. s end",
