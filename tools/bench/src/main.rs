@@ -7,6 +7,7 @@ mod error;
 mod generator;
 mod group;
 mod interrupt;
+mod listeners;
 mod proc;
 mod report;
 mod resp;

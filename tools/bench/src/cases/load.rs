@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use crate::{
     cases::{Case, Entry, Settings, fill, labels},
-    error::Result,
+    error::{Error, Result},
     generator::{Generator, Pacing, Until},
+    listeners::Listeners,
     proc::{Others, threads_cpu},
     report::{Metric, OTHER_CPU, Sample, compared, hint},
     server::{Contender, Durability, Server},
@@ -101,6 +102,12 @@ const TRANSACTION: Commands = Commands::Turns(
     ],
 );
 
+const CHANNEL: &[u8] = b"channel";
+const MESSAGE: Commands = Commands::Turns(
+    "PUBLISH",
+    &[(&[b"PUBLISH", CHANNEL, ITEM], Expected::Integer)],
+);
+
 impl Commands {
     fn workload(self) -> Box<dyn Workload> {
         match self {
@@ -155,6 +162,9 @@ pub fn entries() -> Vec<Entry> {
         plain("zset-p30", RANKED, 30),
         plain("xadd-p30", STREAM, 30),
         plain("eval-p30", SCRIPT, 30),
+        publish("publish-1", 1),
+        publish("publish-100", 100),
+        publish("publish-1000", 1000),
         entry("set-everysec-50", Set, 50, 1, &[Everysec], Everysec),
         entry("set-always-1", Set, 1, 1, &[Always], Always),
         entry("set-always-50", Set, 50, 1, &[Always], Always),
@@ -178,7 +188,23 @@ fn entry(
         contenders: settings.contenders(redis, subject),
         commands,
         connections,
+        listeners: 0,
         pacing: Pacing::Closed { pipeline },
+        servers: Vec::new(),
+    })
+}
+
+/// Messages to so many listeners.
+fn publish(name: &'static str, listeners: usize) -> Entry {
+    let description = format!(
+        "PUBLISH to {listeners} listeners, {VALUE}-byte messages, 10 connections, pipeline 1"
+    );
+    Entry::new(name, description, move |settings| Load {
+        contenders: settings.contenders(&[Durability::None], Durability::Everysec),
+        commands: MESSAGE,
+        connections: 10,
+        listeners,
+        pacing: Pacing::Closed { pipeline: 1 },
         servers: Vec::new(),
     })
 }
@@ -187,6 +213,8 @@ struct Load {
     contenders: Vec<Contender>,
     commands: Commands,
     connections: usize,
+    /// Who listens to what is published.
+    listeners: usize,
     pacing: Pacing,
     /// All up for the whole case: their rounds interleave.
     servers: Vec<Server>,
@@ -214,8 +242,11 @@ impl Case for Load {
         let server = &self.servers[contender];
         let mut generator = Generator::connect(server.port(), self.connections)?;
         let mut workload = self.commands.workload();
+        let listeners = (self.listeners > 0)
+            .then(|| Listeners::start(server.port(), self.listeners, CHANNEL, ITEM))
+            .transpose()?;
         let seconds = Duration::from_secs_f64(settings.seconds);
-        generator.run(&mut *workload, self.pacing, Until::Elapsed(seconds / 4))?;
+        let warm_up = generator.run(&mut *workload, self.pacing, Until::Elapsed(seconds / 4))?;
 
         let others = Others::watch([server.pid()]);
         let cpu = || (threads_cpu(server.pid()), threads_cpu(std::process::id()));
@@ -223,7 +254,15 @@ impl Case for Load {
         let tally = generator.run(&mut *workload, self.pacing, Until::Elapsed(seconds))?;
         let after = cpu();
         let other_percent = others.percent();
-        generator.drain()?;
+        let rest = generator.drain()?;
+        if let Some(listeners) = listeners {
+            let published = warm_up.operations + tally.operations + rest.operations;
+            let (heard, sent) = (listeners.end()?, published * self.listeners as u64);
+            if heard != sent {
+                let lost = format!("{heard} messages heard of {sent}");
+                return Err(Error::WrongReply(lost));
+            }
+        }
 
         let server_cpu = (after.0 - before.0).as_secs_f64();
         let own_cpu = (after.1 - before.1).as_secs_f64();
