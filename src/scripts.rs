@@ -3,7 +3,6 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -19,10 +18,8 @@ const STOPPED_AFTER: u32 = 2;
 #[derive(Default)]
 pub struct Scripts {
     known: Mutex<Known>,
-    /// How many have run for too long…
+    /// How many have run for too long.
     late: AtomicUsize,
-    /// … and which threads they hold up.
-    held_up: Mutex<Vec<ThreadId>>,
     killed: AtomicBool,
 }
 
@@ -105,11 +102,6 @@ impl Scripts {
         self.late.load(Ordering::Relaxed) > 0
     }
 
-    /// Whether such a script runs on a thread: nobody else is served there until it ends.
-    pub fn holds_up(&self, thread: ThreadId) -> bool {
-        self.is_busy() && self.held_up.lock().contains(&thread)
-    }
-
     /// Stops scripts that have run for too long. Returns whether there is any.
     pub fn kill(&self) -> bool {
         let is_busy = self.is_busy();
@@ -128,7 +120,6 @@ impl Watched {
             return Ok(());
         }
         if !self.is_late.swap(true, Ordering::Relaxed) {
-            self.scripts.held_up.lock().push(thread::current().id());
             self.scripts.late.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(
                 milliseconds = elapsed.as_millis() as u64,
@@ -151,15 +142,9 @@ impl Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        if !self.is_late.load(Ordering::Relaxed) {
-            return;
-        }
-        let mut held_up = self.scripts.held_up.lock();
-        let own = thread::current().id();
-        if let Some(at) = held_up.iter().position(|thread| *thread == own) {
-            held_up.swap_remove(at);
-        }
-        if self.scripts.late.fetch_sub(1, Ordering::Relaxed) == 1 {
+        if self.is_late.load(Ordering::Relaxed)
+            && self.scripts.late.fetch_sub(1, Ordering::Relaxed) == 1
+        {
             self.scripts.killed.store(false, Ordering::Release);
         }
     }

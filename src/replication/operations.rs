@@ -8,7 +8,7 @@
 //! replica, the *settler*, and tells who was asked before. The settler
 //!
 //! 1. has a majority of the replicas, itself included, *abandon* the executor: they take in nothing more of what it has
-//!    sent, unless it connects anew, and agree only if it is gone for them too;
+//!    sent, until it asks anew how far they are, and agree only if it is gone for them too;
 //! 2. brings what it knows of the keys up to date with replicas of that majority;
 //! 3. looks, under the partition's lock, whether it knows the operation now. If so, the state is written to a quorum, as
 //!    read repair does, and the recorded reply is the answer. If not, it writes over what is there
@@ -19,7 +19,7 @@
 //! *Nothing acknowledged is lost.* Only writes that need so many replicas are operations that they meet every majority
 //! (a connection that chooses less for a key of such a database loses it with the executor). What the executor has acknowledged, to whomever, a majority had, so one of those
 //! who abandon it has, and step 2 brings it before anything is written over. What it has not can't be acknowledged any
-//! more: every majority has one of those, who take in nothing of it until it connects anew, and by then know what was
+//! more: every majority has one of those, who take in nothing of it until it asks anew, and by then know what was
 //! written over it.
 //!
 //! *Nothing is done twice.* An operation that nobody of a majority knows had no effect there, and what comes of it
@@ -37,8 +37,8 @@
 //! answer is `NOQUORUM` then, as it is if no majority is there to agree.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use coterie_protocol::{DatabaseId, NodeId, PartitionId, internal::execute};
@@ -158,10 +158,12 @@ type Executed = Mutex<BTreeMap<Sent, Waiting>>;
 
 /// Writes that are kept there: so many are hardly ever under way, or given up, at once.
 const EXECUTED_MAX: usize = 65_536;
+/// How long it is remembered that one was given up: its record is too old by then to be repeated.
+const GIVEN_UP_FOR: Duration = Duration::from_secs(60);
 
 struct Waiting {
-    /// The connection on which the origin waits.
-    from: Arc<Inbound>,
+    /// The connection on which the origin waits. Its buffers go when it breaks.
+    from: Weak<Inbound>,
     /// As long as that stands, it waits until then at least; if it ended without an answer, not any more.
     until: Instant,
     /// What has come of it lost to something newer, and was not made anew.
@@ -171,7 +173,8 @@ struct Waiting {
 impl Waiting {
     /// Whether the origin certainly waits still. If not, what has come of the write is left lost from here on.
     fn is_waiting(&mut self) -> bool {
-        self.lost |= !self.from.is_open() || Instant::now() >= self.until;
+        let is_open = self.from.upgrade().is_some_and(|from| from.is_open());
+        self.lost |= !is_open || Instant::now() >= self.until;
         !self.lost
     }
 }
@@ -180,7 +183,7 @@ impl Waiting {
 pub struct Executing {
     all: Arc<Executed>,
     write: Sent,
-    from: Arc<Inbound>,
+    from: Weak<Inbound>,
     is_acknowledged: bool,
 }
 
@@ -189,7 +192,7 @@ impl Executing {
     pub fn is_lost(&self) -> bool {
         let all = self.all.lock();
         all.get(&self.write)
-            .is_none_or(|it| it.lost || !Arc::ptr_eq(&it.from, &self.from))
+            .is_none_or(|it| it.lost || !Weak::ptr_eq(&it.from, &self.from))
     }
 
     /// Enough replicas have it.
@@ -203,7 +206,7 @@ impl Drop for Executing {
         let mut all = self.all.lock();
         // The same operation may have come once more, on another connection.
         let waiting = all.get_mut(&self.write);
-        let Some(waiting) = waiting.filter(|it| Arc::ptr_eq(&it.from, &self.from)) else {
+        let Some(waiting) = waiting.filter(|it| Weak::ptr_eq(&it.from, &self.from)) else {
             return;
         };
         if matches!(self.write, Sent::Record(_)) && !self.is_acknowledged {
@@ -230,21 +233,24 @@ impl Operations {
     pub fn executing(&self, write: Sent, from: &Arc<Inbound>, until: Instant) -> Executing {
         let mut all = self.executing.lock();
         let waiting = Waiting {
-            from: from.clone(),
+            from: Arc::downgrade(from),
             until,
             lost: false,
         };
         all.insert(write, waiting);
-        if all.len() > EXECUTED_MAX {
-            let mut records = all.range(Sent::Record(LogOffset::ZERO)..);
-            if let Some(oldest) = records.next().map(|(write, _)| *write) {
-                all.remove(&oldest);
-            }
+        let now = Instant::now();
+        loop {
+            let oldest = all.range(Sent::Record(LogOffset::ZERO)..).next();
+            let is_over = |it: &Waiting| it.until + GIVEN_UP_FOR < now;
+            match oldest.map(|(write, it)| (*write, is_over(it))) {
+                Some((write, is_over)) if is_over || all.len() > EXECUTED_MAX => all.remove(&write),
+                _ => break,
+            };
         }
         Executing {
             all: self.executing.clone(),
             write,
-            from: from.clone(),
+            from: Arc::downgrade(from),
             is_acknowledged: false,
         }
     }

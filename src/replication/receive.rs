@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use coterie_protocol::{Actor, Epoch, NodeId, Version};
+use coterie_protocol::{Actor, Epoch, NodeId, PartitionId, Version};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::Replication;
 use super::barrier::Local;
+use super::routes::Routes;
 use super::wire::{self, ReceivedRecords, Superseded};
 use crate::effect::Effect;
 use crate::transport::{CallId, Inbound, Service};
@@ -59,7 +60,7 @@ enum Message {
 }
 
 impl Receivers {
-    /// Takes in what has arrived from a node, and nothing more until it connects anew.
+    /// Takes in what has arrived from a node, and nothing more until it asks for its position again.
     pub async fn abandon(&self, node: NodeId) {
         let sender = self.senders.lock().get(&node).map(|s| s.messages.clone());
         let Some(sender) = sender else { return };
@@ -287,16 +288,11 @@ impl Receiver {
             if let Some(Ok(next)) = batch.peek() {
                 engine.prefetch(next.database, next.effects);
             }
-            if record.partition.index() >= routes.topology.placements.len() {
-                return Err(Refused::Malformed);
-            }
             if wait_for_room(replication, record.effects.len()).await {
                 // That may have taken long.
                 routes = replication.routes();
             }
-            if routes.route(record.partition).changed > epoch {
-                return Err(Refused::Fenced(routes.epoch));
-            }
+            may_take(&routes, record.partition, epoch)?;
             let received = engine
                 .receive(
                     actor,
@@ -330,6 +326,17 @@ impl Receiver {
             superseded,
             local,
         })
+    }
+}
+
+/// Whether records of a partition that were routed under an epoch are taken in.
+fn may_take(routes: &Routes, partition: PartitionId, epoch: Epoch) -> Result<(), Refused> {
+    if partition.index() >= routes.topology.placements.len() {
+        Err(Refused::Malformed)
+    } else if routes.route(partition).changed > epoch {
+        Err(Refused::Fenced(routes.epoch))
+    } else {
+        Ok(())
     }
 }
 

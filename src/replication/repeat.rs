@@ -18,7 +18,7 @@ use super::operations::Sent;
 use super::peers::Peer;
 use super::waiters::LATE_MAX;
 use super::wire::{self, DigestItem, Superseded};
-use crate::effect::Effects;
+use crate::effect::{Effects, OperationId};
 use crate::engine;
 use crate::topology;
 use crate::transport::Service;
@@ -47,10 +47,18 @@ impl Replication {
             let Some(record) = self.read_own(superseded.start) else {
                 continue;
             };
-            if !self.is_record_awaited(&record, &superseded) {
+            let operation = engine::operation_of(record.database, &record.effects);
+            let is_awaited = self.is_record_awaited(&record, &superseded, operation);
+            if !is_awaited && operation.is_none() {
                 continue;
             }
             if self.is_held_without(peer, &record, superseded.end).await {
+                continue;
+            }
+            if let Some(id) = operation.filter(|_| !is_awaited) {
+                // Should it be asked for once more, its effect is lost.
+                let mut partition = self.engine.store().lock(record.partition);
+                partition.doubt_operation(id);
                 continue;
             }
             self.fetch(peer, &record).await;
@@ -64,18 +72,17 @@ impl Replication {
 
     /// Whether a client may still be told of what a record did. If none is, the record has lost: what is newer may have
     /// been written by whoever waited for it, and told of, since.
-    fn is_record_awaited(&self, record: &Own, superseded: &Superseded) -> bool {
-        let operation = engine::operation_of(record.database, &record.effects);
+    fn is_record_awaited(
+        &self,
+        record: &Own,
+        superseded: &Superseded,
+        operation: Option<OperationId>,
+    ) -> bool {
         // If not, its origin has it executed by somebody else, and this record has lost to that.
         let is_awaited = self.is_awaited(match operation {
             Some(id) => Sent::Operation(id),
             None => Sent::Record(superseded.end),
         });
-        if let Some(id) = operation.filter(|_| !is_awaited) {
-            // Should it be asked for once more, its effect may be lost.
-            let mut partition = self.engine.store().lock(record.partition);
-            partition.doubt_operation(id);
-        }
         let is_of_earlier_life = superseded.start < self.engine.log().started_at();
         let age_ms = self.clock.now_ms().saturating_sub(record.version.millis());
         // Nobody waits that long; what made it may have taken a while before anybody did.

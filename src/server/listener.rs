@@ -113,31 +113,38 @@ pub fn bind_unix(path: &Path, mode: u32) -> Result<UnixListener, ListenError> {
 pub async fn accept_tcp(listener: TcpListener, node: Arc<Node>, workers: Arc<Workers>) {
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => {
-                match prepare_tcp(stream, &node) {
-                    Ok((stream, local)) => {
-                        // Here, so that ids are in the order of arrival.
-                        let id = node.clients.next_id();
-                        let (scripts, node) = (node.scripts.clone(), node.clone());
-                        workers.spawn(|thread| scripts.holds_up(thread), async move {
-                        match TcpStream::from_std(stream) {
-                            Ok(stream) => {
-                                let descriptor = stream.as_raw_fd();
-                                let is_local = is_own_address(peer.ip());
-                                serve(stream, node, id, peer.to_string(), local.to_string(), is_local, descriptor).await;
-                            }
-                            Err(error) => tracing::debug!(%error, "connection lost on its way to a worker"),
-                        }
-                    });
-                    }
-                    Err(error) => tracing::debug!(%error, "connection lost before it was served"),
+            Ok((stream, peer)) => match prepare_tcp(stream, &node) {
+                Ok((stream, local)) => {
+                    // Here, so that ids are in the order of arrival.
+                    let id = node.clients.next_id();
+                    let is_busy = node.scripts.is_busy();
+                    let served = serve_tcp(stream, node.clone(), id, (peer, local));
+                    workers.spawn(is_busy, served).await;
                 }
-            }
+                Err(error) => tracing::debug!(%error, "connection lost before it was served"),
+            },
             Err(error) => {
                 tracing::warn!(%error, "accept failed");
                 tokio::time::sleep(ACCEPT_RETRY).await;
             }
         }
+    }
+}
+
+async fn serve_tcp(
+    stream: std::net::TcpStream,
+    node: Arc<Node>,
+    id: u64,
+    (peer, local): (SocketAddr, SocketAddr),
+) {
+    match TcpStream::from_std(stream) {
+        Ok(stream) => {
+            let descriptor = stream.as_raw_fd();
+            let (is_local, peer) = (is_own_address(peer.ip()), peer.to_string());
+            let local = local.to_string();
+            serve(stream, node, id, peer, local, is_local, descriptor).await;
+        }
+        Err(error) => tracing::debug!(%error, "connection lost on its way to a worker"),
     }
 }
 
@@ -177,13 +184,14 @@ pub async fn accept_unix(
             Ok(stream) => {
                 let id = node.clients.next_id();
                 let (node, address) = (node.clone(), format!("{path}:0"));
-                let scripts = node.scripts.clone();
-                workers.spawn(|thread| scripts.holds_up(thread), async move {
+                let is_busy = node.scripts.is_busy();
+                let served = async move {
                     if let Ok(stream) = UnixStream::from_std(stream) {
                         let descriptor = stream.as_raw_fd();
                         serve(stream, node, id, address.clone(), address, true, descriptor).await;
                     }
-                });
+                };
+                workers.spawn(is_busy, served).await;
             }
             Err(error) => {
                 tracing::warn!(%error, "accept failed");

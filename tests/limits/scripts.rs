@@ -144,8 +144,8 @@ fn script_kill_stops_what_runs_for_long() {
     if !Program::Subject.is_coterie() {
         return;
     }
-    // Connections that come while it runs are served by another thread, if there is only one too.
-    let options = Options::new(Program::Subject).coterie_flag("threads", "1");
+    // Connections that come while it runs are served by another thread, if all there are are held up too.
+    let options = Options::new(Program::Subject).coterie_flag("threads", "2");
     let mut server = Server::start(options.flag("lua-time-limit", "100"));
     let mut control = server.connect();
     assert!(control.run("SCRIPT KILL").is_error("NOTBUSY"));
@@ -155,6 +155,9 @@ fn script_kill_stops_what_runs_for_long() {
     control
         .send(&crate::common::encode_command(&words))
         .expect("it is taken");
+    // One more thread waits for the key.
+    let mut waiting = server.connect();
+    waiting.send(b"GET key\r\n").expect("it is taken");
     let mut others = Vec::new();
     wait_until("somebody is told that the server is busy", || {
         let mut other = server.connect();

@@ -63,19 +63,22 @@ impl Replication {
         Some((joined, keys))
     }
 
+    /// The states of some keys, and since when the partition is here; `None` if it comes and goes.
     pub(super) fn states_of(
         &self,
         partition: PartitionId,
         keys: &[(DatabaseId, Vec<u8>)],
-    ) -> Vec<u8> {
+    ) -> Option<(Epoch, Vec<u8>)> {
         let mut states = Vec::new();
+        let joined = self.engine.store().lock(partition).joined();
         for (database, key) in keys {
-            self.engine
-                .store()
-                .lock(partition)
-                .encode_state(*database, key, &mut states);
+            let partition = self.engine.store().lock(partition);
+            if partition.joined() != joined {
+                return None;
+            }
+            partition.encode_state(*database, key, &mut states);
         }
-        states
+        Some((joined, states))
     }
 
     pub(super) fn root(&self, partition: PartitionId) -> u64 {
@@ -240,13 +243,16 @@ impl Comparison<'_> {
             states: &states,
             wanted,
         };
-        let Answer::States(theirs) = replication.ask_sync(self.peer, &request).await? else {
-            return Err(SyncError::Malformed);
+        let (joined_there, theirs) = match replication.ask_sync(self.peer, &request).await? {
+            Answer::States(joined, states) => (joined, states),
+            Answer::NotHere => return Err(SyncError::Moved),
+            _ => return Err(SyncError::Malformed),
         };
-        note_latest(&theirs, &mut latest);
-        if replication.engine.store().lock(partition).joined() != self.joined {
+        let joined = replication.engine.store().lock(partition).joined();
+        if (joined, joined_there) != (self.joined, self.joined_there) {
             return Err(SyncError::Moved);
         }
+        note_latest(&theirs, &mut latest);
         replication.merge(partition, &theirs).await;
         summary.keys += latest.len() as u64;
         summary.settled += latest

@@ -105,8 +105,8 @@ pub enum Answer {
     Leaves(Leaves),
     /// Keys, and since when the partition is there: see [`Leaves::joined`].
     Keys(Epoch, Vec<KeyDigest>),
-    /// Stamped effects.
-    States(Vec<u8>),
+    /// Stamped effects, and since when the partition is there.
+    States(Epoch, Vec<u8>),
     /// Whether it is as asked.
     Fence(bool),
     /// Whether it is as asked.

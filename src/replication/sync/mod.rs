@@ -182,7 +182,10 @@ impl Replication {
                 wanted,
             } => {
                 self.merge(partition, states).await;
-                Answer::States(self.states_of(partition, &wanted))
+                match self.states_of(partition, &wanted) {
+                    Some((joined, states)) => Answer::States(joined, states),
+                    None => Answer::NotHere,
+                }
             }
             Request::Fence {
                 partition,
