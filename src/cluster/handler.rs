@@ -113,3 +113,81 @@ impl RaftTransport for Calls {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+
+    use coterie_protocol::internal::execute::{ExecuteHead, execution};
+    use coterie_protocol::{ClusterId, Partitions};
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::config::Config;
+    use crate::engine::{Engine, EngineOptions};
+    use crate::node::Node;
+    use crate::transport::{CallError, Options};
+    use crate::wal;
+
+    /// Of a node that only asks.
+    struct Asker;
+
+    impl Handler for Asker {
+        fn received(&self, _: &Arc<Inbound>, _: Service, _: Option<CallId>, _: Bytes) {}
+        fn pushed(&self, _: NodeId, _: Service, _: Bytes) {}
+        fn link_changed(&self, _: NodeId, _: bool) {}
+    }
+
+    async fn transport(number: u8, handler: Arc<dyn Handler>) -> Arc<Transport> {
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let (id, partitions) = (NodeId([number; 20]), Partitions::new(4).unwrap());
+        let options = Options::new(listen, ClusterId(7), id, partitions);
+        Transport::start(options, handler).await.unwrap()
+    }
+
+    fn node(directory: &std::path::Path) -> Arc<Node> {
+        let mut log = wal::Options::new(directory);
+        log.segment_bytes = wal::MIN_SEGMENT_BYTES;
+        let options = EngineOptions {
+            directory: directory.to_owned(),
+            databases: 16,
+            partitions: Partitions::new(4).unwrap(),
+            seed: None,
+            threads: 1,
+            log,
+        };
+        let (engine, _) = Engine::open(options).unwrap();
+        Node::new(engine, Config::default(), Clock::System)
+    }
+
+    /// Its links are up before it knows how to replicate: what it executed would be acknowledged by nobody else.
+    #[tokio::test]
+    async fn a_starting_node_executes_nothing_for_others() {
+        let directory = tempfile::tempdir().unwrap();
+        let node = node(directory.path());
+        let cluster = Cluster::new(NodeId([1; 20]), node.clone());
+        let starting = transport(1, Arc::new(Dispatch(cluster))).await;
+        let asker = transport(2, Arc::new(Asker)).await;
+        asker.set_peers([(starting.node(), starting.listening())]);
+        let link = asker.link(starting.node()).unwrap();
+        let body = execution(
+            &ExecuteHead::default(),
+            [&b"SET"[..], b"key", b"value"].into_iter(),
+        );
+        for service in [Service::Execute, Service::Client, Service::Records] {
+            let answer = async {
+                while !link.is_up() {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+                link.call(service, &body).await
+            };
+            let answer = tokio::time::timeout(Duration::from_secs(20), answer).await;
+            let answer = answer.expect("a refusal");
+            assert!(matches!(answer, Err(CallError::Broken)), "{answer:?}");
+        }
+        assert!(!node.engine.store().has_keys());
+        asker.stop().await;
+        starting.stop().await;
+    }
+}
