@@ -6,19 +6,19 @@ use std::time::{Duration, Instant};
 
 use crate::common::{DEADLINE, Host, Network, Path};
 
-const PORT: u16 = 7000;
-
 /// Sends datagrams until one arrives, or for as long as `patience`.
 fn reaches(from: &Host, to: &Host, patience: Duration) -> bool {
-    let target: Ipv4Addr = to.address();
-    let receiver = to.run(move || UdpSocket::bind((target, PORT)).expect("bind"));
+    let address: Ipv4Addr = to.address();
+    // Any port: one that was just used may still be open in a process that another test is starting.
+    let receiver = to.run(move || UdpSocket::bind((address, 0)).expect("bind"));
+    let target = receiver.local_addr().expect("bound");
     receiver
         .set_read_timeout(Some(Duration::from_millis(20)))
         .expect("not zero");
     let sender = from.run(|| UdpSocket::bind("0.0.0.0:0").expect("bind"));
     let started = Instant::now();
     while started.elapsed() < patience {
-        sender.send_to(b"hello", (target, PORT)).expect("send");
+        sender.send_to(b"hello", target).expect("send");
         if receiver.recv(&mut [0; 10]).is_ok() {
             return true;
         }
@@ -50,9 +50,10 @@ fn paths_are_cut_in_one_direction_or_both_and_heal() {
 /// Sends `bytes` over TCP and returns how long it took until the other side had them all.
 fn transfer(from: &Host, to: &Host, bytes: usize) -> Duration {
     let address = to.address();
-    let listener = to.run(move || TcpListener::bind((address, PORT)).expect("bind"));
+    let listener = to.run(move || TcpListener::bind((address, 0)).expect("bind"));
+    let target = listener.local_addr().expect("bound");
     let started = Instant::now();
-    let mut sender = from.run(move || TcpStream::connect((address, PORT)).expect("connect"));
+    let mut sender = from.run(move || TcpStream::connect(target).expect("connect"));
     let (mut receiver, _) = listener.accept().expect("accept");
     let received = std::thread::spawn(move || {
         let mut data = Vec::new();
