@@ -9,7 +9,7 @@ use coterie_protocol::{NodeId, OwnedRequest, PartitionId, ReplyWriter, RespVersi
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::acl;
 use super::blocking::{Places, Verb};
@@ -28,6 +28,8 @@ use crate::transport::{CallId, Inbound};
 /// A write that was sent longer ago, clocks being as far apart as they may, is refused: its sender may have given up on
 /// this node, and had it executed elsewhere.
 pub(super) const WRITE_AGE_MS_MAX: u64 = 1000;
+/// How long a request waits for the epoch that it was routed under.
+const LEARNT_WITHIN: Duration = Duration::from_millis(500);
 /// Said of it. Nothing was done.
 const TOO_LATE: &[u8] = b"TRYAGAIN The request came too late";
 /// Requests of one node that wait to be executed; more, and it is disconnected.
@@ -93,6 +95,14 @@ async fn run(node: Arc<Node>, mut requests: mpsc::Receiver<Forwarded>, places: A
             from.close();
             continue;
         };
+        if let Some(replication) = node.replication.get()
+            && replication.routes().epoch < head.epoch
+        {
+            // By older routes it would be refused, and what the client has sent right behind it executed, should this node
+            // learn of the new ones in between.
+            let reached = replication.reached(head.epoch);
+            let _ = timeout(LEARNT_WITHIN, reached).await;
+        }
         let mut session = Session::new(client.clone(), true);
         session.database = head.database;
         session.resp = if head.resp3 {
