@@ -194,6 +194,23 @@ impl Node {
         node
     }
 
+    /// One over a fresh directory, for tests that need no more of it.
+    #[cfg(test)]
+    pub(crate) fn made_up(directory: &std::path::Path, config: Config) -> Arc<Node> {
+        let mut log = crate::wal::Options::new(directory);
+        log.segment_bytes = crate::wal::MIN_SEGMENT_BYTES;
+        let options = crate::engine::EngineOptions {
+            directory: directory.to_owned(),
+            databases: 16,
+            partitions: coterie_protocol::Partitions::new(4).unwrap(),
+            seed: None,
+            threads: 1,
+            log,
+        };
+        let (engine, _) = Engine::open(options).unwrap();
+        Node::new(engine, config, Clock::System)
+    }
+
     /// The clock it reads.
     pub fn clock(&self) -> &Clock {
         &self.clock

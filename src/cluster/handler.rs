@@ -39,20 +39,17 @@ impl Handler for Dispatch {
                 }
             }
             (Service::PubSub, None) => cluster.node.hear(from.node(), &body),
+            // It is starting: what it executed now would be on no other node.
+            _ if cluster.replication.get().is_none() => from.close(),
+            (Service::Execute, Some(call)) => {
+                cluster.executors.received(&cluster.node, from, call, body);
+            }
+            (Service::Client, Some(call)) => {
+                cluster.clients.received(&cluster.node, from, call, body);
+            }
             (service, call) => {
-                let Some(replication) = cluster.replication.get() else {
-                    // It is starting: what it executed now would be on no other node.
-                    from.close();
-                    return;
-                };
-                match (service, call) {
-                    (Service::Execute, Some(call)) => {
-                        cluster.executors.received(&cluster.node, from, call, body);
-                    }
-                    (Service::Client, Some(call)) => {
-                        cluster.clients.received(&cluster.node, from, call, body);
-                    }
-                    (service, call) => replication.received(from, service, call, body),
+                if let Some(replication) = cluster.replication.get() {
+                    replication.received(from, service, call, body);
                 }
             }
         }
@@ -123,12 +120,9 @@ mod tests {
     use coterie_protocol::{ClusterId, Partitions};
 
     use super::*;
-    use crate::clock::Clock;
     use crate::config::Config;
-    use crate::engine::{Engine, EngineOptions};
     use crate::node::Node;
     use crate::transport::{CallError, Options};
-    use crate::wal;
 
     /// Of a node that only asks.
     struct Asker;
@@ -146,26 +140,11 @@ mod tests {
         Transport::start(options, handler).await.unwrap()
     }
 
-    fn node(directory: &std::path::Path) -> Arc<Node> {
-        let mut log = wal::Options::new(directory);
-        log.segment_bytes = wal::MIN_SEGMENT_BYTES;
-        let options = EngineOptions {
-            directory: directory.to_owned(),
-            databases: 16,
-            partitions: Partitions::new(4).unwrap(),
-            seed: None,
-            threads: 1,
-            log,
-        };
-        let (engine, _) = Engine::open(options).unwrap();
-        Node::new(engine, Config::default(), Clock::System)
-    }
-
     /// Its links are up before it knows how to replicate: what it executed would be acknowledged by nobody else.
     #[tokio::test]
     async fn a_starting_node_executes_nothing_for_others() {
         let directory = tempfile::tempdir().unwrap();
-        let node = node(directory.path());
+        let node = Node::made_up(directory.path(), Config::default());
         let cluster = Cluster::new(NodeId([1; 20]), node.clone());
         let starting = transport(1, Arc::new(Dispatch(cluster))).await;
         let asker = transport(2, Arc::new(Asker)).await;

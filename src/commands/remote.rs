@@ -21,6 +21,7 @@ use super::spec::Flags;
 use super::table;
 use crate::clients::Client;
 use crate::node::Node;
+use crate::replication::wire::ExecuteHead;
 use crate::replication::{Executing, Operation, Sent, wire};
 use crate::session::{Consistency, Session};
 use crate::transport::{CallId, Inbound};
@@ -96,33 +97,14 @@ async fn run(node: Arc<Node>, mut requests: mpsc::Receiver<Forwarded>, places: A
             continue;
         };
         if let Some(replication) = node.replication.get()
-            && replication.routes().epoch < head.epoch
+            && !replication.has_reached(head.epoch)
         {
             // By older routes it would be refused, and what the client has sent right behind it executed, should this node
             // learn of the new ones in between.
             let reached = replication.reached(head.epoch);
             let _ = timeout(LEARNT_WITHIN, reached).await;
         }
-        let mut session = Session::new(client.clone(), true);
-        session.database = head.database;
-        session.resp = if head.resp3 {
-            RespVersion::Resp3
-        } else {
-            RespVersion::Resp2
-        };
-        session.no_touch = !head.touch;
-        session.forwarded = true;
-        session.internal = true;
-        session.consistency = Consistency {
-            read: head.read,
-            write: head.write,
-            local_reads: head.local,
-        };
-        session.operation = head.operation.as_ref().map(Operation::received);
-        if !head.partitions.is_empty() {
-            let count = node.engine.store().layout().count();
-            session.partitions = Some(spanning::from_bits(&head.partitions, count).into());
-        }
+        let mut session = session_of(&node, client.clone(), &head);
         let mut request = OwnedRequest::new(&arguments);
         let mut place = None;
         match Verb::read(&request) {
@@ -146,18 +128,14 @@ async fn run(node: Arc<Node>, mut requests: mpsc::Receiver<Forwarded>, places: A
             match acl::account_of_rights(&head.rights) {
                 Ok(account) => session.user = Some(account),
                 Err(error) => {
-                    let mut out = Vec::new();
-                    ReplyWriter::new(&mut out, session.resp).error(error.to_line());
-                    from.reply(call, &out);
+                    refuse(&from, call, &session, error.to_line());
                     continue;
                 }
             }
         }
         let age_ms = node.now_ms().saturating_sub(head.sent_ms);
         if head.sent_ms > 0 && age_ms > WRITE_AGE_MS_MAX && writes(&request) {
-            let mut out = Vec::new();
-            ReplyWriter::new(&mut out, session.resp).error(TOO_LATE);
-            from.reply(call, &out);
+            refuse(&from, call, &session, TOO_LATE);
             continue;
         }
         comparing.wait_for(&node, &request).await;
@@ -179,6 +157,37 @@ async fn run(node: Arc<Node>, mut requests: mpsc::Receiver<Forwarded>, places: A
         };
         comparing.reads.extend(read);
     }
+}
+
+fn refuse(from: &Inbound, call: CallId, session: &Session, line: impl AsRef<[u8]>) {
+    let mut out = Vec::new();
+    ReplyWriter::new(&mut out, session.resp).error(line);
+    from.reply(call, &out);
+}
+
+/// The session of a request, as its origin describes it.
+fn session_of(node: &Node, client: Arc<Client>, head: &ExecuteHead) -> Session {
+    let mut session = Session::new(client, true);
+    session.database = head.database;
+    session.resp = if head.resp3 {
+        RespVersion::Resp3
+    } else {
+        RespVersion::Resp2
+    };
+    session.no_touch = !head.touch;
+    session.forwarded = true;
+    session.internal = true;
+    session.consistency = Consistency {
+        read: head.read,
+        write: head.write,
+        local_reads: head.local,
+    };
+    session.operation = head.operation.as_ref().map(Operation::received);
+    if !head.partitions.is_empty() {
+        let count = node.engine.store().layout().count();
+        session.partitions = Some(spanning::from_bits(&head.partitions, count).into());
+    }
+    session
 }
 
 /// Reads that are being compared with other replicas, and may have to be executed again: a write on the same partition

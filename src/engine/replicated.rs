@@ -348,9 +348,7 @@ impl Engine {
             kind: FORGET,
         };
         self.log.append(header, payload);
-        let garbage = guard.take_garbage();
-        drop(guard);
-        self.reclaimer.free(garbage);
+        self.unlock([guard]);
     }
 
     fn append_received(
@@ -443,10 +441,10 @@ impl Engine {
     pub fn tidy(&self, partition: PartitionId, work: impl FnOnce(&mut Partition)) {
         let mut guard = self.store.lock(partition);
         work(&mut guard);
-        self.unlock(SmallVec::from_iter([guard]));
+        self.unlock([guard]);
     }
 
-    fn unlock(&self, guards: SmallVec<[PartitionGuard<'_>; 1]>) {
+    fn unlock<'a>(&self, guards: impl IntoIterator<Item = PartitionGuard<'a>>) {
         for mut guard in guards {
             if guard.has_garbage() {
                 let garbage = guard.take_garbage();

@@ -390,6 +390,12 @@ impl Replication {
         }
     }
 
+    /// Whether requests are routed by a topology of this epoch or a later one.
+    #[inline]
+    pub fn has_reached(&self, epoch: Epoch) -> bool {
+        self.in_force.load().routes.epoch >= epoch
+    }
+
     /// Waits until this node has a topology of this epoch or a later one.
     pub async fn reached(&self, epoch: Epoch) {
         let mut reached = self.epoch.subscribe();

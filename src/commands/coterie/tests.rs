@@ -3,20 +3,18 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use coterie_protocol::{DatabaseId, Epoch, Frame, OwnedRequest, Partitions, RespVersion, frame};
+use coterie_protocol::{DatabaseId, Epoch, Frame, OwnedRequest, RespVersion, frame};
 
 use super::{consistency, node, policy};
 use crate::clients::Client;
-use crate::clock::Clock;
 use crate::cluster_view::made_up::{self, MadeUp, id, topology};
 use crate::cluster_view::{ClusterView, Proposal};
 use crate::commands::perform;
 use crate::config::Config;
-use crate::engine::{Engine, EngineOptions};
 use crate::node::Node;
 use crate::session::{Consistency, Session};
 use crate::topology::{Move, Policy, Quorum, Step};
-use crate::wal::{self, Durability};
+use crate::wal::Durability;
 
 /// A node and a session on it.
 struct Server {
@@ -28,18 +26,7 @@ struct Server {
 impl Server {
     fn new(config: Config) -> Server {
         let directory = tempfile::tempdir().unwrap();
-        let mut log = wal::Options::new(directory.path());
-        log.segment_bytes = wal::MIN_SEGMENT_BYTES;
-        let options = EngineOptions {
-            directory: directory.path().to_owned(),
-            databases: 16,
-            partitions: Partitions::new(4).unwrap(),
-            seed: None,
-            threads: 1,
-            log,
-        };
-        let (engine, _) = Engine::open(options).unwrap();
-        let node = Node::new(engine, config, Clock::System);
+        let node = Node::made_up(directory.path(), config);
         let client = Client::new(1, "a:1".into(), "127.0.0.1:7000".into(), true, -1, 0);
         let mut session = Session::new(client.into(), true);
         session.resp = RespVersion::Resp3;

@@ -62,7 +62,7 @@ fn store(call: &mut Call<'_, '_>, operation: Operation) -> CommandResult {
     call.transaction.count_lookups();
     let members = combine(call, 2..call.request.len(), operation, usize::MAX)?;
     let key = call.request.arg(1);
-    let is_there = call.transaction.peek(call.database, key).is_some();
+    let is_there = call.transaction.is_there(call.database, key);
     let mut effects = Vec::with_capacity(members.len() + 1);
     if is_there || call.transaction.is_replicated() {
         effects.push(Effect::Delete { key });

@@ -97,6 +97,8 @@ pub fn smembers(call: &mut Call<'_, '_>) -> CommandResult {
 pub fn smove(call: &mut Call<'_, '_>) -> CommandResult {
     let [source, destination, member] = [1, 2, 3].map(|index| call.request.arg(index));
     let database = call.database;
+    // If it has expired, it goes, whatever becomes of the member.
+    call.transaction.is_there(database, destination);
     let from = call.transaction.get(database, source);
     let is_missing = from.is_none();
     let is_member = if is_missing {

@@ -170,7 +170,7 @@ fn results<'e>(
 
 /// Makes a list of the results; none of none.
 fn store(call: &mut Call<'_, '_>, key: &[u8], values: &[Vec<u8>]) -> CommandResult {
-    let is_there = call.transaction.peek(call.database, key).is_some();
+    let is_there = call.transaction.is_there(call.database, key);
     let texts: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
     let changes = insert_changes(None, 0, &texts, call.transaction.actor());
     let mut effects = Vec::with_capacity(changes.len() + 1);

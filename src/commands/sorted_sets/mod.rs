@@ -103,9 +103,8 @@ pub fn replace(
     let encoded = |(_, score): &Scored| Score::encode(packing.kept(*score));
     let scores: Vec<[u8; 8]> = members.iter().map(encoded).collect();
     let mut effects = Vec::with_capacity(members.len() + 1);
-    let is_there = call.transaction.find(call.database, key).is_some();
-    // What has expired has to go too before there are new members.
-    if is_there || !members.is_empty() || call.transaction.is_replicated() {
+    let is_there = call.transaction.is_there(call.database, key);
+    if is_there || call.transaction.is_replicated() {
         effects.push(Effect::Delete { key });
     }
     let pairs = members.iter().zip(&scores);

@@ -29,6 +29,15 @@ impl Transaction<'_> {
         self.guards[self.guard(key)].find(database, key, self.moment.now_ms)
     }
 
+    /// Whether a key is there that is about to be replaced, which is no lookup. What has expired goes.
+    pub fn is_there(&mut self, database: DatabaseId, key: &[u8]) -> bool {
+        let index = self.guard(key);
+        let now_ms = self.moment.now_ms;
+        self.guards[index]
+            .get(database, key, now_ms, None)
+            .is_some()
+    }
+
     /// Lets a key count as used, whatever the moment says of reading. Returns whether it is there.
     pub fn touch(&mut self, database: DatabaseId, key: &[u8]) -> bool {
         self.look_up(database, key, true, self.counts_lookups)
@@ -80,14 +89,14 @@ impl Transaction<'_> {
 
     /// A number that stands for the state of a key: as long as it is the same, the key was not changed (`WATCH`).
     pub fn fingerprint(&mut self, database: DatabaseId, key: &[u8]) -> u64 {
+        if self.actor.is_some() {
+            let is_there = self.is_there(database, key);
+            // All that is known of a key says the same on every replica, but not whether its time is over.
+            return self.digest(database, key) & !1 | u64::from(is_there);
+        }
         let now_ms = self.moment.now_ms;
         let index = self.guard(key);
         let guard = &mut self.guards[index];
-        if self.actor.is_some() {
-            let is_there = guard.get(database, key, now_ms, None).is_some();
-            // All that is known of a key says the same on every replica, but not whether its time is over.
-            return guard.digest(database, key) & !1 | u64::from(is_there);
-        }
         match guard.live_version(database, key, now_ms) {
             Some(version) => version.0,
             // Far below any version.

@@ -175,22 +175,34 @@ struct Comparison<'a> {
 }
 
 impl Comparison<'_> {
+    async fn ask(&self, request: &Request<'_>) -> Result<Answer, SyncError> {
+        match self.replication.ask_sync(self.peer, request).await? {
+            Answer::NotHere => Err(SyncError::Moved),
+            answer => Ok(answer),
+        }
+    }
+
+    /// Whether both sides have the partition since the same epochs as at the beginning.
+    fn check_unmoved(&self, joined: Epoch, joined_there: Epoch) -> Result<(), SyncError> {
+        if (joined, joined_there) == (self.joined, self.joined_there) {
+            Ok(())
+        } else {
+            Err(SyncError::Moved)
+        }
+    }
+
     async fn compare_buckets(&self, buckets: &[u16]) -> Result<Summary, SyncError> {
         let replication = self.replication;
         let request = Request::Keys {
             partition: self.partition,
             buckets: buckets.to_vec(),
         };
-        let (joined_there, theirs) = match replication.ask_sync(self.peer, &request).await? {
-            Answer::Keys(joined, keys) => (joined, keys),
-            Answer::NotHere => return Err(SyncError::Moved),
-            _ => return Err(SyncError::Malformed),
+        let Answer::Keys(joined_there, theirs) = self.ask(&request).await? else {
+            return Err(SyncError::Malformed);
         };
         let ours = replication.keys_of(self.partition, buckets);
         let (joined, ours) = ours.ok_or(SyncError::Moved)?;
-        if (joined, joined_there) != (self.joined, self.joined_there) {
-            return Err(SyncError::Moved);
-        }
+        self.check_unmoved(joined, joined_there)?;
         let (mut theirs, ours) = (by_name(theirs), by_name(ours));
         let mut differing: Vec<(DatabaseId, Vec<u8>)> = Vec::new();
         for (name, digest) in ours {
@@ -243,15 +255,11 @@ impl Comparison<'_> {
             states: &states,
             wanted,
         };
-        let (joined_there, theirs) = match replication.ask_sync(self.peer, &request).await? {
-            Answer::States(joined, states) => (joined, states),
-            Answer::NotHere => return Err(SyncError::Moved),
-            _ => return Err(SyncError::Malformed),
+        let Answer::States(joined_there, theirs) = self.ask(&request).await? else {
+            return Err(SyncError::Malformed);
         };
         let joined = replication.engine.store().lock(partition).joined();
-        if (joined, joined_there) != (self.joined, self.joined_there) {
-            return Err(SyncError::Moved);
-        }
+        self.check_unmoved(joined, joined_there)?;
         note_latest(&theirs, &mut latest);
         replication.merge(partition, &theirs).await;
         summary.keys += latest.len() as u64;

@@ -172,20 +172,19 @@ impl Replication {
         let answer = match request {
             Request::Roots { roots } => Answer::Roots(self.differing_roots(&roots)),
             Request::Leaves { partition } => Answer::Leaves(self.leaves_of(partition)),
-            Request::Keys { partition, buckets } => match self.keys_of(partition, &buckets) {
-                Some((joined, keys)) => Answer::Keys(joined, keys),
-                None => Answer::NotHere,
-            },
+            Request::Keys { partition, buckets } => self
+                .keys_of(partition, &buckets)
+                .map_or(Answer::NotHere, |(joined, keys)| Answer::Keys(joined, keys)),
             Request::Exchange {
                 partition,
                 states,
                 wanted,
             } => {
                 self.merge(partition, states).await;
-                match self.states_of(partition, &wanted) {
-                    Some((joined, states)) => Answer::States(joined, states),
-                    None => Answer::NotHere,
-                }
+                self.states_of(partition, &wanted)
+                    .map_or(Answer::NotHere, |(joined, states)| {
+                        Answer::States(joined, states)
+                    })
             }
             Request::Fence {
                 partition,
