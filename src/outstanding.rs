@@ -15,12 +15,15 @@ use tokio::time::Instant;
 use crate::replication::{Barrier, EpochGuard, Local, Operation, Peer, ReadKey};
 use crate::topology::BoxFuture;
 use crate::transport::CallError;
+use crate::wal::LogOffset;
 
 /// See the module. Positions are in the connection's output.
 #[derive(Default)]
 pub struct Outstanding {
     /// Marks that must be reached.
     pub barrier: Barrier,
+    /// Where the records of those writes end that replicas are to have.
+    pub records: SmallVec<[LogOffset; 4]>,
     /// Replies of writes that wait for the marks.
     pub writes: Vec<Range<usize>>,
     /// What they are about: other nodes may not have it yet.

@@ -13,7 +13,7 @@ use super::remote::WRITE_AGE_MS_MAX;
 use crate::node::Node;
 use crate::outstanding::{Forward, Outstanding, Read};
 use crate::replication::routes::is_available;
-use crate::replication::{Barrier, Operation, ReadKey, Replication};
+use crate::replication::{Barrier, Operation, ReadKey, Replication, Unanswered};
 use crate::session::{Origin, Session};
 use crate::topology;
 use crate::transport::{CallError, SendError};
@@ -56,6 +56,8 @@ pub async fn conclude(
     let Some(replication) = node.replication.get() else {
         return true;
     };
+    let records = std::mem::take(&mut outstanding.records);
+    let unanswered = Unanswered::new(&replication.awaited, &records);
     let timeout = Duration::from_millis(node.config.load().write_timeout_ms.into());
     let deadline = origin.deadline.unwrap_or(Instant::now() + timeout);
     let mut edits = Vec::new();
@@ -72,8 +74,11 @@ pub async fn conclude(
         }
     }
     let acknowledged = replication.waiters.wait(&outstanding.barrier, deadline);
-    let is_acknowledged = acknowledged.await.is_ok();
-    if !is_acknowledged {
+    let is_acknowledged = acknowledged.await.is_ok() && !unanswered.are_lost();
+    if is_acknowledged {
+        unanswered.told(&outstanding.barrier);
+    } else {
+        drop(unanswered);
         for reply in &outstanding.writes {
             edits.push((reply.clone(), error(origin.resp, WRITE_UNKNOWN)));
         }

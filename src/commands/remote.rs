@@ -231,8 +231,8 @@ async fn execute_one(
     until: Instant,
 ) -> Option<(PartitionId, JoinHandle<()>)> {
     let mut out = Vec::new();
-    let operations = node.replication.get().map(|it| &it.operations);
-    let is_executed = |write| operations.map(|it| it.executing(write, &from, until));
+    let awaited = node.replication.get().map(|it| &it.awaited);
+    let is_executed = |write| awaited.map(|it| it.executing(write, &from, until));
     let operation = session.operation.as_ref().map(|it| it.id);
     let mut executing = operation.and_then(|id| is_executed(Sent::Operation(id)));
     loop {

@@ -15,7 +15,8 @@ use super::unit::{Opening, Reach, Unit};
 use crate::blocking::Waiting;
 use crate::engine::Scope;
 use crate::node::Node;
-use crate::replication::{Barrier, ReadKey};
+use crate::outstanding::Outstanding;
+use crate::replication::ReadKey;
 use crate::session::Session;
 use crate::wal::LogOffset;
 
@@ -216,7 +217,7 @@ pub(super) fn run_data(
         });
         batch.seen.extend(seen);
     }
-    let barrier = &mut session.outstanding.barrier;
+    let outstanding = &mut session.outstanding;
     // Who changes several databases does so as safely as any of them wants it.
     let is_wide = spec.locks.is_all() || !transaction.changes_only(database);
     let synced = if is_wide {
@@ -225,7 +226,7 @@ pub(super) fn run_data(
         node.is_synced(&batch.config, database)
     };
     if !transaction.has_changes() {
-        await_record(node, barrier, levels, synced, None);
+        await_record(node, outstanding, levels, synced, None);
     }
     if let Some(tracked) = &session.tracking
         && spec.flags.contains(Flags::READONLY)
@@ -244,7 +245,7 @@ pub(super) fn run_data(
     if let Some(offset) = transaction.commit() {
         batch.tally.changes += 1;
         session.last_write = Some(offset);
-        await_record(node, barrier, levels, synced, Some(offset));
+        await_record(node, outstanding, levels, synced, Some(offset));
     }
     Ok(Ran::Replied)
 }
@@ -254,14 +255,16 @@ pub(super) fn run_data(
 /// nothing was to be done too, would be wrong if it were lost.
 pub(super) fn await_record(
     node: &Node,
-    barrier: &mut Barrier,
+    outstanding: &mut Outstanding,
     levels: Option<&Levels>,
     synced: bool,
     record: Option<LogOffset>,
 ) {
+    let barrier = &mut outstanding.barrier;
     let offset = || record.unwrap_or_else(|| node.engine.log().appended());
     match levels {
         Some(levels) => {
+            outstanding.records.extend(record);
             for quorum in &levels.write {
                 barrier.add(quorum.synced(synced), offset());
             }

@@ -538,6 +538,7 @@ async fn flush(
             transaction.clear(origin.database);
         }
         if let Some(offset) = transaction.commit() {
+            outstanding.records.push(offset);
             for quorum in quorums {
                 let synced = everything && node.has_synced(&node.config.load());
                 outstanding.barrier.add(quorum.synced(synced), offset);

@@ -395,13 +395,13 @@ impl<'u> Unit<'u> {
         } else {
             node.is_synced(&batch.config, self.database)
         };
-        let barrier = &mut session.outstanding.barrier;
+        let outstanding = &mut session.outstanding;
         if !transaction.has_changes() {
-            await_record(node, barrier, levels, synced, None);
+            await_record(node, outstanding, levels, synced, None);
         }
         if let Some(offset) = transaction.commit() {
             session.last_write = Some(offset);
-            await_record(node, barrier, levels, synced, Some(offset));
+            await_record(node, outstanding, levels, synced, Some(offset));
         }
         // What opened it took as long as all of it.
         batch.ticks = self.began;

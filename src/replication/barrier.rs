@@ -57,6 +57,12 @@ impl Quorum {
         quorum
     }
 
+    /// Whether of each majority of its members one has what such a quorum has.
+    pub fn meets_majorities(&self) -> bool {
+        let all = self.members.count_ones();
+        !self.terms.sloppy && u32::from(self.need) + all / 2 + 1 > all
+    }
+
     /// How many have to, as things are.
     pub fn needed(&self, peers: &Peers) -> u8 {
         if self.terms.heard {

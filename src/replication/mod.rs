@@ -10,12 +10,14 @@
 //! | `hints` | what a replica that was away is not sent |
 //! | `stream`, `receive` | the log of a coordinator, sent and taken in |
 //! | `repeat` | writes that met something newer |
+//! | `awaited` | who waits for which write |
 //! | `operations` | writes that must be executed exactly once |
 //! | `pulse` | whether this node stands still |
 //! | `read` | digest reads |
 //! | `sync` | anti-entropy, moves, the stable horizon |
 //! | `wire` | bodies of frames |
 
+mod awaited;
 pub mod barrier;
 mod epochs;
 mod hints;
@@ -31,7 +33,6 @@ mod sync;
 mod waiters;
 pub mod wire;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -42,9 +43,10 @@ use coterie_protocol::{Actor, DatabaseId, Epoch, NodeId, PartitionId};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
+pub use awaited::{Awaited, Executing, Sent, Unanswered};
 pub use barrier::{Barrier, Local, Quorum, Terms};
 pub use epochs::{EpochGuard, Epochs};
-pub use operations::{Executing, Operation, Operations, Sent};
+pub use operations::{Operation, Operations};
 pub use peers::{Peer, Peers};
 pub use pulse::Pulse;
 pub use read::ReadKey;
@@ -59,6 +61,7 @@ use crate::topology::{Member, Policy, Topology};
 use crate::transport::{CallId, Inbound, Service, Transport};
 use crate::wal::{Durability, LogOffset};
 use receive::Receivers;
+use repeat::Repetitions;
 
 /// How long other nodes may take to see that this one is there.
 const NOTICED_AFTER: Duration = Duration::from_millis(300);
@@ -75,6 +78,8 @@ pub struct Replication {
     pub epochs: Arc<Epochs>,
     /// Connections to other nodes.
     pub transport: Arc<Transport>,
+    /// Who waits for which write.
+    pub awaited: Awaited,
     /// What is forwarded and must be executed exactly once.
     pub operations: Operations,
     clock: Clock,
@@ -101,8 +106,7 @@ pub struct Replication {
     /// Keys that anti-entropy found different since the start.
     pub repaired_keys: AtomicU64,
     streams: Mutex<Vec<NodeId>>,
-    /// Starts of own records that were repeated, and where the repetitions end.
-    repeated: Mutex<BTreeMap<LogOffset, LogOffset>>,
+    repetitions: Mutex<Repetitions>,
     /// Told when a peer knows more of this node's log than there is: its end was lost, and with it the right to give
     /// out versions under the same actor.
     pub log_lost: Notify,
@@ -158,6 +162,7 @@ impl Replication {
             in_force: ArcSwap::from_pointee(InForce::new(routes, &epochs)),
             epochs,
             transport,
+            awaited: Awaited::default(),
             operations: Operations::new(clock.now_ms()),
             clock,
             max_drift_ms: AtomicU64::new(0),
@@ -174,7 +179,7 @@ impl Replication {
             round_interval_ms: AtomicU64::new(10_000),
             repaired_keys: AtomicU64::new(0),
             streams: Mutex::default(),
-            repeated: Mutex::default(),
+            repetitions: Mutex::default(),
             log_lost: Notify::new(),
             durability: AtomicU8::new(Durability::default() as u8),
             has_durabilities: AtomicBool::new(false),
@@ -455,7 +460,7 @@ impl Replication {
             (Service::Sync, Some(call)) => {
                 let (replication, from) = (self.clone(), from.clone());
                 tokio::spawn(async move {
-                    match replication.answer_sync(from.node(), &body).await {
+                    match replication.answer_sync(&from, &body).await {
                         Ok(answer) => {
                             from.reply(call, &answer);
                         }

@@ -26,7 +26,7 @@
 //! later, from the executor's log or from a replica that was asleep, loses: registers to a later stamp, parts of
 //! counters to a new base, all because of `overwrite`. Since it lost, it is not noted as an operation either. Its
 //! coordinator is told that it was superseded, but does not make an operation anew unless its origin certainly waits for its
-//! answer: on the connection that brought the request, and not for too long (see [`Replication::is_awaited`]). A node that
+//! answer: on the connection that brought the request, and not for too long (see `awaited`). A node that
 //! comes back from the dead, from a pause, or from where it could not be heard repeats none. A request that an executor finds unread after a pause is too old to be executed
 //! (`commands/remote.rs`), and the origin waits for longer than that before it takes a silent executor for gone.
 //!
@@ -36,34 +36,31 @@
 //! and a checkpoint to be made, all while the origin waits. A table that overflows forgets the oldest, and says so: the
 //! answer is `NOQUORUM` then, as it is if no majority is there to agree.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use coterie_protocol::{DatabaseId, NodeId, PartitionId, internal::execute};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
 use super::Replication;
+use super::awaited::Sent;
 use super::barrier::Quorum;
 use super::peers::OWN;
 use super::sync::ask_to_abandon;
 use crate::effect::OperationId;
 use crate::topology;
-use crate::transport::Inbound;
-use crate::wal::LogOffset;
 
 /// How long replicas may take to abandon an executor; then it is tried again.
 const ABANDONED_WITHIN: Duration = Duration::from_millis(300);
 
-/// Operations of this node that are under way, and those it executes for others.
+/// Operations of this node that are under way.
 pub struct Operations {
     next: AtomicU64,
     under_way: Arc<Mutex<BTreeSet<u64>>>,
-    executing: Arc<Executed>,
 }
 
 /// A write that must be executed exactly once, as its origin or an executor knows it.
@@ -144,114 +141,12 @@ impl Operation {
     }
 }
 
-/// A write that is executed here for another node.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Sent {
-    /// One that must be executed exactly once.
-    Operation(OperationId),
-    /// One that may be executed twice, by where its record ends in the log.
-    Record(LogOffset),
-}
-
-/// Writes that are executed here for other nodes, and records of which nobody was told that they are acknowledged.
-type Executed = Mutex<BTreeMap<Sent, Waiting>>;
-
-/// Writes that are kept there: so many are hardly ever under way, or given up, at once.
-const EXECUTED_MAX: usize = 65_536;
-/// How long it is remembered that one was given up: its record is too old by then to be repeated.
-const GIVEN_UP_FOR: Duration = Duration::from_secs(60);
-
-struct Waiting {
-    /// The connection on which the origin waits. Its buffers go when it breaks.
-    from: Weak<Inbound>,
-    /// As long as that stands, it waits until then at least; if it ended without an answer, not any more.
-    until: Instant,
-    /// What has come of it lost to something newer, and was not made anew.
-    lost: bool,
-}
-
-impl Waiting {
-    /// Whether the origin certainly waits still. If not, what has come of the write is left lost from here on.
-    fn is_waiting(&mut self) -> bool {
-        let is_open = self.from.upgrade().is_some_and(|from| from.is_open());
-        self.lost |= !is_open || Instant::now() >= self.until;
-        !self.lost
-    }
-}
-
-/// While it lives, a write is executed here for another node and not answered.
-pub struct Executing {
-    all: Arc<Executed>,
-    write: Sent,
-    from: Weak<Inbound>,
-    is_acknowledged: bool,
-}
-
-impl Executing {
-    /// Whether what has come of it was lost: it must not be answered.
-    pub fn is_lost(&self) -> bool {
-        let all = self.all.lock();
-        all.get(&self.write)
-            .is_none_or(|it| it.lost || !Weak::ptr_eq(&it.from, &self.from))
-    }
-
-    /// Enough replicas have it.
-    pub fn acknowledged(&mut self) {
-        self.is_acknowledged = true;
-    }
-}
-
-impl Drop for Executing {
-    fn drop(&mut self) {
-        let mut all = self.all.lock();
-        // The same operation may have come once more, on another connection.
-        let waiting = all.get_mut(&self.write);
-        let Some(waiting) = waiting.filter(|it| Weak::ptr_eq(&it.from, &self.from)) else {
-            return;
-        };
-        if matches!(self.write, Sent::Record(_)) && !self.is_acknowledged {
-            // Its origin may have had it executed by another, and gone on.
-            waiting.until = Instant::now();
-        } else {
-            all.remove(&self.write);
-        }
-    }
-}
-
 impl Operations {
     /// None is under way. Numbers go on behind those of earlier lives of this node, which began before this time.
     pub fn new(now_ms: u64) -> Self {
         Operations {
             next: AtomicU64::new(now_ms << 20),
             under_way: Arc::default(),
-            executing: Arc::default(),
-        }
-    }
-
-    /// Notes that a write is executed here, on which connection its origin waits for it, and until when it does not
-    /// have it executed elsewhere, as long as the connection stands.
-    pub fn executing(&self, write: Sent, from: &Arc<Inbound>, until: Instant) -> Executing {
-        let mut all = self.executing.lock();
-        let waiting = Waiting {
-            from: Arc::downgrade(from),
-            until,
-            lost: false,
-        };
-        all.insert(write, waiting);
-        let now = Instant::now();
-        loop {
-            let oldest = all.range(Sent::Record(LogOffset::ZERO)..).next();
-            let is_over = |it: &Waiting| it.until + GIVEN_UP_FOR < now;
-            match oldest.map(|(write, it)| (*write, is_over(it))) {
-                Some((write, is_over)) if is_over || all.len() > EXECUTED_MAX => all.remove(&write),
-                _ => break,
-            };
-        }
-        Executing {
-            all: self.executing.clone(),
-            write,
-            from: Arc::downgrade(from),
-            is_acknowledged: false,
         }
     }
 
@@ -296,20 +191,18 @@ impl Replication {
         })
     }
 
-    /// Whether the origin of a write that has lost still waits for this execution of it. If that is not certain,
-    /// this one is not answered any more, and it is for the origin to have it executed again.
-    pub fn is_awaited(&self, write: Sent) -> bool {
-        if let Some(waiting) = self.operations.executing.lock().get_mut(&write) {
-            return waiting.is_waiting();
-        }
-        match write {
+    /// Does something if the origin of a write that has lost still waits for this execution of it. If that is not
+    /// certain, this one is not answered any more, and it is for the origin to have it executed again.
+    pub(super) fn if_awaited<T>(&self, write: Sent, then: impl FnOnce() -> T) -> Option<T> {
+        let is_own = || match write {
             Sent::Operation(id) => {
                 let is_own = self.actor() == Some(id.origin);
                 is_own && self.operations.under_way.lock().contains(&id.number)
             }
             // A client of this node waits for it.
             Sent::Record(_) => true,
-        }
+        };
+        self.awaited.if_awaited(write, is_own, then)
     }
 
     /// Has a majority of a partition's replicas abandon nodes, of which this one may be one. Returns who has, as a quorum of which a majority of all

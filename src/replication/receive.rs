@@ -37,6 +37,14 @@ struct Sender {
     /// The connection that its log comes on. Batches of one before may still arrive after the question that began it:
     /// there could be a gap before them. None once some were refused: it begins again with such a question.
     current: Arc<ArcSwapOption<Inbound>>,
+    followed: Arc<Mutex<Option<Followed>>>,
+}
+
+/// On which connection a log comes, and since where nothing of it was refused for good. None once its node was
+/// abandoned: it begins again with the next question.
+struct Followed {
+    from: Arc<Inbound>,
+    since: LogOffset,
 }
 
 /// A node that was abandoned is not asked for more of its log before this, so that what was written over what it did
@@ -78,6 +86,15 @@ impl Receivers {
         current.is_some_and(|from| from.is_open())
     }
 
+    /// Since where in the log of the node at the other end of a connection all was taken in, until now; `None` if that
+    /// has not asked for its position since it was abandoned.
+    pub fn followed_since(&self, from: &Arc<Inbound>) -> Option<LogOffset> {
+        let followed = self.senders.lock().get(&from.node())?.followed.clone();
+        let followed = followed.lock();
+        let followed = followed.as_ref().filter(|it| Arc::ptr_eq(&it.from, from));
+        followed.map(|it| it.since)
+    }
+
     /// A peer asks for its position. Answers after the batches that came before.
     pub fn asked(
         &self,
@@ -113,10 +130,13 @@ impl Receivers {
         let mut senders = self.senders.lock();
         let sender = senders.entry(from.node()).or_insert_with(|| {
             let (messages, receiver) = mpsc::channel(QUEUED_BATCHES_MAX);
-            let current = Arc::<ArcSwapOption<Inbound>>::default();
-            let task = Receiver::new(replication.clone(), current.clone());
-            tokio::spawn(task.run(receiver));
-            Sender { messages, current }
+            let sender = Sender {
+                messages,
+                current: Arc::default(),
+                followed: Arc::default(),
+            };
+            tokio::spawn(Receiver::new(replication.clone(), &sender).run(receiver));
+            sender
         });
         if sender.messages.try_send(message).is_err() {
             tracing::warn!(peer = %from.node(), "disconnected: it sends more than its window");
@@ -129,6 +149,7 @@ impl Receivers {
 struct Receiver {
     replication: Arc<Replication>,
     current: Arc<ArcSwapOption<Inbound>>,
+    followed: Arc<Mutex<Option<Followed>>>,
     abandoned_until: Instant,
     judged: HashMap<Actor, Judged>,
     /// Batches that came together share a sync.
@@ -136,10 +157,11 @@ struct Receiver {
 }
 
 impl Receiver {
-    fn new(replication: Arc<Replication>, current: Arc<ArcSwapOption<Inbound>>) -> Self {
+    fn new(replication: Arc<Replication>, sender: &Sender) -> Self {
         Receiver {
             replication,
-            current,
+            current: sender.current.clone(),
+            followed: sender.followed.clone(),
             abandoned_until: Instant::now(),
             judged: HashMap::new(),
             taken: Vec::new(),
@@ -164,8 +186,9 @@ impl Receiver {
                 None => return,
                 Some(Message::Abandon(done)) => {
                     self.acknowledge().await;
-                    if let Some(from) = self.current.swap(None) {
-                        from.close();
+                    self.current.store(None);
+                    if let Some(followed) = self.followed.lock().take() {
+                        followed.from.close();
                     }
                     self.abandoned_until = Instant::now() + ABANDONED_FOR;
                     // Who asked may have given up.
@@ -197,10 +220,19 @@ impl Receiver {
             // It may have left out what it wrote before.
             replication.set_behind_with(&peer);
         }
-        let Ok(actor) = wire::Reader::new(body).u16() else {
+        let mut question = wire::Reader::new(body);
+        let (Ok(actor), Ok(end)) = (question.u16(), question.offset()) else {
             from.close();
             return;
         };
+        {
+            let mut followed = self.followed.lock();
+            let since = followed.as_ref().map_or(end, |it| it.since);
+            *followed = Some(Followed {
+                from: from.clone(),
+                since,
+            });
+        }
         let offset = replication.engine.received(Actor(actor));
         from.reply(call, &offset.to_u64().to_le_bytes());
     }

@@ -210,11 +210,8 @@ impl Route {
 
     /// Whether of each majority of those who have everything one has what was acknowledged.
     pub fn meets_majorities(&self, policy: &Policy, chosen: Option<topology::Quorum>) -> bool {
-        let meets = |quorum: &Quorum| {
-            let all = quorum.members.count_ones();
-            !quorum.terms.sloppy && u32::from(quorum.need) + all / 2 + 1 > all
-        };
-        self.write_quorums(policy, chosen).iter().all(meets)
+        let quorums = self.write_quorums(policy, chosen);
+        quorums.iter().all(Quorum::meets_majorities)
     }
 
     /// Who must agree on a read: at the level that a connection has chosen, or the database's own.

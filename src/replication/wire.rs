@@ -4,7 +4,7 @@
 //!
 //! | service | direction | body |
 //! | --- | --- | --- |
-//! | `Records` call | to a replica | actor `u16`: "how far have you followed that log?" |
+//! | `Records` call | to a replica | actor `u16`, end of the log `u64`: "how far have you followed that log?" |
 //! | … reply | back | offset `u64` |
 //! | `Records` | to a replica | epoch `u64`, actor `u16`, end `u64`, then records: end `u64`, start `u64`, version `u64`, partition `u16`, database `u16`, effects `bytes` |
 //! | `DurableRecords` | to a replica | the same; acknowledged when it is on the disk, whatever the replica's own setting |

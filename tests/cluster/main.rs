@@ -16,6 +16,7 @@ mod once;
 mod policies;
 mod sketches;
 mod streams;
+mod superseded;
 mod transactions;
 mod walks;
 mod workload;

@@ -71,6 +71,9 @@ pub enum Request<'a> {
         /// Which.
         nodes: Vec<NodeId>,
     },
+    /// Since where in the asker's log have you taken in all that came on this connection and those before it, without
+    /// having abandoned it?
+    Followed,
     /// Every replica has everything up to this version: tombstones up to there can go.
     Horizon {
         /// Of which partition.
@@ -86,7 +89,7 @@ impl Request<'_> {
     /// The partition it is about.
     pub fn partition(&self) -> Option<PartitionId> {
         match *self {
-            Request::Roots { .. } | Request::Abandon { .. } => None,
+            Request::Roots { .. } | Request::Abandon { .. } | Request::Followed => None,
             Request::Leaves { partition }
             | Request::Keys { partition, .. }
             | Request::Exchange { partition, .. }
@@ -111,6 +114,8 @@ pub enum Answer {
     Fence(bool),
     /// Whether it is as asked.
     Abandoned(bool),
+    /// An offset of the asker's log; `None` if it has not asked for its position since it was abandoned.
+    Followed(Option<u64>),
     /// The partition is not here.
     NotHere,
     /// It is done.

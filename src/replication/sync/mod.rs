@@ -15,7 +15,8 @@ use coterie_protocol::{NodeId, PartitionId, Version};
 
 use super::Replication;
 use super::peers::{OWN, Peer};
-use crate::transport::{CallError, Service};
+use crate::transport::{CallError, Inbound, Service};
+use crate::wal::LogOffset;
 use message::{Answer, Request};
 
 pub use rounds::{run, watch_silence};
@@ -82,6 +83,14 @@ pub(super) async fn ask_to_abandon(
         .ask_sync(peer, &Request::Abandon { nodes })
         .await;
     matches!(answer, Ok(Answer::Abandoned(true)))
+}
+
+/// Since where a peer has followed this node's log, if it can tell.
+pub(super) async fn ask_since(replication: &Replication, peer: &Peer) -> Option<LogOffset> {
+    match replication.ask_sync(peer, &Request::Followed).await {
+        Ok(Answer::Followed(since)) => since.map(LogOffset::from_u64),
+        _ => None,
+    }
 }
 
 impl Replication {
@@ -151,7 +160,7 @@ impl Replication {
     /// Answers another node's request.
     pub(super) async fn answer_sync(
         self: &Arc<Self>,
-        from: NodeId,
+        from: &Arc<Inbound>,
         body: &[u8],
     ) -> Result<Vec<u8>, SyncError> {
         let request: Request<'_> = postcard::from_bytes(body)?;
@@ -192,10 +201,14 @@ impl Replication {
                 version,
                 everyone,
             } => {
-                let whom = if everyone { None } else { Some(from) };
+                let whom = if everyone { None } else { Some(from.node()) };
                 Answer::Fence(self.fence(partition, epoch, version, whom).await)
             }
             Request::Abandon { nodes } => Answer::Abandoned(self.abandon_here(&nodes).await),
+            Request::Followed => {
+                let since = self.receivers.followed_since(from);
+                Answer::Followed(since.map(LogOffset::to_u64))
+            }
             Request::Horizon {
                 partition,
                 version,

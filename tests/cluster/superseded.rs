@@ -1,0 +1,116 @@
+//! Writes of a node that was cut off, which meet something newer when they reach the others.
+
+use std::time::Duration;
+
+use crate::common::{Cluster, Connection, Link, Path, Reply, Setup, encode_command};
+
+/// Who is cut off.
+const LONE: usize = 2;
+const CUT: Path = Path {
+    cut: true,
+    delay: Duration::ZERO,
+    loss: 0.0,
+    bytes_per_second: None,
+};
+const WHOLE: Path = Path { cut: false, ..CUT };
+
+fn three(write_timeout_ms: u64) -> Cluster {
+    let setup = Setup::new(3, Link::Network);
+    Cluster::start(setup.flag("write-timeout-ms", &write_timeout_ms.to_string()))
+}
+
+/// A key of which the lone node coordinates read-modify-writes.
+fn key_of_the_lone(cluster: &Cluster, client: &mut Connection) -> String {
+    let lone = cluster.node_id(LONE);
+    let ranges = client.run("CLUSTER SLOTS");
+    let is_its = |slot: i64| {
+        let is_it = |range: &&Reply| {
+            let range = range.items();
+            let [start, end] = [0, 1].map(|at: usize| range[at].integer().expect("a slot"));
+            (start..=end).contains(&slot) && range[2].items()[2].text() == lone
+        };
+        ranges.items().iter().any(|range| is_it(&range))
+    };
+    let slot = |client: &mut Connection, key: &str| {
+        let slot = client.run(&format!("CLUSTER KEYSLOT {key}"));
+        slot.integer().expect("a slot")
+    };
+    let mut keys = (0..).map(|number| format!("key:{number}"));
+    keys.find(|key| is_its(slot(client, key))).expect("many")
+}
+
+fn heal(cluster: &Cluster) {
+    cluster.network().heal();
+    cluster.wait_until_settled(3);
+    cluster.wait_until_replicas_agree(3);
+}
+
+/// A client that was told that its write may have taken effect goes on elsewhere.
+#[test]
+fn what_a_client_gave_up_does_not_come_back_over_what_it_wrote_next() {
+    let cluster = three(300);
+    let mut lone = cluster.client(LONE);
+    let mut other = cluster.client(0);
+    cluster.network().set_between(&[0, 1], &[LONE], CUT);
+    let reply = lone.run("SET key old");
+    assert!(reply.is_error("NOQUORUM"), "{reply}");
+    cluster.wait_until_seen_down(LONE);
+    assert!(other.run("SET key new").is_ok());
+    heal(&cluster);
+    for client in [&mut lone, &mut other] {
+        assert_eq!(client.run("GET key").text(), "new");
+    }
+}
+
+/// One that was told that it is written has been told so long ago, too.
+#[test]
+fn what_one_replica_acknowledged_does_not_come_back_over_what_was_written_later() {
+    let cluster = three(300);
+    let mut lone = cluster.client(LONE);
+    let mut other = cluster.client(0);
+    assert!(lone.run("COTERIE.CONSISTENCY READ one WRITE one").is_ok());
+    cluster.network().set_between(&[0, 1], &[LONE], CUT);
+    assert!(lone.run("SET key old").is_ok());
+    cluster.wait_until_seen_down(LONE);
+    assert!(other.run("SET key new").is_ok());
+    heal(&cluster);
+    for client in [&mut lone, &mut other] {
+        assert_eq!(client.run("GET key").text(), "new");
+    }
+}
+
+/// What the others have of it, they have taken over.
+#[test]
+fn what_others_have_counted_is_not_added_once_more() {
+    let cluster = three(30_000);
+    let mut other = cluster.client(0);
+    let key = key_of_the_lone(&cluster, &mut other);
+    let mut lone = cluster.client(LONE);
+    assert_eq!(lone.run(&format!("INCRBY {key} 1")), Reply::Integer(1));
+    cluster.wait_until_replicas_agree(3);
+
+    // It reaches one of them, whose acknowledgement does not come back.
+    let network = cluster.network();
+    network.set_between(&[1], &[LONE], CUT);
+    network.set(0, LONE, CUT);
+    let command = encode_command(&["INCRBY", &key, "10"]);
+    lone.send(&command).expect("sent");
+    cluster.eventually(|| {
+        let mut near = cluster.client(0);
+        near.run("READONLY");
+        match near.run(&format!("GET {key}")).text() {
+            value if value == "11" => Ok(()),
+            value => Err(value),
+        }
+    });
+    network.set(LONE, 0, CUT);
+    assert_eq!(other.run(&format!("INCRBY {key} 100")), Reply::Integer(111));
+
+    // The one that has not had it from there is heard first.
+    network.set_between(&[1], &[LONE], WHOLE);
+    let told = lone.read();
+    heal(&cluster);
+    let value = lone.run(&format!("GET {key}"));
+    assert_eq!(value.text(), "111", "the client was told: {told}");
+    assert_eq!(other.run(&format!("GET {key}")).text(), "111");
+}
