@@ -52,12 +52,14 @@ pub async fn conclude(
     origin: &Origin,
     out: &mut Vec<u8>,
 ) -> bool {
-    outstanding.barrier.local().reached(node.engine.log()).await;
+    let local = outstanding.barrier.local();
     let Some(replication) = node.replication.get() else {
+        local.reached(node.engine.log()).await;
         return true;
     };
     let records = std::mem::take(&mut outstanding.records);
     let unanswered = Unanswered::new(&replication.awaited, &records);
+    local.reached(node.engine.log()).await;
     let timeout = Duration::from_millis(node.config.load().write_timeout_ms.into());
     let deadline = origin.deadline.unwrap_or(Instant::now() + timeout);
     let mut edits = Vec::new();

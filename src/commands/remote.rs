@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use coterie_protocol::{NodeId, OwnedRequest, PartitionId, ReplyWriter, RespVersion};
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
@@ -151,7 +152,7 @@ async fn run(node: Arc<Node>, mut requests: mpsc::Receiver<Forwarded>, places: A
                         from.reply(call, &answer.encode());
                         None
                     }
-                    None => reply(&node, session, out, (from, call), None),
+                    None => reply(&node, session, out, (from, call), (None, until)),
                 }
             }
         };
@@ -234,7 +235,7 @@ async fn execute_one(
     let awaited = node.replication.get().map(|it| &it.awaited);
     let is_executed = |write| awaited.map(|it| it.executing(write, &from, until));
     let operation = session.operation.as_ref().map(|it| it.id);
-    let mut executing = operation.and_then(|id| is_executed(Sent::Operation(id)));
+    let executing = operation.and_then(|id| is_executed(Sent::Operation(id)));
     loop {
         let mut batch = Batch::begin(node);
         let outcome = execute(node, &mut session, request.request(), &mut out, &mut batch);
@@ -257,26 +258,28 @@ async fn execute_one(
             }
         }
     }
-    if executing.is_none() {
-        let record = session.last_write;
-        executing = record.and_then(|end| is_executed(Sent::Record(end)));
-    }
-    reply(node, session, out, (from, call), executing)
+    reply(node, session, out, (from, call), (executing, until))
 }
 
-/// Answers a request that was executed, once what it waits for is done. Returns a read that is still being compared.
+/// Answers a request that was executed, once what it waits for is done: an operation, or records that its origin waits
+/// for until then at least. Returns a read that is still being compared.
 fn reply(
     node: &Arc<Node>,
     mut session: Session,
     mut out: Vec<u8>,
     (from, call): (Arc<Inbound>, CallId),
-    mut executing: Option<Executing>,
+    (operation, until): (Option<Executing>, Instant),
 ) -> Option<(PartitionId, JoinHandle<()>)> {
     let outstanding = std::mem::take(&mut session.outstanding);
+    let mut executing: SmallVec<[Executing; 1]> = operation.into_iter().collect();
+    if executing.is_empty()
+        && let Some(replication) = node.replication.get()
+    {
+        let records = outstanding.records.iter().map(|end| Sent::Record(*end));
+        executing.extend(records.map(|write| replication.awaited.executing(write, &from, until)));
+    }
     if outstanding.is_empty() {
-        if let Some(executing) = &mut executing {
-            executing.acknowledged();
-        }
+        executing.iter_mut().for_each(Executing::acknowledged);
         from.reply(call, &out);
         return None;
     }
@@ -284,13 +287,11 @@ fn reply(
     let (node, origin) = (node.clone(), session.origin());
     let concluding = tokio::spawn(async move {
         let is_acknowledged = conclude(outstanding, &node, &origin, &mut out).await;
-        if let Some(mut executing) = executing {
-            if executing.is_lost() {
-                out.clear();
-                ReplyWriter::new(&mut out, origin.resp).error(WRITE_UNKNOWN);
-            } else if is_acknowledged {
-                executing.acknowledged();
-            }
+        if executing.iter().any(Executing::is_lost) {
+            out.clear();
+            ReplyWriter::new(&mut out, origin.resp).error(WRITE_UNKNOWN);
+        } else if is_acknowledged {
+            executing.iter_mut().for_each(Executing::acknowledged);
         }
         from.reply(call, &out);
     });

@@ -311,6 +311,14 @@ pub struct MalformedEffect {
 }
 
 impl<'a> Effect<'a> {
+    /// Whether it only adds to what is there: made on whatever value, it takes nothing of that away.
+    pub fn is_addition(&self) -> bool {
+        matches!(
+            self,
+            Effect::Count { .. } | Effect::HashCount { .. } | Effect::Sketch { .. }
+        )
+    }
+
     /// The key it changes; `None` for those that change a whole database.
     pub fn key(&self) -> Option<&'a [u8]> {
         match *self {

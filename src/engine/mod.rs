@@ -32,7 +32,7 @@ pub use eviction::{EvictionPolicy, EvictionSettings, OutOfMemory};
 pub use expiry::ExpiryCycle;
 pub use recovery::{RecoveryError, RecoverySummary};
 pub use replicated::{
-    COORDINATED, FORGET, RECEIVED, Received, coordinated_by, effects_of, operation_of,
+    COORDINATED, FORGET, RECEIVED, Received, Repeat, coordinated_by, effects_of, operation_of,
 };
 pub use transaction::{Scope, Transaction};
 pub use watch::{Notice, Wanted, Watch, Watcher};

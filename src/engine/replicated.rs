@@ -58,6 +58,15 @@ pub struct Received {
     pub superseded: Option<Stamp>,
 }
 
+/// What of a record is repeated.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Repeat {
+    /// All of it that has lost.
+    Everything,
+    /// What takes nothing away from what it has lost to.
+    Additions,
+}
+
 /// The effects of a [`COORDINATED`] record, if this actor made it.
 pub fn coordinated_by(payload: &[u8], actor: Actor) -> Option<&[u8]> {
     let (by, effects) = split_actor(payload)?;
@@ -235,20 +244,24 @@ impl Engine {
     /// Makes those effects of a record of this node again that have lost to something newer from elsewhere, with
     /// later versions than `past` and on what is known by now. `made` is the record's version. What this node itself
     /// has changed since stays. Counts are added to the value there is. Returns where the new record ends; `None` if
-    /// there is nothing to repeat. The log was asked for room.
+    /// there is nothing to repeat. The log was asked for room. `what` is asked under the partition's lock.
     pub fn repeat(
         &self,
         partition: PartitionId,
-        database: DatabaseId,
+        (database, effects): (DatabaseId, &[u8]),
         made: Version,
-        effects: &[u8],
         past: Version,
+        what: impl FnOnce() -> Option<Repeat>,
     ) -> Result<Option<LogOffset>, MalformedEffect> {
         let Some(actor) = self.store.actor().filter(|_| !is_state(effects)) else {
             return Ok(None);
         };
         let mut guards = self.lock_all_of(partition, database, effects)?;
         let now_ms = crate::clock::Clock::System.now_ms();
+        let Some(what) = what() else {
+            self.unlock(guards);
+            return Ok(None);
+        };
         for guard in &mut guards {
             guard.clock().observe(past);
         }
@@ -262,6 +275,9 @@ impl Engine {
         let mut last = database;
         for effect in Stamped::new(database, Stamp::new(made, actor), effects) {
             let (database, effect, first) = effect?;
+            if what == Repeat::Additions && !effect.is_addition() {
+                continue;
+            }
             let index = self.guard_of(&guards, &effect);
             let merged = match index {
                 Some(index) => guards[index].merge(database, &effect, first, &access),

@@ -4,8 +4,8 @@
 use coterie_protocol::{Actor, DatabaseId, Epoch};
 use proptest::prelude::*;
 
-use super::coordinated_by;
 use super::replicated_world::{Command, KEYS, Node, START_MS, Step, World, key_of, step};
+use super::{Repeat, coordinated_by};
 use crate::store::Kind;
 
 proptest! {
@@ -133,7 +133,9 @@ fn what_had_lost_is_made_again() {
     assert_eq!(superseded.actor, Actor(2));
     world.nodes[0].transfer_from(&world.nodes[1]);
     let past = superseded.version;
-    let repeated = engine.repeat(*partition, database, *version, effects, past);
+    let repeated = engine.repeat(*partition, (database, effects), *version, past, || {
+        Some(Repeat::Everything)
+    });
     assert!(repeated.expect("effects") > Some(*end));
     world.exchange();
     world.assert_equal();

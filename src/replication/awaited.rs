@@ -15,10 +15,10 @@ use crate::effect::OperationId;
 use crate::transport::Inbound;
 use crate::wal::LogOffset;
 
-/// Writes that are kept here: so many are hardly ever under way for others, or given up, at once.
-const KEPT_MAX: usize = 65_536;
-/// How long it is remembered that nobody waits for a record: later it is too old to be repeated.
-const LEFT_FOR: Duration = Duration::from_secs(60);
+/// Records that are kept of which somebody stopped waiting: so many hardly ever lose.
+const OVER_MAX: usize = 65_536;
+/// How long it is remembered that nobody waits for a record. Older ones are not repeated.
+pub(super) const OVER_FOR: Duration = Duration::from_secs(60);
 
 /// A write that is executed here.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -29,42 +29,89 @@ pub enum Sent {
     Record(LogOffset),
 }
 
-/// See the module. Records that nothing is noted of have a client of this node that waits.
+/// Who waits for a write that has lost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// Somebody does, or was told that it is written when a majority had it.
+    Awaited,
+    /// Nobody any more: its client was told that it is written, though fewer than a majority had it.
+    Told,
+    /// Nobody any more, and nobody was told.
+    Left,
+}
+
+/// See the module.
 #[derive(Clone, Default)]
 pub struct Awaited(Arc<Registry>);
 
 #[derive(Default)]
 struct Registry {
-    /// What is executed for other nodes, and records that nobody waits for any more.
-    writes: Mutex<BTreeMap<Sent, Waiting>>,
-    /// No record that ends behind this was left lost while a client waited.
+    notes: Mutex<Notes>,
+    /// No record that ends behind this was left lost.
     lost_until: AtomicU64,
+}
+
+#[derive(Default)]
+struct Notes {
+    /// What is executed for other nodes.
+    executing: BTreeMap<Sent, Waiting>,
+    /// Records that nobody waits for any more, or that are left lost.
+    over: BTreeMap<LogOffset, Over>,
+    /// Of records that end here or before it may have been forgotten that nobody waits for them.
+    forgotten_until: LogOffset,
 }
 
 struct Waiting {
     /// The connection on which the origin waits. Its buffers go when it breaks.
     from: Weak<Inbound>,
-    /// As long as that stands, it waits until then at least; if it ended without an answer, not any more.
+    /// As long as that stands, it waits until then at least.
     until: Instant,
-    /// What has come of it lost to something newer, and was not made anew.
+    /// It may not have waited any more when what has come of the write was found to have lost, and was left so.
     lost: bool,
 }
 
 impl Waiting {
-    /// Nobody waits.
-    fn over() -> Self {
-        Waiting {
-            from: Weak::new(),
-            until: Instant::now(),
-            lost: true,
-        }
-    }
-
     /// Whether the origin certainly waits still. If not, what has come of the write is left lost from here on.
     fn is_waiting(&mut self) -> bool {
         let is_open = self.from.upgrade().is_some_and(|from| from.is_open());
         self.lost |= !is_open || Instant::now() >= self.until;
         !self.lost
+    }
+}
+
+struct Over {
+    since: Instant,
+    standing: Standing,
+    lost: bool,
+}
+
+impl Notes {
+    /// Notes of a record how it stands, where that is not noted yet.
+    fn end(&mut self, end: LogOffset, standing: Standing) -> &mut Over {
+        let now = Instant::now();
+        while let Some(oldest) = self.over.first_entry() {
+            let is_old = oldest.get().since + OVER_FOR < now;
+            if !is_old && self.over.len() < OVER_MAX {
+                break;
+            }
+            if let Some((end, _)) = self.over.pop_first()
+                && !is_old
+            {
+                self.forgotten_until = self.forgotten_until.max(end);
+            }
+        }
+        self.over.entry(end).or_insert(Over {
+            since: now,
+            standing,
+            lost: false,
+        })
+    }
+
+    fn is_lost(&self, write: Sent) -> bool {
+        match write {
+            Sent::Record(end) => self.over.get(&end).is_some_and(|over| over.lost),
+            Sent::Operation(_) => false,
+        }
     }
 }
 
@@ -77,7 +124,7 @@ impl Awaited {
             until,
             lost: false,
         };
-        self.0.note(write, waiting);
+        self.0.notes.lock().executing.insert(write, waiting);
         Executing {
             registry: self.0.clone(),
             write,
@@ -86,28 +133,21 @@ impl Awaited {
         }
     }
 
-    /// Nobody waits for these records any more.
-    pub fn leave(&self, ends: &[LogOffset]) {
+    fn leave(&self, ends: &[LogOffset], standing: Standing) {
+        let mut notes = self.0.notes.lock();
         for end in ends {
-            self.0.note(Sent::Record(*end), Waiting::over());
+            notes.end(*end, standing);
         }
     }
 
     /// A record has lost and is not made anew: who waits for it must not be told that it is written.
     pub fn lose(&self, end: LogOffset) {
-        let mut writes = self.0.writes.lock();
-        match writes.get_mut(&Sent::Record(end)) {
-            Some(waiting) => waiting.lost = true,
-            None => {
-                writes.insert(Sent::Record(end), Waiting::over());
-            }
-        }
+        self.0.notes.lock().end(end, Standing::Left).lost = true;
         let lost_until = &self.0.lost_until;
         lost_until.fetch_max(end.to_u64(), Ordering::Release);
     }
 
-    /// Whether one of these records was left lost.
-    pub fn is_any_lost(&self, ends: &[LogOffset]) -> bool {
+    fn is_any_lost(&self, ends: &[LogOffset]) -> bool {
         // Hardly anything ever is.
         let lost_until = self.0.lost_until.load(Ordering::Acquire);
         let may_be_lost = |end: &&LogOffset| end.to_u64() <= lost_until;
@@ -115,39 +155,27 @@ impl Awaited {
         if suspects.peek().is_none() {
             return false;
         }
-        let writes = self.0.writes.lock();
-        suspects.any(|end| writes.get(&Sent::Record(*end)).is_some_and(|it| it.lost))
+        let notes = self.0.notes.lock();
+        suspects.any(|end| notes.is_lost(Sent::Record(*end)))
     }
 
-    /// Does something if a write is still waited for, so that nobody stops waiting meanwhile. `otherwise` says whether it
-    /// is if nothing is noted of it.
-    pub fn if_awaited<T>(
-        &self,
-        write: Sent,
-        otherwise: impl FnOnce() -> bool,
-        then: impl FnOnce() -> T,
-    ) -> Option<T> {
-        let mut writes = self.0.writes.lock();
-        let noted = writes.get_mut(&write).map(Waiting::is_waiting);
-        noted.unwrap_or_else(otherwise).then(then)
-    }
-}
-
-impl Registry {
-    fn note(&self, write: Sent, waiting: Waiting) {
-        let now = Instant::now();
-        let mut writes = self.writes.lock();
-        writes.insert(write, waiting);
-        loop {
-            let oldest = writes.range(Sent::Record(LogOffset::ZERO)..).next();
-            let is_over = |it: &Waiting| it.until + LEFT_FOR < now;
-            match oldest.map(|(write, it)| (*write, is_over(it))) {
-                Some((write, is_over)) if is_over || writes.len() > KEPT_MAX => {
-                    writes.remove(&write)
-                }
-                _ => break,
-            };
+    /// Who waits for a write; `None` if nothing is noted of it, as of those of this node's own clients.
+    pub fn standing(&self, write: Sent) -> Option<Standing> {
+        let mut notes = self.0.notes.lock();
+        if let Sent::Record(end) = write {
+            if let Some(over) = notes.over.get(&end) {
+                return Some(over.standing);
+            }
+            if end <= notes.forgotten_until {
+                return Some(Standing::Told);
+            }
         }
+        let waiting = notes.executing.get_mut(&write)?;
+        Some(if waiting.is_waiting() {
+            Standing::Awaited
+        } else {
+            Standing::Left
+        })
     }
 }
 
@@ -162,9 +190,10 @@ pub struct Executing {
 impl Executing {
     /// Whether what has come of it was lost: it must not be answered.
     pub fn is_lost(&self) -> bool {
-        let writes = self.registry.writes.lock();
-        let waiting = writes.get(&self.write);
-        waiting.is_none_or(|it| it.lost || !Weak::ptr_eq(&it.from, &self.from))
+        let notes = self.registry.notes.lock();
+        let waiting = notes.executing.get(&self.write);
+        let is_gone = |it: &Waiting| it.lost || !Weak::ptr_eq(&it.from, &self.from);
+        waiting.is_none_or(is_gone) || notes.is_lost(self.write)
     }
 
     /// Enough replicas have it.
@@ -175,22 +204,23 @@ impl Executing {
 
 impl Drop for Executing {
     fn drop(&mut self) {
-        let mut writes = self.registry.writes.lock();
+        let mut notes = self.registry.notes.lock();
         // The same operation may have come once more, on another connection.
-        let waiting = writes.get_mut(&self.write);
-        let Some(waiting) = waiting.filter(|it| Weak::ptr_eq(&it.from, &self.from)) else {
+        let waiting = notes.executing.get(&self.write);
+        if !waiting.is_some_and(|it| Weak::ptr_eq(&it.from, &self.from)) {
             return;
-        };
-        if matches!(self.write, Sent::Record(_)) && !self.is_acknowledged {
+        }
+        notes.executing.remove(&self.write);
+        if let Sent::Record(end) = self.write
+            && !self.is_acknowledged
+        {
             // Its origin may have had it executed by another, and gone on.
-            waiting.until = Instant::now();
-        } else {
-            writes.remove(&self.write);
+            notes.end(end, Standing::Left);
         }
     }
 }
 
-/// Records of a connection of this node whose client waits. Dropped before they are told, they are left.
+/// Records of a connection whose client waits. Dropped before they are told, they are left.
 pub struct Unanswered<'a> {
     awaited: &'a Awaited,
     ends: &'a [LogOffset],
@@ -198,7 +228,7 @@ pub struct Unanswered<'a> {
 }
 
 impl<'a> Unanswered<'a> {
-    /// These.
+    /// Records that end there.
     pub fn new(awaited: &'a Awaited, ends: &'a [LogOffset]) -> Self {
         Unanswered {
             awaited,
@@ -212,18 +242,21 @@ impl<'a> Unanswered<'a> {
         self.awaited.is_any_lost(self.ends)
     }
 
-    /// They were acknowledged as this barrier asks for. Where that is less than majorities, those that have lost
-    /// stay lost, since what they have lost to may have been acknowledged later.
+    /// They were acknowledged as this barrier asks for.
     pub fn told(mut self, barrier: &Barrier) {
+        self.is_told = true;
         let mut conditions = barrier.conditions().iter();
-        self.is_told = conditions.all(|it| it.quorum.meets_majorities());
+        if !conditions.all(|it| it.quorum.meets_majorities()) {
+            // What they lose to may be acknowledged later.
+            self.awaited.leave(self.ends, Standing::Told);
+        }
     }
 }
 
 impl Drop for Unanswered<'_> {
     fn drop(&mut self) {
-        if !self.is_told {
-            self.awaited.leave(self.ends);
+        if !self.is_told && !self.ends.is_empty() {
+            self.awaited.leave(self.ends, Standing::Left);
         }
     }
 }
@@ -237,49 +270,53 @@ mod tests {
         LogOffset::from_u64(number)
     }
 
-    fn is_awaited(awaited: &Awaited, end: u64) -> bool {
-        let write = Sent::Record(at(end));
-        awaited.if_awaited(write, || true, || ()).is_some()
+    fn standing(awaited: &Awaited, end: u64) -> Option<Standing> {
+        awaited.standing(Sent::Record(at(end)))
     }
 
     #[test]
-    fn a_record_is_awaited_until_its_client_is_not_told() {
+    fn nobody_waits_for_what_was_not_told_or_was_told_too_soon() {
         let awaited = Awaited::default();
         let ends = [at(10), at(30)];
         let unanswered = Unanswered::new(&awaited, &ends);
-        assert!(is_awaited(&awaited, 10));
+        assert_eq!(standing(&awaited, 10), None);
         drop(unanswered);
-        assert!(!is_awaited(&awaited, 10) && !is_awaited(&awaited, 30));
-        assert!(is_awaited(&awaited, 20));
+        let left = Some(Standing::Left);
+        assert_eq!(
+            [10, 20, 30].map(|end| standing(&awaited, end)),
+            [left, None, left]
+        );
+
         let told = |members| {
             let mut barrier = Barrier::default();
             barrier.add(Quorum::strict(members, 1), at(20));
             Unanswered::new(&awaited, &[at(20)]).told(&barrier);
         };
         told(0b1);
-        assert!(is_awaited(&awaited, 20));
+        assert_eq!(standing(&awaited, 20), None);
         told(0b111);
-        assert!(!is_awaited(&awaited, 20));
+        assert_eq!(standing(&awaited, 20), Some(Standing::Told));
     }
 
     #[test]
     fn a_record_that_is_left_lost_is_not_told() {
         let awaited = Awaited::default();
-        let ends = [at(10), at(30)];
-        let other = [at(20), at(40)];
+        let (ends, others) = ([at(10), at(30)], [at(20), at(40)]);
         let unanswered = Unanswered::new(&awaited, &ends);
         assert!(!unanswered.are_lost());
         awaited.lose(at(30));
-        assert!(unanswered.are_lost() && !is_awaited(&awaited, 30));
-        assert!(!awaited.is_any_lost(&other));
+        assert!(unanswered.are_lost() && !awaited.is_any_lost(&others));
+        assert_eq!(standing(&awaited, 30), Some(Standing::Left));
     }
 
+    /// What was forgotten does not count as awaited.
     #[test]
     fn what_is_kept_is_bounded() {
         let awaited = Awaited::default();
-        let ends: Vec<LogOffset> = (0..KEPT_MAX as u64 + 10).map(at).collect();
-        awaited.leave(&ends);
-        assert_eq!(awaited.0.writes.lock().len(), KEPT_MAX);
-        assert!(is_awaited(&awaited, 9) && !is_awaited(&awaited, 10));
+        let ends: Vec<LogOffset> = (1..=OVER_MAX as u64 + 10).map(at).collect();
+        awaited.leave(&ends, Standing::Left);
+        assert_eq!(awaited.0.notes.lock().over.len(), OVER_MAX);
+        assert_eq!(standing(&awaited, 10), Some(Standing::Told));
+        assert_eq!(standing(&awaited, 11), Some(Standing::Left));
     }
 }

@@ -47,7 +47,7 @@ use smallvec::SmallVec;
 use tokio::task::JoinSet;
 
 use super::Replication;
-use super::awaited::Sent;
+use super::awaited::{Sent, Standing};
 use super::barrier::Quorum;
 use super::peers::OWN;
 use super::sync::ask_to_abandon;
@@ -191,18 +191,20 @@ impl Replication {
         })
     }
 
-    /// Does something if the origin of a write that has lost still waits for this execution of it. If that is not
-    /// certain, this one is not answered any more, and it is for the origin to have it executed again.
-    pub(super) fn if_awaited<T>(&self, write: Sent, then: impl FnOnce() -> T) -> Option<T> {
-        let is_own = || match write {
-            Sent::Operation(id) => {
-                let is_own = self.actor() == Some(id.origin);
-                is_own && self.operations.under_way.lock().contains(&id.number)
+    /// Who waits for this execution of a write that has lost. If it is not certain that its origin does, it is not
+    /// answered any more, and it is for the origin to have it executed again.
+    pub(super) fn standing(&self, write: Sent) -> Standing {
+        let unnoted = || match write {
+            Sent::Operation(id)
+                if self.actor() != Some(id.origin)
+                    || !self.operations.under_way.lock().contains(&id.number) =>
+            {
+                Standing::Left
             }
-            // A client of this node waits for it.
-            Sent::Record(_) => true,
+            // Of records, a client of this node.
+            _ => Standing::Awaited,
         };
-        self.awaited.if_awaited(write, is_own, then)
+        self.awaited.standing(write).unwrap_or_else(unnoted)
     }
 
     /// Has a majority of a partition's replicas abandon nodes, of which this one may be one. Returns who has, as a quorum of which a majority of all

@@ -50,6 +50,8 @@ pub struct Peer {
     fence: AtomicU64,
     /// What this process has sent it ends here; it may have all of that, whatever it has acknowledged.
     sent: AtomicU64,
+    /// By what it follows this node's log, and since where.
+    followed: Mutex<Option<(u64, LogOffset)>>,
     changed: Notify,
 }
 
@@ -79,6 +81,7 @@ impl Peer {
             passed: Mutex::new((LogOffset::ZERO, LogOffset::ZERO)),
             fence: AtomicU64::new(0),
             sent: AtomicU64::new(0),
+            followed: Mutex::new(None),
             changed: Notify::new(),
         }
     }
@@ -157,6 +160,21 @@ impl Peer {
     /// Records up to here are about to be sent.
     pub fn sending(&self, end: LogOffset) {
         self.sent.fetch_max(end.to_u64(), Ordering::AcqRel);
+    }
+
+    /// It follows the log, which is here, by this number. As long as the number is the same, it has taken in all that came:
+    /// with another one it may have abandoned this node before, and written over what that did until now.
+    pub fn set_followed(&self, number: u64, end: LogOffset) {
+        let mut followed = self.followed.lock();
+        if followed.is_none_or(|(before, _)| before != number) {
+            *followed = Some((number, end));
+        }
+    }
+
+    /// Since where in the log it follows by this number, if that is known.
+    pub fn followed(&self, number: u64) -> Option<LogOffset> {
+        let followed = self.followed.lock();
+        followed.filter(|it| it.0 == number).map(|it| it.1)
     }
 
     /// How far it has followed, counting what is held back.

@@ -37,14 +37,14 @@ struct Sender {
     /// The connection that its log comes on. Batches of one before may still arrive after the question that began it:
     /// there could be a gap before them. None once some were refused: it begins again with such a question.
     current: Arc<ArcSwapOption<Inbound>>,
-    followed: Arc<Mutex<Option<Followed>>>,
+    following: Arc<Mutex<Option<Following>>>,
 }
 
-/// On which connection a log comes, and since where nothing of it was refused for good. None once its node was
-/// abandoned: it begins again with the next question.
-struct Followed {
+/// On which connection a log comes. None once its node was abandoned: with the next question begins another.
+struct Following {
     from: Arc<Inbound>,
-    since: LogOffset,
+    /// What tells them apart.
+    id: u64,
 }
 
 /// A node that was abandoned is not asked for more of its log before this, so that what was written over what it did
@@ -86,13 +86,13 @@ impl Receivers {
         current.is_some_and(|from| from.is_open())
     }
 
-    /// Since where in the log of the node at the other end of a connection all was taken in, until now; `None` if that
-    /// has not asked for its position since it was abandoned.
-    pub fn followed_since(&self, from: &Arc<Inbound>) -> Option<LogOffset> {
-        let followed = self.senders.lock().get(&from.node())?.followed.clone();
-        let followed = followed.lock();
-        let followed = followed.as_ref().filter(|it| Arc::ptr_eq(&it.from, from));
-        followed.map(|it| it.since)
+    /// As what the log of the node at the other end of a connection is followed; `None` if that has not asked for its
+    /// position on it, or was abandoned since.
+    pub fn following(&self, from: &Arc<Inbound>) -> Option<u64> {
+        let following = self.senders.lock().get(&from.node())?.following.clone();
+        let following = following.lock();
+        let following = following.as_ref().filter(|it| Arc::ptr_eq(&it.from, from));
+        following.map(|it| it.id)
     }
 
     /// A peer asks for its position. Answers after the batches that came before.
@@ -133,7 +133,7 @@ impl Receivers {
             let sender = Sender {
                 messages,
                 current: Arc::default(),
-                followed: Arc::default(),
+                following: Arc::default(),
             };
             tokio::spawn(Receiver::new(replication.clone(), &sender).run(receiver));
             sender
@@ -149,7 +149,7 @@ impl Receivers {
 struct Receiver {
     replication: Arc<Replication>,
     current: Arc<ArcSwapOption<Inbound>>,
-    followed: Arc<Mutex<Option<Followed>>>,
+    following: Arc<Mutex<Option<Following>>>,
     abandoned_until: Instant,
     judged: HashMap<Actor, Judged>,
     /// Batches that came together share a sync.
@@ -161,7 +161,7 @@ impl Receiver {
         Receiver {
             replication,
             current: sender.current.clone(),
-            followed: sender.followed.clone(),
+            following: sender.following.clone(),
             abandoned_until: Instant::now(),
             judged: HashMap::new(),
             taken: Vec::new(),
@@ -187,8 +187,8 @@ impl Receiver {
                 Some(Message::Abandon(done)) => {
                     self.acknowledge().await;
                     self.current.store(None);
-                    if let Some(followed) = self.followed.lock().take() {
-                        followed.from.close();
+                    if let Some(following) = self.following.lock().take() {
+                        following.from.close();
                     }
                     self.abandoned_until = Instant::now() + ABANDONED_FOR;
                     // Who asked may have given up.
@@ -220,21 +220,19 @@ impl Receiver {
             // It may have left out what it wrote before.
             replication.set_behind_with(&peer);
         }
-        let mut question = wire::Reader::new(body);
-        let (Ok(actor), Ok(end)) = (question.u16(), question.offset()) else {
+        let Ok(actor) = wire::Reader::new(body).u16() else {
             from.close();
             return;
         };
-        {
-            let mut followed = self.followed.lock();
-            let since = followed.as_ref().map_or(end, |it| it.since);
-            *followed = Some(Followed {
-                from: from.clone(),
-                since,
-            });
-        }
+        let mut following = self.following.lock();
+        let id = following.as_ref().map_or_else(rand::random, |it| it.id);
+        *following = Some(Following {
+            from: from.clone(),
+            id,
+        });
+        drop(following);
         let offset = replication.engine.received(Actor(actor));
-        from.reply(call, &offset.to_u64().to_le_bytes());
+        from.reply(call, &wire::position(offset, id));
     }
 
     async fn receive(&mut self, from: &Arc<Inbound>, synced: bool, body: &[u8]) {
@@ -423,6 +421,12 @@ impl From<wire::Malformed> for Refused {
     fn from(_: wire::Malformed) -> Self {
         Refused::Malformed
     }
+}
+
+/// Whether the log can take a record of so many bytes of effects.
+pub(super) fn has_room(replication: &Replication, bytes: usize) -> bool {
+    let bytes = Effect::encoded_bytes_max(0, bytes);
+    replication.engine.log().room(bytes).is_ok()
 }
 
 /// Waits until the log can take a record of a peer. It waits as long as the disk is full: the peer's window fills.

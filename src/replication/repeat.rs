@@ -15,14 +15,14 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::Replication;
-use super::awaited::Sent;
+use super::awaited::{OVER_FOR, Sent, Standing};
 use super::barrier::Condition;
 use super::peers::{NodeSet, OWN, Peer};
-use super::sync::ask_since;
+use super::sync::ask_following;
 use super::waiters::LATE_MAX;
 use super::wire::{self, DigestItem, Superseded};
-use crate::effect::Effects;
-use crate::engine;
+use crate::effect::{Effects, OperationId};
+use crate::engine::{self, Repeat};
 use crate::topology;
 use crate::transport::Service;
 use crate::wal::LogOffset;
@@ -31,6 +31,8 @@ use crate::wal::LogOffset;
 const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
 /// Repetitions that are remembered.
 const REPEATED_MAX: usize = 65_536;
+/// Who answers so soon after a write has been in touch with this node all the time, in milliseconds.
+const IN_TOUCH_MS: u64 = 50;
 /// How often it is looked whether they have.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
@@ -68,12 +70,38 @@ impl Repetitions {
     }
 }
 
+/// A record of this node that a peer has something newer for.
+struct Lost<'a> {
+    superseded: &'a Superseded,
+    record: Own,
+    operation: Option<OperationId>,
+    /// Where the record ends that a client waits for: this one, or the one this is a repetition of.
+    root: LogOffset,
+}
+
+impl Lost<'_> {
+    fn write(&self) -> Sent {
+        (self.operation).map_or(Sent::Record(self.root), Sent::Operation)
+    }
+}
+
+/// Whether a quorum without the peer that has something newer has a record.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Held {
+    Yes,
+    No,
+    /// Someone may have it who can't be asked, and this node was away: others may have gone on from it meanwhile.
+    Unknown,
+}
+
 impl Replication {
     /// Repeats records that a peer has something newer for.
     pub(super) async fn repeat(self: &Arc<Self>, peer: &Arc<Peer>, records: Vec<Superseded>) {
         let mut until = None;
-        for superseded in records {
-            until = until.max(self.repeat_one(peer, &superseded).await);
+        // So long all of them wait for who is not connected.
+        let patience = Instant::now() + ANSWERED_WITHIN;
+        for superseded in &records {
+            until = until.max(self.repeat_one(peer, superseded, patience).await);
         }
         peer.release(until);
         peer.notify();
@@ -85,78 +113,123 @@ impl Replication {
         self: &Arc<Self>,
         peer: &Arc<Peer>,
         superseded: &Superseded,
+        patience: Instant,
     ) -> Option<LogOffset> {
+        let root = {
+            let repetitions = self.repetitions.lock();
+            if let Some(end) = repetitions.ends.get(&superseded.start) {
+                return Some(*end);
+            }
+            repetitions.root_of(superseded.end)
+        };
         let record = self.read_own(superseded.start)?;
-        let operation = engine::operation_of(record.database, &record.effects);
-        let root = self.repetitions.lock().root_of(superseded.end);
-        let write = operation.map_or(Sent::Record(root), Sent::Operation);
-        // What is not: its origin has it executed by somebody else, or its client has gone on, and it has lost to that.
-        let is_awaited =
-            self.may_be_awaited(&record, superseded) && self.if_awaited(write, || ()).is_some();
-        if !is_awaited && operation.is_none() {
+        let lost = Lost {
+            superseded,
+            operation: engine::operation_of(record.database, &record.effects),
+            root,
+            record,
+        };
+        let is_wanted = self.wanted(&lost).is_some();
+        if !is_wanted && lost.operation.is_none() {
+            self.awaited.lose(lost.root);
             return None;
         }
-        if self.is_held_without(peer, &record, superseded.end).await {
-            return None;
+        match self.held_without(peer, &lost, patience).await {
+            Held::Yes => return None,
+            Held::Unknown if lost.operation.is_none() => {
+                self.awaited.lose(lost.root);
+                return None;
+            }
+            Held::Unknown | Held::No => {}
         }
-        if let Some(id) = operation.filter(|_| !is_awaited) {
+        if let Some(id) = lost.operation.filter(|_| !is_wanted) {
             // Should it be asked for once more, its effect is lost.
-            let mut partition = self.engine.store().lock(record.partition);
+            let mut partition = self.engine.store().lock(lost.record.partition);
             partition.doubt_operation(id);
             return None;
         }
-        let followed = self.is_followed(&record, superseded.start);
-        let (is_followed, ()) = tokio::join!(followed, self.fetch(peer, &record));
-        // Operations are known by what was made of them.
-        if operation.is_none() && !is_followed {
-            self.awaited.lose(root);
-            return None;
+        self.fetch(peer, &lost.record).await;
+        let bytes = lost.record.effects.len();
+        loop {
+            super::receive::wait_for_room(self, bytes).await;
+            // Operations are known by what was made of them. Of others this is the last that is found out before.
+            if lost.operation.is_none() && !self.is_followed(&lost, patience).await {
+                self.awaited.lose(lost.root);
+                return None;
+            }
+            if super::receive::has_room(self, bytes) {
+                return self.repeat_once(peer, &lost);
+            }
         }
-        super::receive::wait_for_room(self, record.effects.len()).await;
-        self.if_awaited(write, || self.repeat_once(&record, superseded, root))?
     }
 
-    /// Whether a client may still be told of what a record did. If none is, the record has lost: what is newer may have
-    /// been written by whoever waited for it, and told of, since.
-    fn may_be_awaited(&self, record: &Own, superseded: &Superseded) -> bool {
-        let routes = self.routes();
-        let policy = routes.policy(record.database);
-        let is_of_earlier_life = superseded.start < self.engine.log().started_at();
-        let age_ms = self.clock.now_ms().saturating_sub(record.version.millis());
+    fn age_ms(&self, record: &Own) -> u64 {
+        let now_ms = self.clock.now_ms();
+        now_ms.saturating_sub(record.version.millis())
+    }
+
+    /// What of a record is to be made anew. If no client waits, what is newer may have been written by whoever did, and
+    /// told of, since.
+    fn wanted(&self, lost: &Lost<'_>) -> Option<Repeat> {
+        let record = &lost.record;
+        let is_of_earlier_life = lost.superseded.start < self.engine.log().started_at();
+        let age_ms = self.age_ms(record);
         // Nobody waits that long; what made it may have taken a while before anybody did.
         let age_max_ms =
             LATE_MAX.as_millis() as u64 + 2 * self.write_timeout_ms.load(Ordering::Relaxed);
-        // With less than majorities nobody can tell what was acknowledged before: what has the later stamp stays.
-        let route = routes.route(record.partition);
-        route.meets_majorities(&policy, None) && !is_of_earlier_life && age_ms <= age_max_ms
+        if is_of_earlier_life || age_ms > age_max_ms.min(OVER_FOR.as_millis() as u64) {
+            return None;
+        }
+        match self.standing(lost.write()) {
+            Standing::Awaited => Some(Repeat::Everything),
+            // Nobody can tell what was acknowledged before: what has the later stamp stays.
+            Standing::Told => {
+                let mut effects = Effects::new(record.database, &record.effects).flatten();
+                let adds = effects.any(|(_, effect)| effect.is_addition());
+                adds.then_some(Repeat::Additions)
+            }
+            Standing::Left => None,
+        }
     }
 
     /// Repeats a record, unless that was done already for another peer. Returns what a peer has to acknowledge before
     /// the record counts.
-    fn repeat_once(
-        &self,
-        record: &Own,
-        superseded: &Superseded,
-        root: LogOffset,
-    ) -> Option<LogOffset> {
+    fn repeat_once(&self, peer: &Peer, lost: &Lost<'_>) -> Option<LogOffset> {
         let mut repetitions = self.repetitions.lock();
-        if let Some(end) = repetitions.ends.get(&superseded.start) {
+        let start = lost.superseded.start;
+        if let Some(end) = repetitions.ends.get(&start) {
             return Some(*end);
         }
+        let record = &lost.record;
+        // Under the partition's lock, which may take a while to get.
+        let mut decided = None;
+        let decide = || {
+            // If it was told since, a quorum has it.
+            decided = self
+                .wanted(lost)
+                .filter(|_| !self.is_acknowledged_without(peer, lost));
+            decided
+        };
         let made = self.engine.repeat(
             record.partition,
-            record.database,
+            (record.database, &record.effects),
             record.version,
-            &record.effects,
-            superseded.version,
+            lost.superseded.version,
+            decide,
         );
         match made {
-            Ok(end) => {
-                // Without an end this node has changed all of it since, in records before here.
-                let end = end.unwrap_or_else(|| self.engine.log().appended());
-                repetitions.insert(superseded.start, end, root);
+            Ok(Some(end)) => {
+                repetitions.insert(start, end, lost.root);
                 Some(end)
             }
+            Ok(None) if decided.is_none() => {
+                if !self.is_acknowledged_without(peer, lost) {
+                    self.awaited.lose(lost.root);
+                }
+                None
+            }
+            // This node has changed all of it since, in records before here.
+            Ok(None) => Some(self.engine.log().appended()),
             Err(error) => {
                 tracing::error!(%error, "own record can't be repeated");
                 None
@@ -164,21 +237,21 @@ impl Replication {
         }
     }
 
-    /// Whether it is certain that nobody has written over what this node did, a record included, to go on without it:
-    /// whoever does has a majority take in nothing more of this node's log before (`operations`). None of another
-    /// majority has, since the record was made.
-    async fn is_followed(self: &Arc<Self>, record: &Own, start: LogOffset) -> bool {
-        let give_up = Instant::now() + ANSWERED_WITHIN;
+    /// Whether it is certain that nobody has written over what this node did, this record included, to go on without it:
+    /// whoever does has a majority take in nothing more of this node's log before (`operations`). A majority, this node
+    /// included, has followed the log without a break since before the record.
+    async fn is_followed(self: &Arc<Self>, lost: &Lost<'_>, patience: Instant) -> bool {
         let routes = self.routes();
-        let route = routes.route(record.partition);
-        let policy = routes.policy(record.database);
+        let route = routes.route(lost.record.partition);
+        let policy = routes.policy(lost.record.database);
         let quorums = route.write_quorums(&policy, Some(topology::Quorum::Majority));
+        let start = lost.superseded.start;
         let mut asked = JoinSet::new();
         for peer in self.peers.all().iter().skip(1) {
             if peer.bit() & route.all_holders() != 0 {
                 let (replication, peer) = (self.clone(), peer.clone());
                 asked.spawn(async move {
-                    let since = replication.is_followed_since(&peer, give_up).await;
+                    let since = replication.is_followed_since(&peer, patience).await;
                     since.filter(|since| *since <= start).map(|_| peer.bit())
                 });
             }
@@ -197,46 +270,64 @@ impl Replication {
         true
     }
 
-    /// Since where a peer has followed this node's log without a break, asked until it knows.
-    async fn is_followed_since(&self, peer: &Peer, give_up: Instant) -> Option<LogOffset> {
-        let asking = async {
-            loop {
-                if peer.is_connected()
-                    && let Some(since) = ask_since(self, peer).await
-                {
-                    return since;
-                }
-                tokio::time::sleep(LOOK_AGAIN).await;
-            }
-        };
-        tokio::time::timeout_at(give_up, asking).await.ok()
-    }
-
-    /// Whether a quorum without this peer has a record, once all others have answered that can.
-    async fn is_held_without(&self, peer: &Peer, record: &Own, end: LogOffset) -> bool {
+    /// Since where a peer has followed this node's log without a break; it is asked until it knows.
+    async fn is_followed_since(&self, peer: &Peer, patience: Instant) -> Option<LogOffset> {
         let give_up = Instant::now() + ANSWERED_WITHIN;
         loop {
-            let routes = self.routes();
-            let route = routes.route(record.partition);
-            let holders = route.all_holders();
-            let others = holders & !peer.bit();
-            // While the partition moves, of both sets.
-            let policy = routes.policy(record.database);
-            let quorums = route.write_quorums(&policy, Some(topology::Quorum::Majority));
-            let mut conditions = quorums.into_iter().map(|mut quorum| {
-                quorum.members &= others;
-                let offset = end;
+            let is_connected = peer.is_connected();
+            if is_connected {
+                let asked = tokio::time::timeout_at(give_up, ask_following(self, peer));
+                if let Some(since) = asked.await.ok().flatten().and_then(|id| peer.followed(id)) {
+                    return Some(since);
+                }
+            }
+            if Instant::now() >= if is_connected { give_up } else { patience } {
+                return None;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Whether a quorum without this peer has a record, or what it is a repetition of.
+    fn is_acknowledged_without(&self, peer: &Peer, lost: &Lost<'_>) -> bool {
+        let routes = self.routes();
+        let route = routes.route(lost.record.partition);
+        let policy = routes.policy(lost.record.database);
+        // While the partition moves, of both sets.
+        let quorums = route.write_quorums(&policy, Some(topology::Quorum::Majority));
+        [lost.superseded.end, lost.root].into_iter().any(|offset| {
+            let mut conditions = quorums.iter().map(|quorum| {
+                let mut quorum = *quorum;
+                quorum.members &= !peer.bit();
                 Condition { quorum, offset }
             });
-            if conditions.all(|condition| self.waiters.is_met(&condition)) {
-                return true;
+            conditions.all(|condition| self.waiters.is_met(&condition))
+        })
+    }
+
+    /// The same, once all others have answered that can.
+    async fn held_without(&self, peer: &Peer, lost: &Lost<'_>, patience: Instant) -> Held {
+        let give_up = Instant::now() + ANSWERED_WITHIN;
+        let end = lost.superseded.end;
+        // Others may have gone on from it while this node was away, with someone who has it and can't say so now.
+        let was_away = self.age_ms(&lost.record) > IN_TOUCH_MS;
+        loop {
+            if self.is_acknowledged_without(peer, lost) {
+                return Held::Yes;
             }
-            let peers = self.peers.all();
-            let may_answer = peers.iter().skip(1).any(|other| {
-                other.bit() & others != 0 && other.is_connected() && other.seen() < end
-            });
-            if !may_answer || Instant::now() >= give_up {
-                return false;
+            let routes = self.routes();
+            let others = routes.route(lost.record.partition).all_holders() & !peer.bit();
+            let (mut may_answer, mut may_have) = (false, false);
+            for other in self.peers.all().iter().skip(1) {
+                if other.bit() & others != 0 && other.seen() < end {
+                    may_answer |= other.is_connected();
+                    may_have |= was_away && other.sent() >= end;
+                }
+            }
+            let now = Instant::now();
+            let waits = may_answer && now < give_up || may_have && now < patience;
+            if !waits {
+                return if may_have { Held::Unknown } else { Held::No };
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }

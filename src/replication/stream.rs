@@ -114,10 +114,10 @@ impl<'a> Stream<'a> {
         // Before the question: with it the peer learns that it may have missed something.
         let skip = replication.skip_for(peer);
         let log = replication.engine.log();
-        let mut question = actor.0.to_le_bytes().to_vec();
-        question.extend(log.appended().to_u64().to_le_bytes());
-        let answer = link.call(Service::Records, &question).await?;
-        let position = Reader::new(&answer).offset()?;
+        let answer = link.call(Service::Records, &actor.0.to_le_bytes()).await?;
+        let mut answer = Reader::new(&answer);
+        let (position, following) = (answer.offset()?, answer.u64()?);
+        peer.set_followed(following, log.appended());
         let told = log.started_at().max(peer.acknowledged()).max(peer.sent());
         if position > told {
             // It has records that this node lost with the end of its log. New ones at the same places would pass for

@@ -4,8 +4,8 @@
 //!
 //! | service | direction | body |
 //! | --- | --- | --- |
-//! | `Records` call | to a replica | actor `u16`, end of the log `u64`: "how far have you followed that log?" |
-//! | … reply | back | offset `u64` |
+//! | `Records` call | to a replica | actor `u16`: "how far have you followed that log?" |
+//! | … reply | back | offset `u64`, a number `u64` that is another when the log was abandoned in between |
 //! | `Records` | to a replica | epoch `u64`, actor `u16`, end `u64`, then records: end `u64`, start `u64`, version `u64`, partition `u16`, database `u16`, effects `bytes` |
 //! | `DurableRecords` | to a replica | the same; acknowledged when it is on the disk, whatever the replica's own setting |
 //! | `Acknowledge` push | back | offset `u64`, then for each superseded record: start `u64`, end `u64`, version `u64` |
@@ -107,6 +107,14 @@ pub fn begin_records(epoch: Epoch, actor: Actor, out: &mut Vec<u8>) {
     out.extend_from_slice(&epoch.0.to_le_bytes());
     out.extend_from_slice(&actor.0.to_le_bytes());
     out.extend_from_slice(&[0; 8]);
+}
+
+/// Says how far a log was followed, and by which number.
+pub fn position(offset: LogOffset, following: u64) -> [u8; 16] {
+    let mut out = [0; 16];
+    out[..8].copy_from_slice(&offset.to_u64().to_le_bytes());
+    out[8..].copy_from_slice(&following.to_le_bytes());
+    out
 }
 
 /// Bytes of a batch without records.

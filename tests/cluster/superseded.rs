@@ -79,6 +79,28 @@ fn what_one_replica_acknowledged_does_not_come_back_over_what_was_written_later(
     }
 }
 
+/// Sends a write through the lone node, and has it reach node `near`, whose acknowledgement does not come back. Then the
+/// lone node hears nobody.
+fn write_unheard(
+    cluster: &Cluster,
+    lone: &mut Connection,
+    near: usize,
+    write: &[&str],
+    value: &str,
+) {
+    let network = cluster.network();
+    network.set_between(&[1 - near], &[LONE], CUT);
+    network.set(near, LONE, CUT);
+    lone.send(&encode_command(write)).expect("sent");
+    let mut client = cluster.client(near);
+    assert!(client.run("READONLY").is_ok());
+    cluster.eventually(|| match client.run(&format!("GET {}", write[1])) {
+        reply if reply.text() == value => Ok(()),
+        other => Err(other.to_string()),
+    });
+    network.set(LONE, near, CUT);
+}
+
 /// What the others have of it, they have taken over.
 #[test]
 fn what_others_have_counted_is_not_added_once_more() {
@@ -88,29 +110,63 @@ fn what_others_have_counted_is_not_added_once_more() {
     let mut lone = cluster.client(LONE);
     assert_eq!(lone.run(&format!("INCRBY {key} 1")), Reply::Integer(1));
     cluster.wait_until_replicas_agree(3);
-
-    // It reaches one of them, whose acknowledgement does not come back.
-    let network = cluster.network();
-    network.set_between(&[1], &[LONE], CUT);
-    network.set(0, LONE, CUT);
-    let command = encode_command(&["INCRBY", &key, "10"]);
-    lone.send(&command).expect("sent");
-    cluster.eventually(|| {
-        let mut near = cluster.client(0);
-        near.run("READONLY");
-        match near.run(&format!("GET {key}")).text() {
-            value if value == "11" => Ok(()),
-            value => Err(value),
-        }
-    });
-    network.set(LONE, 0, CUT);
+    write_unheard(&cluster, &mut lone, 0, &["INCRBY", &key, "10"], "11");
     assert_eq!(other.run(&format!("INCRBY {key} 100")), Reply::Integer(111));
 
     // The one that has not had it from there is heard first.
-    network.set_between(&[1], &[LONE], WHOLE);
+    cluster.network().set_between(&[1], &[LONE], WHOLE);
     let told = lone.read();
     heal(&cluster);
-    let value = lone.run(&format!("GET {key}"));
-    assert_eq!(value.text(), "111", "the client was told: {told}");
-    assert_eq!(other.run(&format!("GET {key}")).text(), "111");
+    for client in [&mut lone, &mut other] {
+        let value = client.run(&format!("GET {key}"));
+        assert_eq!(value.text(), "111", "the client was told: {told}");
+    }
+}
+
+/// Others have read it and gone on from there.
+#[test]
+fn what_others_have_read_does_not_come_back_over_what_they_wrote_next() {
+    let cluster = three(30_000);
+    let mut lone = cluster.client(LONE);
+    let mut other = cluster.client(0);
+    assert!(other.run("SET key first").is_ok());
+    cluster.wait_until_replicas_agree(3);
+    write_unheard(&cluster, &mut lone, 1, &["SET", "key", "second"], "second");
+    cluster.eventually(|| match other.run("GET key") {
+        reply if reply.text() == "second" => Ok(()),
+        reply => Err(reply.to_string()),
+    });
+    assert!(other.run("SET key third").is_ok());
+    // Longer than any node takes to answer.
+    std::thread::sleep(Duration::from_millis(200));
+
+    cluster.network().set_between(&[0], &[LONE], WHOLE);
+    let told = lone.read();
+    heal(&cluster);
+    for client in [&mut lone, &mut other] {
+        let value = client.run("GET key");
+        assert_eq!(value.text(), "third", "the client was told: {told}");
+    }
+}
+
+/// Nothing is lost, and nothing is said to be.
+#[test]
+fn one_replica_is_enough_through_any_node() {
+    let cluster = Cluster::start(Setup::new(3, Link::Loopback));
+    for node in 0..3 {
+        let mut client = cluster.client(node);
+        assert!(client.run("COTERIE.CONSISTENCY WRITE one").is_ok());
+        for key in 0..60 {
+            let number = client.run(&format!("INCR counter:{key}"));
+            assert!(number.integer().is_some(), "{number}");
+            let number = client.run(&format!("APPEND text:{key} x"));
+            assert!(number.integer().is_some(), "{number}");
+        }
+        cluster.wait_until_replicas_agree(3);
+    }
+    let mut client = cluster.client(1);
+    for key in 0..60 {
+        assert_eq!(client.run(&format!("GET counter:{key}")).text(), "3");
+        assert_eq!(client.run(&format!("GET text:{key}")).text(), "xxx");
+    }
 }

@@ -71,9 +71,6 @@ pub enum Request<'a> {
         /// Which.
         nodes: Vec<NodeId>,
     },
-    /// Since where in the asker's log have you taken in all that came on this connection and those before it, without
-    /// having abandoned it?
-    Followed,
     /// Every replica has everything up to this version: tombstones up to there can go.
     Horizon {
         /// Of which partition.
@@ -83,13 +80,15 @@ pub enum Request<'a> {
         /// Who has joined later does not have everything.
         epoch: Epoch,
     },
+    /// As what do you follow the asker's log on this connection?
+    Following,
 }
 
 impl Request<'_> {
     /// The partition it is about.
     pub fn partition(&self) -> Option<PartitionId> {
         match *self {
-            Request::Roots { .. } | Request::Abandon { .. } | Request::Followed => None,
+            Request::Roots { .. } | Request::Abandon { .. } | Request::Following => None,
             Request::Leaves { partition }
             | Request::Keys { partition, .. }
             | Request::Exchange { partition, .. }
@@ -114,10 +113,10 @@ pub enum Answer {
     Fence(bool),
     /// Whether it is as asked.
     Abandoned(bool),
-    /// An offset of the asker's log; `None` if it has not asked for its position since it was abandoned.
-    Followed(Option<u64>),
     /// The partition is not here.
     NotHere,
     /// It is done.
     Done,
+    /// What was told with the position; `None` if that was not asked for since the asker was abandoned.
+    Following(Option<u64>),
 }

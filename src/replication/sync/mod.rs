@@ -16,7 +16,6 @@ use coterie_protocol::{NodeId, PartitionId, Version};
 use super::Replication;
 use super::peers::{OWN, Peer};
 use crate::transport::{CallError, Inbound, Service};
-use crate::wal::LogOffset;
 use message::{Answer, Request};
 
 pub use rounds::{run, watch_silence};
@@ -85,10 +84,10 @@ pub(super) async fn ask_to_abandon(
     matches!(answer, Ok(Answer::Abandoned(true)))
 }
 
-/// Since where a peer has followed this node's log, if it can tell.
-pub(super) async fn ask_since(replication: &Replication, peer: &Peer) -> Option<LogOffset> {
-    match replication.ask_sync(peer, &Request::Followed).await {
-        Ok(Answer::Followed(since)) => since.map(LogOffset::from_u64),
+/// As what a peer follows this node's log, if it does: see [`Peer::followed`].
+pub(super) async fn ask_following(replication: &Replication, peer: &Peer) -> Option<u64> {
+    match replication.ask_sync(peer, &Request::Following).await {
+        Ok(Answer::Following(id)) => id,
         _ => None,
     }
 }
@@ -205,10 +204,7 @@ impl Replication {
                 Answer::Fence(self.fence(partition, epoch, version, whom).await)
             }
             Request::Abandon { nodes } => Answer::Abandoned(self.abandon_here(&nodes).await),
-            Request::Followed => {
-                let since = self.receivers.followed_since(from);
-                Answer::Followed(since.map(LogOffset::to_u64))
-            }
+            Request::Following => Answer::Following(self.receivers.following(from)),
             Request::Horizon {
                 partition,
                 version,
