@@ -25,9 +25,11 @@
 //! *Nothing is done twice.* An operation that nobody of a majority knows had no effect there, and what comes of it
 //! later, from the executor's log or from a replica that was asleep, loses: registers to a later stamp, parts of
 //! counters to a new base, all because of `overwrite`. Since it lost, it is not noted as an operation either. Its
-//! coordinator is told that it was superseded, but does not make an operation anew unless its origin certainly waits for its
-//! answer: on the connection that brought the request, and not for too long (see `awaited`). A node that
-//! comes back from the dead, from a pause, or from where it could not be heard repeats none. A request that an executor finds unread after a pause is too old to be executed
+//! coordinator is told that it was superseded, but does not make an operation anew unless its origin certainly waits for
+//! its answer: on the connection that brought the request, and not for too long (see `awaited`). A node that comes back
+//! from the dead, from a pause, or from where it could not be heard repeats none; nor does it repeat what its own clients
+//! wrote, which no operation tells of, unless a majority has followed it all the time: what was written over may contain it
+//! (see `repeat`). A request that an executor finds unread after a pause is too old to be executed
 //! (`commands/remote.rs`), and the origin waits for longer than that before it takes a silent executor for gone.
 //!
 //! # What is kept
