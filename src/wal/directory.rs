@@ -27,7 +27,15 @@ const TEXT_LIMIT: u64 = 4096;
 /// The held lock; released on drop, and by the system when the process ends however it ends.
 #[derive(Debug)]
 pub(crate) struct DirectoryLock {
-    _file: fs::File,
+    file: fs::File,
+}
+
+impl Drop for DirectoryLock {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a child process that was just forked has it open until it executes its program.
+        // Should it fail, closing is all there is.
+        let _ = self.file.unlock();
+    }
 }
 
 impl DirectoryLock {
@@ -60,7 +68,7 @@ impl DirectoryLock {
             .and_then(|()| file.seek(SeekFrom::Start(0)))
             .and_then(|_| writeln!(file, "{}", std::process::id()));
         written.map_err(OpenError::io("writing", &path))?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
     }
 
     /// Whether somebody holds the lock, without keeping it.
