@@ -7,6 +7,7 @@ use bytes::Bytes;
 use coterie_protocol::NodeId;
 
 use super::Cluster;
+use crate::commands;
 use crate::topology::{BoxFuture, Channel, RaftTransport, TransportError};
 use crate::transport::{CallId, Handler, Inbound, Refusal, Service, Transport};
 
@@ -44,6 +45,13 @@ impl Handler for Dispatch {
             (Service::Execute, Some(call)) => {
                 cluster.executors.received(&cluster.node, from, call, body);
             }
+            (Service::Functions, Some(call)) => {
+                let (node, from) = (cluster.node.clone(), from.clone());
+                tokio::spawn(async move {
+                    commands::hear_of_library(node, &body).await;
+                    from.reply(call, &[]);
+                });
+            }
             (Service::Client, Some(call)) => {
                 cluster.clients.received(&cluster.node, from, call, body);
             }
@@ -77,6 +85,7 @@ impl Handler for Dispatch {
         if up {
             self.0.node.remote.reconnected(peer);
             self.0.node.refresh_watch();
+            commands::tell_of_libraries(&self.0.node, peer);
         }
     }
 

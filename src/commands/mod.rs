@@ -64,7 +64,9 @@ pub use call::{Call, Control, Deferred};
 pub use conclude::conclude;
 pub use error::{CommandError, CommandResult};
 pub use execute::{Batch, Outcome, execute, prefetch};
-pub use functions::open as open_functions;
+pub use functions::{
+    hear as hear_of_library, open as open_functions, tell_again as tell_of_libraries,
+};
 pub use native::{NativeClients, perform_all};
 pub use perform::{perform, settle};
 pub use record::Pending;

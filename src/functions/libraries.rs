@@ -111,8 +111,13 @@ impl Libraries {
         exact.or_else(|| all().find(|(_, function)| function.name.eq_ignore_ascii_case(name)))
     }
 
+    /// The library of this name.
+    pub fn get(&self, name: &[u8]) -> Option<&Arc<Library>> {
+        self.0.get(name)
+    }
+
     /// Adds a library; one of the same name goes only if it is to be replaced.
-    pub fn add(&mut self, library: Library, replace: bool) -> Result<(), Conflict> {
+    pub fn add(&mut self, library: Arc<Library>, replace: bool) -> Result<(), Conflict> {
         let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
         if !replace && self.0.contains_key(&library.name) {
             return Err(Conflict::Library(text(&library.name)));
@@ -124,7 +129,7 @@ impl Libraries {
                 return Err(Conflict::Function(text(name)));
             }
         }
-        self.0.insert(library.name.clone(), library.into());
+        self.0.insert(library.name.clone(), library);
         Ok(())
     }
 

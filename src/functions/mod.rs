@@ -1,8 +1,9 @@
 //! The libraries of functions that a node knows, the file that keeps them, and which functions run.
 //!
-//! The file is what `FUNCTION DUMP` answers. It is written anew at every change, beside the old one and put in its place
-//! when it is on the disk: libraries are few and rarely change, and belong to no partition of the log.
+//! The file is written anew at every change, beside the old one and put in its place when it is on the disk: libraries are
+//! few and rarely change, and belong to no partition of the log.
 
+mod catalogue;
 mod libraries;
 mod payload;
 
@@ -17,6 +18,9 @@ use arc_swap::ArcSwap;
 use coterie_protocol::{OwnedRequest, Request};
 use parking_lot::Mutex;
 
+use catalogue::Catalogue;
+
+pub use catalogue::{Change, Changed};
 pub use libraries::{Conflict, FLAGS, Function, FunctionFlags, Libraries, Library};
 pub use payload::{Unreadable, decode};
 
@@ -28,8 +32,9 @@ const FILE_BEGUN: &str = "functions.new";
 /// See the module.
 #[derive(Default)]
 pub struct Functions {
+    catalogue: Mutex<Catalogue>,
+    /// Those of the catalogue.
     libraries: ArcSwap<Libraries>,
-    changing: Mutex<()>,
     /// Held while the file is written.
     writing: Mutex<()>,
     directory: OnceLock<PathBuf>,
@@ -74,13 +79,36 @@ impl Functions {
         self.libraries.load_full()
     }
 
-    /// Changes the libraries. Of two changes at the same time, the second sees the first.
-    pub fn change<E>(&self, change: impl FnOnce(&mut Libraries) -> Result<(), E>) -> Result<(), E> {
-        let _changing = self.changing.lock();
+    /// Changes the libraries. Of two changes at the same time, the second sees the first. Returns what other nodes are to
+    /// be told.
+    pub fn change<E>(
+        &self,
+        now_ms: u64,
+        change: impl FnOnce(&mut Libraries) -> Result<(), E>,
+    ) -> Result<Vec<Change>, E> {
+        let mut catalogue = self.catalogue.lock();
         let mut libraries = Libraries::clone(&self.libraries.load());
         change(&mut libraries)?;
+        let changes = catalogue.note(&libraries, now_ms);
         self.libraries.store(libraries.into());
-        Ok(())
+        Ok(changes)
+    }
+
+    /// Whether a change that was made elsewhere is later than what is known of its library.
+    pub fn is_news(&self, change: &Change) -> bool {
+        self.catalogue.lock().is_news(change)
+    }
+
+    /// Takes in a change that was made elsewhere; `library` is made of its code.
+    pub fn take_in(&self, change: &Change, library: Option<Library>) {
+        let mut catalogue = self.catalogue.lock();
+        catalogue.take_in(change, library);
+        self.libraries.store(catalogue.libraries().into());
+    }
+
+    /// The last change of each library.
+    pub fn changes(&self) -> Vec<Change> {
+        self.catalogue.lock().changes().collect()
     }
 
     /// Notes that a function runs.
@@ -101,13 +129,13 @@ impl Functions {
         self.running.lock().first().cloned()
     }
 
-    /// What is kept in a data directory; `None` if nothing is. Changes are kept there from now on.
-    pub fn open(&self, directory: &Path) -> io::Result<Option<Vec<u8>>> {
+    /// What is kept in a data directory. Changes are kept there from now on.
+    pub fn open(&self, directory: &Path) -> io::Result<Vec<Change>> {
         // A second directory could only be the same.
         let _ = self.directory.set(directory.to_owned());
         match std::fs::read(directory.join(FILE)) {
-            Ok(payload) => Ok(Some(payload)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Ok(file) => read(&file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
             Err(error) => Err(error),
         }
     }
@@ -122,9 +150,26 @@ impl Functions {
         let _writing = self.writing.lock();
         let begun = directory.join(FILE_BEGUN);
         let mut file = File::create(&begun)?;
-        file.write_all(&self.libraries().encode())?;
+        let changes = postcard::to_stdvec(&self.changes()).map_err(io::Error::other)?;
+        file.write_all(&crc32fast::hash(&changes).to_le_bytes())?;
+        file.write_all(&changes)?;
         file.sync_all()?;
         std::fs::rename(&begun, directory.join(FILE))?;
         File::open(directory)?.sync_all()
     }
+}
+
+/// Reads the file: the changes, behind their checksum.
+fn read(file: &[u8]) -> io::Result<Vec<Change>> {
+    let damaged = || {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the file `functions` is damaged",
+        )
+    };
+    let (checksum, changes) = file.split_first_chunk().ok_or_else(damaged)?;
+    if crc32fast::hash(changes) != u32::from_le_bytes(*checksum) {
+        return Err(damaged());
+    }
+    postcard::from_bytes(changes).map_err(|_| damaged())
 }

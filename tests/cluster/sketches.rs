@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::common::{Cluster, Link, Path, Reply, Setup};
+use crate::common::{Cluster, Connection, Link, Path, Reply, Setup};
 
 const CUT: Path = Path {
     cut: true,
@@ -91,5 +91,78 @@ fn libraries_reach_all_nodes_and_stay() {
                 .run("FCALL put 1 k v")
                 .is_error("ERR Function not found")
         );
+    }
+}
+
+/// Who was away when libraries were loaded, replaced and deleted, or was not there yet, knows of it soon.
+#[test]
+fn libraries_reach_nodes_that_were_away() {
+    let mut cluster = Cluster::start(Setup::new(3, Link::Loopback));
+    let load = |client: &mut Connection, name: &str, value: usize| {
+        let code = format!(
+            "#!lua name={name}\nredis.register_function('{name}', function() return {value} end)"
+        );
+        let loaded = client.call(&["FUNCTION", "LOAD", "REPLACE", &code]);
+        assert_eq!(loaded.text(), name);
+    };
+    let mut client = cluster.client(1);
+    load(&mut client, "replaced", 1);
+    load(&mut client, "deleted", 2);
+    cluster.kill(2);
+    load(&mut client, "replaced", 10);
+    load(&mut client, "new", 3);
+    assert!(client.run("FUNCTION DELETE deleted").is_ok());
+    cluster.restart(2);
+    let late = cluster.add();
+    for node in [2, late] {
+        let mut client = cluster.client(node);
+        for (name, value) in [("replaced", 10), ("new", 3)] {
+            cluster.eventually(|| match client.run(&format!("FCALL {name} 0")) {
+                Reply::Integer(number) if number == value => Ok(()),
+                other => Err(other.to_string()),
+            });
+        }
+        cluster.eventually(|| match client.run("FCALL deleted 0") {
+            reply if reply.is_error("ERR Function not found") => Ok(()),
+            other => Err(other.to_string()),
+        });
+    }
+    // They stay as they are.
+    cluster.kill(2);
+    cluster.restart(2);
+    let mut client = cluster.client(2);
+    assert_eq!(client.run("FCALL replaced 0"), Reply::Integer(10));
+    assert_eq!(client.run("FUNCTION LIST").items().len(), 2);
+}
+
+/// Where both sides of a cut change the same, the later change stays at all nodes.
+#[test]
+fn both_sides_of_a_cut_come_to_the_same_libraries() {
+    let cluster = Cluster::start(Setup::new(3, Link::Network));
+    let load = |node: usize, library: &str, function: &str| {
+        let code = format!(
+            "#!lua name={library}\nredis.register_function('{function}', function() return {node} end)"
+        );
+        let loaded = cluster
+            .client(node)
+            .call(&["FUNCTION", "LOAD", "REPLACE", &code]);
+        assert_eq!(loaded.text(), library);
+    };
+    cluster.network().set_between(&[0], &[1, 2], CUT);
+    cluster.wait_until_seen_down(0);
+    load(0, "same", "f");
+    load(0, "one", "g");
+    load(1, "same", "f");
+    load(1, "other", "g");
+    cluster.network().heal();
+    for node in 0..3 {
+        cluster.eventually(|| {
+            let mut client = cluster.client(node);
+            let replies = ["f", "g"].map(|name| client.run(&format!("FCALL {name} 0")));
+            match replies {
+                [Reply::Integer(1), Reply::Integer(1)] => Ok(()),
+                [f, g] => Err(format!("{f} {g}")),
+            }
+        });
     }
 }

@@ -86,11 +86,13 @@ pub enum Service {
     DurableRecords = 12,
     /// Messages for clients that listen.
     PubSub = 13,
+    /// Changes of libraries of functions.
+    Functions = 14,
 }
 
 impl Service {
     /// Every service.
-    pub const ALL: [Service; 13] = [
+    pub const ALL: [Service; 14] = [
         Service::Raft,
         Service::Topology,
         Service::Membership,
@@ -104,6 +106,7 @@ impl Service {
         Service::Client,
         Service::DurableRecords,
         Service::PubSub,
+        Service::Functions,
     ];
 
     /// The service with this number.

@@ -7,7 +7,7 @@ use coterie_protocol::{Request, RespVersion};
 
 use crate::commands::error::CommandError;
 use crate::commands::scripts::{log, with_interpreter};
-use crate::functions::{FLAGS, Function, FunctionFlags, Libraries, Library, decode};
+use crate::functions::{FLAGS, Function, FunctionFlags, Library, decode};
 use crate::node::Node;
 use crate::scripting::{BAD_NAME, Host, Interpreter, LogLevel, Registered, is_name};
 
@@ -118,18 +118,14 @@ pub fn libraries_of(payload: &[u8]) -> Result<Vec<Library>, CommandError> {
 /// The file can't be read, or what it keeps can't be loaded: then the node must not start, because it would forget it.
 pub fn open(node: &Arc<Node>) -> io::Result<()> {
     let directory = node.config.load().dir.clone();
-    let Some(payload) = node.functions.open(&directory)? else {
-        return Ok(());
-    };
     let unreadable = |error: CommandError| {
         let text = format!("the file `functions` of the data directory: {error}");
         io::Error::new(io::ErrorKind::InvalidData, text)
     };
-    let libraries = libraries_of(&payload).map_err(unreadable)?;
-    let add_all = |all: &mut Libraries| {
-        let mut libraries = libraries.into_iter();
-        libraries.try_for_each(|library| all.add(library, false))
-    };
-    let added = node.functions.change(add_all);
-    added.map_err(|conflict| unreadable(CommandError::err(conflict)))
+    for change in node.functions.open(&directory)? {
+        let library = change.code.as_deref().map(compile).transpose();
+        node.functions
+            .take_in(&change, library.map_err(unreadable)?);
+    }
+    Ok(())
 }

@@ -1,20 +1,17 @@
 //! Changes of the libraries: `FUNCTION LOAD`, `DELETE`, `FLUSH`, `RESTORE`; and `KILL`.
 //!
-//! A change is kept on the disk before it is answered, and made at all nodes of a cluster. Those execute the same
-//! command, which takes no notice there of what is in its way.
+//! A change is kept on the disk before it is answered, and made at all nodes of a cluster.
 
 use std::sync::Arc;
 
-use coterie_protocol::{OwnedRequest, ReplyWriter};
-use tokio::sync::oneshot;
+use coterie_protocol::ReplyWriter;
 
 use super::library::{compile, libraries_of};
+use super::spread;
 use crate::commands::call::{Control, Deferred};
-use crate::commands::error::{CommandError, CommandResult};
+use crate::commands::error::CommandError;
 use crate::commands::help::wrong_subcommand;
-use crate::commands::spanning;
-use crate::functions::Libraries;
-use crate::node::Node;
+use crate::functions::{Change, Conflict, Libraries, Library};
 
 /// `FUNCTION LOAD`
 pub fn load(call: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
@@ -32,20 +29,17 @@ pub fn load(call: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
     let library = compile(code)?;
     let mut reply = Vec::new();
     ReplyWriter::new(&mut reply, call.session.resp).bulk(&library.name);
-    let functions = &call.node.functions;
-    let changed = functions.change(|libraries| libraries.add(library, replace));
-    changed.map_err(CommandError::err)?;
-    let same = OwnedRequest::new(&[b"FUNCTION" as &[u8], b"LOAD", b"REPLACE", code]);
-    Ok(kept_everywhere(call, same, reply))
+    let changes = change(call, |libraries| libraries.add(library.into(), replace));
+    let changes = changes.map_err(CommandError::err)?;
+    Ok(kept_everywhere(call, changes, reply))
 }
 
 /// `FUNCTION DELETE`
 pub fn delete(call: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
     let name = call.request.arg(2);
-    let functions = &call.node.functions;
-    let changed = functions.change(|libraries| libraries.remove(name));
-    changed.map_err(CommandError::err)?;
-    Ok(done(call, call.request.into()))
+    let changes = change(call, |libraries| libraries.remove(name));
+    let changes = changes.map_err(CommandError::err)?;
+    Ok(done(call, changes))
 }
 
 /// `FUNCTION FLUSH`
@@ -62,15 +56,18 @@ pub fn flush(call: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
         }
         _ => return Err(wrong_subcommand("FUNCTION", call.request.arg(1))),
     }
-    clear(&call.node.functions)?;
-    Ok(done(call, call.request.into()))
+    let changes = change(call, |libraries| {
+        libraries.clear();
+        Ok::<(), CommandError>(())
+    })?;
+    Ok(done(call, changes))
 }
 
-fn clear(functions: &crate::functions::Functions) -> CommandResult {
-    functions.change(|libraries| {
-        libraries.clear();
-        Ok(())
-    })
+fn change<E>(
+    call: &Control<'_, '_>,
+    change: impl FnOnce(&mut Libraries) -> Result<(), E>,
+) -> Result<Vec<Change>, E> {
+    call.node.functions.change(call.node.now_ms(), change)
 }
 
 /// What is done with the libraries that are there when others are restored.
@@ -101,37 +98,32 @@ pub fn restore(call: &mut Control<'_, '_>) -> Result<Deferred, CommandError> {
         if policy == Policy::Flush {
             libraries.clear();
         }
-        let mut restored = restored.into_iter();
+        let mut restored = restored.into_iter().map(Arc::<Library>::new);
         restored.try_for_each(|library| libraries.add(library, policy == Policy::Replace))
     };
-    let changed = call.node.functions.change(restore);
-    changed.map_err(|conflict| CommandError::Line(conflict_line(&conflict).into()))?;
-    let word: &[u8] = match policy {
-        Policy::Flush => b"FLUSH",
-        Policy::Append | Policy::Replace => b"REPLACE",
-    };
-    let same = OwnedRequest::new(&[b"FUNCTION" as &[u8], b"RESTORE", request.arg(2), word]);
-    Ok(done(call, same))
+    let changes = change(call, restore);
+    let changes =
+        changes.map_err(|conflict| CommandError::Line(conflict_line(&conflict).into()))?;
+    Ok(done(call, changes))
 }
 
 /// `RESTORE` names libraries without quotes.
-fn conflict_line(conflict: &crate::functions::Conflict) -> String {
+fn conflict_line(conflict: &Conflict) -> String {
     format!("ERR {}", conflict.to_string().replace('\'', ""))
 }
 
-fn done(call: &mut Control<'_, '_>, same: OwnedRequest) -> Deferred {
+fn done(call: &mut Control<'_, '_>, changes: Vec<Change>) -> Deferred {
     let mut reply = Vec::new();
     ReplyWriter::new(&mut reply, call.session.resp).ok();
-    kept_everywhere(call, same, reply)
+    kept_everywhere(call, changes, reply)
 }
 
-/// Answers once the libraries are on the disk, and the other nodes have done the same.
-fn kept_everywhere(call: &mut Control<'_, '_>, same: OwnedRequest, reply: Vec<u8>) -> Deferred {
+/// Answers once the libraries are on the disk, and the other nodes know.
+fn kept_everywhere(call: &mut Control<'_, '_>, changes: Vec<Change>, reply: Vec<u8>) -> Deferred {
     let (node, resp) = (call.node.clone(), call.session.resp);
-    let told = spanning::on_other_nodes(&node, call.session, &same);
     Box::pin(async move {
-        let kept = keep(node).await;
-        told.await;
+        let told = spread::tell_all(node.clone(), changes);
+        let (kept, ()) = tokio::join!(spread::keep(node), told);
         match kept {
             Ok(()) => reply,
             Err(text) => {
@@ -142,19 +134,4 @@ fn kept_everywhere(call: &mut Control<'_, '_>, same: OwnedRequest, reply: Vec<u8
             }
         }
     })
-}
-
-async fn keep(node: Arc<Node>) -> Result<(), String> {
-    let (told, kept) = oneshot::channel();
-    let begun = std::thread::Builder::new()
-        .name("functions".to_owned())
-        .spawn(move || {
-            // Who asked may have left.
-            let _ = told.send(node.functions.keep());
-        });
-    begun.map_err(|error| error.to_string())?;
-    match kept.await {
-        Ok(kept) => kept.map_err(|error| error.to_string()),
-        Err(_) => Err("the thread that writes them is gone".to_owned()),
-    }
 }

@@ -4,7 +4,9 @@ mod call;
 mod library;
 mod manage;
 mod show;
+mod spread;
 mod table;
 
 pub use library::open;
+pub use spread::{hear, tell_again};
 pub use table::COMMANDS;
