@@ -102,8 +102,7 @@ pub async fn evict(node: Arc<Node>) {
         if node.pause.holds(true, node.now_ms()).is_some() {
             continue;
         }
-        while let Ok(count @ 1..) = node.engine.evict(&settings, node.moment(&config)) {
-            node.statistics.evicted_keys.fetch_add(count, Relaxed);
+        while let Ok(1..) = node.evict(&settings, node.moment(&config)) {
             tokio::task::yield_now().await;
         }
     }

@@ -15,13 +15,13 @@ use crate::cluster_view::Cluster;
 use crate::commands::table;
 use crate::config::logging::LogControl;
 use crate::config::{Config, Durability, RewriteError};
-use crate::engine::{Engine, EvictionPolicy, EvictionSettings, Moment};
+use crate::engine::{Engine, EvictionPolicy, EvictionSettings, Moment, OutOfMemory};
 use crate::functions::Functions;
 use crate::latency::LatencyMonitor;
 use crate::monitor::Monitors;
 use crate::pause::Pause;
 use crate::pubsub::{PubSub, Remote};
-use crate::replication::Replication;
+use crate::replication::{Replication, Standing};
 use crate::scripts::Scripts;
 use crate::slowlog::SlowLog;
 use crate::statistics::Statistics;
@@ -253,6 +253,20 @@ impl Node {
             policy: EvictionPolicy::of(config.maxmemory_policy),
             samples: config.maxmemory_samples as usize,
         })
+    }
+
+    /// Removes keys until memory is under its limit, or a bounded number of them. Returns how many.
+    #[inline]
+    pub fn evict(&self, settings: &EvictionSettings, moment: Moment) -> Result<usize, OutOfMemory> {
+        let evicted = self.engine.evict(settings, moment)?;
+        if !evicted.is_empty() {
+            let count = evicted.len() as u64;
+            (self.statistics.evicted_keys).fetch_add(count, Ordering::Relaxed);
+            if let Some(replication) = self.replication.get() {
+                replication.awaited.leave(&evicted, Standing::Left);
+            }
+        }
+        Ok(evicted.len())
     }
 
     /// Whether memory is over its limit.

@@ -1,7 +1,5 @@
 //! The checks that every command goes through before anything is done.
 
-use std::sync::atomic::Ordering::Relaxed;
-
 use coterie_protocol::{Request, RespVersion};
 
 use super::acl;
@@ -84,12 +82,7 @@ pub(super) fn check_resources(
     // A pause of writes keeps the data as it is, evictions included.
     let is_frozen = node.pause.holds(true, batch.moment.now_ms).is_some();
     if !is_frozen && let Some(settings) = node.eviction(&batch.config) {
-        let evicted = node.engine.evict(&settings, batch.moment);
-        if let Ok(count) = evicted
-            && count > 0
-        {
-            node.statistics.evicted_keys.fetch_add(count, Relaxed);
-        }
+        let evicted = node.evict(&settings, batch.moment);
         if evicted.is_err() && transactions::needs_memory(session, spec) {
             return Err(CommandError::line(
                 "OOM command not allowed when used memory > 'maxmemory'.",

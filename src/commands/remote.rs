@@ -141,7 +141,9 @@ async fn run(node: Arc<Node>, mut requests: mpsc::Receiver<Forwarded>, places: A
         }
         comparing.wait_for(&node, &request).await;
         // The origin waits longer, even if the clocks are as far apart as they may be.
-        let until = Instant::now() + Duration::from_millis(WRITE_AGE_MS_MAX.saturating_sub(age_ms));
+        let timeout_ms = u64::from(node.config.load().write_timeout_ms);
+        let waits_ms = WRITE_AGE_MS_MAX.min(timeout_ms).saturating_sub(age_ms);
+        let until = Instant::now() + Duration::from_millis(waits_ms);
         let read = match place {
             None => execute_one(&node, session, request, (from, call), until).await,
             Some(place) => {

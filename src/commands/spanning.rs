@@ -22,7 +22,7 @@ use crate::engine::Scope;
 use crate::node::Node;
 use crate::outstanding::Outstanding;
 use crate::replication::routes::{Route, Routes};
-use crate::replication::{Operation, Peer, Replication, wire};
+use crate::replication::{Operation, Peer, Replication, Unanswered, wire};
 use crate::session::{Consistency, Origin, Session};
 use crate::topology::{BoxFuture, Policy};
 use crate::transport::{CallError, Service};
@@ -519,6 +519,8 @@ async fn flush(
                 let line = error.to_line();
                 let is_first = partitions.first() == Some(&partition);
                 let line = if is_first { &line } else { WRITE_UNKNOWN };
+                // Nobody is told of those before it.
+                drop(Unanswered::new(&replication.awaited, &outstanding.records));
                 ReplyWriter::new(&mut out, origin.resp).error(line);
                 return out;
             }

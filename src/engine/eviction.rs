@@ -13,6 +13,7 @@ use super::{Engine, Moment, Scope};
 use crate::config::MaxmemoryPolicy;
 use crate::effect::Effect;
 use crate::events::EventClasses;
+use crate::wal::LogOffset;
 
 /// Candidates remembered between evictions.
 const POOL_MAX: usize = 16;
@@ -105,11 +106,15 @@ impl Engine {
         self.eviction.leads[partition.index()].store(leads, Ordering::Relaxed);
     }
 
-    /// Removes keys until memory is under the limit, or a bounded number of them. Returns how many.
+    /// Removes keys until memory is under the limit, or a bounded number of them. Returns where their records end.
     #[inline]
-    pub fn evict(&self, settings: &EvictionSettings, moment: Moment) -> Result<u64, OutOfMemory> {
+    pub fn evict(
+        &self,
+        settings: &EvictionSettings,
+        moment: Moment,
+    ) -> Result<Vec<LogOffset>, OutOfMemory> {
         if !self.is_over(settings) {
-            return Ok(0);
+            return Ok(Vec::new());
         }
         self.evict_some(settings, moment)
     }
@@ -118,18 +123,22 @@ impl Engine {
         self.store.allocated_bytes() as u64 > settings.limit_bytes
     }
 
-    fn evict_some(&self, settings: &EvictionSettings, moment: Moment) -> Result<u64, OutOfMemory> {
+    fn evict_some(
+        &self,
+        settings: &EvictionSettings,
+        moment: Moment,
+    ) -> Result<Vec<LogOffset>, OutOfMemory> {
         if settings.policy.0 == MaxmemoryPolicy::Noeviction {
             return Err(OutOfMemory);
         }
-        let mut evicted = 0;
+        let mut evicted = Vec::new();
         let mut payload = Vec::new();
-        while self.is_over(settings) && evicted < EVICTIONS_PER_CALL as u64 {
+        while self.is_over(settings) && evicted.len() < EVICTIONS_PER_CALL {
             let Some(candidate) = self.next_candidate(settings, &moment) else {
-                return if evicted > 0 {
-                    Ok(evicted)
-                } else {
+                return if evicted.is_empty() {
                     Err(OutOfMemory)
+                } else {
+                    Ok(evicted)
                 };
             };
             // Without room in the log nothing may change; the command itself will say so.
@@ -162,9 +171,8 @@ impl Engine {
                     "evicted",
                     &candidate.key,
                 );
-                evicted += 1;
             }
-            transaction.commit();
+            evicted.extend(transaction.commit());
         }
         Ok(evicted)
     }

@@ -244,21 +244,22 @@ impl Engine {
     /// Makes those effects of a record of this node again that have lost to something newer from elsewhere, with
     /// later versions than `past` and on what is known by now. `made` is the record's version. What this node itself
     /// has changed since stays. Counts are added to the value there is. Returns where the new record ends; `None` if
-    /// there is nothing to repeat. The log was asked for room. `what` is asked under the partition's lock.
+    /// there is nothing to repeat. The log was asked for room. Under the partition's lock it is decided what of the record
+    /// is wanted.
     pub fn repeat(
         &self,
         partition: PartitionId,
         (database, effects): (DatabaseId, &[u8]),
         made: Version,
         past: Version,
-        what: impl FnOnce() -> Option<Repeat>,
+        decide: impl FnOnce() -> Option<Repeat>,
     ) -> Result<Option<LogOffset>, MalformedEffect> {
         let Some(actor) = self.store.actor().filter(|_| !is_state(effects)) else {
             return Ok(None);
         };
         let mut guards = self.lock_all_of(partition, database, effects)?;
         let now_ms = crate::clock::Clock::System.now_ms();
-        let Some(what) = what() else {
+        let Some(what) = decide() else {
             self.unlock(guards);
             return Ok(None);
         };

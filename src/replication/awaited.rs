@@ -15,7 +15,7 @@ use crate::effect::OperationId;
 use crate::transport::Inbound;
 use crate::wal::LogOffset;
 
-/// Records that are kept of which somebody stopped waiting: so many hardly ever lose.
+/// Records that are kept of which somebody stopped waiting.
 const OVER_MAX: usize = 65_536;
 /// How long it is remembered that nobody waits for a record. Older ones are not repeated.
 pub(super) const OVER_FOR: Duration = Duration::from_secs(60);
@@ -34,7 +34,7 @@ pub enum Sent {
 pub enum Standing {
     /// Somebody does, or was told that it is written when a majority had it.
     Awaited,
-    /// Nobody any more: its client was told that it is written, though fewer than a majority had it.
+    /// Nobody any more: its client was told that it is written, though fewer than a majority had it. Or that was forgotten.
     Told,
     /// Nobody any more, and nobody was told.
     Left,
@@ -106,12 +106,22 @@ impl Notes {
             lost: false,
         })
     }
+}
 
-    fn is_lost(&self, write: Sent) -> bool {
-        match write {
-            Sent::Record(end) => self.over.get(&end).is_some_and(|over| over.lost),
-            Sent::Operation(_) => false,
+impl Registry {
+    fn is_any_lost(&self, ends: &[LogOffset]) -> bool {
+        // Hardly anything ever is.
+        let lost_until = self.lost_until.load(Ordering::Acquire);
+        let may_be_lost = |end: &&LogOffset| end.to_u64() <= lost_until;
+        let mut suspects = ends.iter().filter(may_be_lost).peekable();
+        if suspects.peek().is_none() {
+            return false;
         }
+        let notes = self.notes.lock();
+        suspects.any(|end| {
+            let over = notes.over.get(end);
+            over.map_or(*end <= notes.forgotten_until, |over| over.lost)
+        })
     }
 }
 
@@ -133,30 +143,24 @@ impl Awaited {
         }
     }
 
-    fn leave(&self, ends: &[LogOffset], standing: Standing) {
+    /// Notes how records stand that nobody waits for.
+    pub fn leave(&self, ends: &[LogOffset], standing: Standing) {
         let mut notes = self.0.notes.lock();
         for end in ends {
             notes.end(*end, standing);
         }
     }
 
-    /// A record has lost and is not made anew: who waits for it must not be told that it is written.
-    pub fn lose(&self, end: LogOffset) {
-        self.0.notes.lock().end(end, Standing::Left).lost = true;
+    /// What has come of a write has lost and is not made anew: who waits for it, or for a record that ends there, must not
+    /// be told that it is written.
+    pub fn lose(&self, write: Sent, end: LogOffset) {
+        let mut notes = self.0.notes.lock();
+        if let Some(waiting) = notes.executing.get_mut(&write) {
+            waiting.lost = true;
+        }
+        notes.end(end, Standing::Left).lost = true;
         let lost_until = &self.0.lost_until;
         lost_until.fetch_max(end.to_u64(), Ordering::Release);
-    }
-
-    fn is_any_lost(&self, ends: &[LogOffset]) -> bool {
-        // Hardly anything ever is.
-        let lost_until = self.0.lost_until.load(Ordering::Acquire);
-        let may_be_lost = |end: &&LogOffset| end.to_u64() <= lost_until;
-        let mut suspects = ends.iter().filter(may_be_lost).peekable();
-        if suspects.peek().is_none() {
-            return false;
-        }
-        let notes = self.0.notes.lock();
-        suspects.any(|end| notes.is_lost(Sent::Record(*end)))
     }
 
     /// Who waits for a write; `None` if nothing is noted of it, as of those of this node's own clients.
@@ -192,8 +196,7 @@ impl Executing {
     pub fn is_lost(&self) -> bool {
         let notes = self.registry.notes.lock();
         let waiting = notes.executing.get(&self.write);
-        let is_gone = |it: &Waiting| it.lost || !Weak::ptr_eq(&it.from, &self.from);
-        waiting.is_none_or(is_gone) || notes.is_lost(self.write)
+        waiting.is_none_or(|it| it.lost || !Weak::ptr_eq(&it.from, &self.from))
     }
 
     /// Enough replicas have it.
@@ -239,14 +242,14 @@ impl<'a> Unanswered<'a> {
 
     /// Whether one of them was left lost: they must not be told.
     pub fn are_lost(&self) -> bool {
-        self.awaited.is_any_lost(self.ends)
+        self.awaited.0.is_any_lost(self.ends)
     }
 
     /// They were acknowledged as this barrier asks for.
     pub fn told(mut self, barrier: &Barrier) {
         self.is_told = true;
         let mut conditions = barrier.conditions().iter();
-        if !conditions.all(|it| it.quorum.meets_majorities()) {
+        if !conditions.all(|it| it.quorum.is_majority()) {
             // What they lose to may be acknowledged later.
             self.awaited.leave(self.ends, Standing::Told);
         }
@@ -294,7 +297,7 @@ mod tests {
         };
         told(0b1);
         assert_eq!(standing(&awaited, 20), None);
-        told(0b111);
+        told(0b11);
         assert_eq!(standing(&awaited, 20), Some(Standing::Told));
     }
 
@@ -304,8 +307,8 @@ mod tests {
         let (ends, others) = ([at(10), at(30)], [at(20), at(40)]);
         let unanswered = Unanswered::new(&awaited, &ends);
         assert!(!unanswered.are_lost());
-        awaited.lose(at(30));
-        assert!(unanswered.are_lost() && !awaited.is_any_lost(&others));
+        awaited.lose(Sent::Record(at(30)), at(30));
+        assert!(unanswered.are_lost() && !awaited.0.is_any_lost(&others));
         assert_eq!(standing(&awaited, 30), Some(Standing::Left));
     }
 

@@ -63,6 +63,11 @@ impl Quorum {
         !self.terms.sloppy && u32::from(self.need) + all / 2 + 1 > all
     }
 
+    /// Whether such a quorum is more than half of its members.
+    pub fn is_majority(&self) -> bool {
+        !self.terms.sloppy && 2 * u32::from(self.need) > self.members.count_ones()
+    }
+
     /// How many have to, as things are.
     pub fn needed(&self, peers: &Peers) -> u8 {
         if self.terms.heard {

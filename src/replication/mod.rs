@@ -43,7 +43,7 @@ use coterie_protocol::{Actor, DatabaseId, Epoch, NodeId, PartitionId};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
-pub use awaited::{Awaited, Executing, Sent, Unanswered};
+pub use awaited::{Awaited, Executing, Sent, Standing, Unanswered};
 pub use barrier::{Barrier, Local, Quorum, Terms};
 pub use epochs::{EpochGuard, Epochs};
 pub use operations::{Operation, Operations};
@@ -502,10 +502,7 @@ impl Replication {
         superseded: Vec<wire::Superseded>,
     ) {
         if !superseded.is_empty() {
-            // Not acknowledged by this peer before what repeats it is.
-            peer.hold();
-            let (replication, peer) = (self.clone(), peer.clone());
-            tokio::spawn(async move { replication.repeat(&peer, superseded).await });
+            self.superseded(peer, superseded);
         }
         if peer.acknowledge(offset) {
             self.waiters.marks_moved();

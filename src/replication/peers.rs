@@ -50,7 +50,7 @@ pub struct Peer {
     fence: AtomicU64,
     /// What this process has sent it ends here; it may have all of that, whatever it has acknowledged.
     sent: AtomicU64,
-    /// By what it follows this node's log, and since where.
+    /// By which number it follows this node's log, and since where.
     followed: Mutex<Option<(u64, LogOffset)>>,
     changed: Notify,
 }
@@ -162,8 +162,8 @@ impl Peer {
         self.sent.fetch_max(end.to_u64(), Ordering::AcqRel);
     }
 
-    /// It follows the log, which is here, by this number. As long as the number is the same, it has taken in all that came:
-    /// with another one it may have abandoned this node before, and written over what that did until now.
+    /// It follows the log, which is here, by this number. As long as the number is the same, it has not abandoned this
+    /// node; with another one it may have before, and written over what this node did until now.
     pub fn set_followed(&self, number: u64, end: LogOffset) {
         let mut followed = self.followed.lock();
         if followed.is_none_or(|(before, _)| before != number) {

@@ -423,12 +423,6 @@ impl From<wire::Malformed> for Refused {
     }
 }
 
-/// Whether the log can take a record of so many bytes of effects.
-pub(super) fn has_room(replication: &Replication, bytes: usize) -> bool {
-    let bytes = Effect::encoded_bytes_max(0, bytes);
-    replication.engine.log().room(bytes).is_ok()
-}
-
 /// Waits until the log can take a record of a peer. It waits as long as the disk is full: the peer's window fills.
 /// Returns whether it waited at all.
 pub(super) async fn wait_for_room(replication: &Replication, bytes: usize) -> bool {

@@ -29,12 +29,14 @@ use crate::wal::LogOffset;
 
 /// How long other replicas may take to answer before a write is repeated.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
-/// Repetitions that are remembered.
-const REPEATED_MAX: usize = 65_536;
-/// Who answers so soon after a write has been in touch with this node all the time, in milliseconds.
-const IN_TOUCH_MS: u64 = 50;
 /// How often it is looked whether they have.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
+/// Who answers so soon after a write, in milliseconds, has not heard of it from others before and gone on from there.
+const IN_TOUCH_MS: u64 = 50;
+/// So long after it has heard this node a peer takes it for live, and does not abandon it.
+const HEARD_FOR: Duration = Duration::from_millis(50);
+/// Records of each kind that are remembered.
+const KEPT_MAX: usize = 65_536;
 
 /// A record of this node's log.
 struct Own {
@@ -44,28 +46,40 @@ struct Own {
     effects: Vec<u8>,
 }
 
-/// Records that were repeated.
+/// What is known of records that have lost.
 #[derive(Default)]
 pub(super) struct Repetitions {
+    /// By where a record ends, which peers have something newer.
+    superseded_by: BTreeMap<LogOffset, NodeSet>,
     /// By where a record starts, where its repetition ends.
     ends: BTreeMap<LogOffset, LogOffset>,
-    /// By where a repetition ends, where the record ends that a client waits for.
-    roots: BTreeMap<LogOffset, LogOffset>,
+    /// By where a repetition ends, the record that a client waits for.
+    roots: BTreeMap<LogOffset, Root>,
+}
+
+/// A record that a client waits for, which may have been repeated.
+#[derive(Clone, Copy)]
+struct Root {
+    end: LogOffset,
+    version: Version,
 }
 
 impl Repetitions {
-    /// Where the record ends that a client waits for, if this one was made for it.
-    fn root_of(&self, end: LogOffset) -> LogOffset {
-        self.roots.get(&end).copied().unwrap_or(end)
+    fn supersede(&mut self, end: LogOffset, by: NodeSet) {
+        *self.superseded_by.entry(end).or_default() |= by;
+        if self.superseded_by.len() > KEPT_MAX {
+            self.superseded_by.pop_first();
+        }
     }
 
-    fn insert(&mut self, start: LogOffset, end: LogOffset, root: LogOffset) {
+    fn insert(&mut self, start: LogOffset, end: LogOffset, root: Root) {
         self.ends.insert(start, end);
         self.roots.insert(end, root);
-        for map in [&mut self.ends, &mut self.roots] {
-            if map.len() > REPEATED_MAX {
-                map.pop_first();
-            }
+        if self.ends.len() > KEPT_MAX {
+            self.ends.pop_first();
+        }
+        if self.roots.len() > KEPT_MAX {
+            self.roots.pop_first();
         }
     }
 }
@@ -75,14 +89,25 @@ struct Lost<'a> {
     superseded: &'a Superseded,
     record: Own,
     operation: Option<OperationId>,
-    /// Where the record ends that a client waits for: this one, or the one this is a repetition of.
-    root: LogOffset,
+    root: Root,
 }
 
 impl Lost<'_> {
-    fn write(&self) -> Sent {
-        (self.operation).map_or(Sent::Record(self.root), Sent::Operation)
+    /// What its client waits for.
+    fn sent(&self) -> Sent {
+        let record = Sent::Record(self.root.end);
+        self.operation.map_or(record, Sent::Operation)
     }
+}
+
+/// What becomes of it.
+enum Fate {
+    /// A quorum without that peer has it: what is newer came later.
+    Counts,
+    /// It is made anew. That peer has to acknowledge what ends there.
+    Repeated(LogOffset),
+    /// It stays lost: nobody may be told that it is written.
+    Left,
 }
 
 /// Whether a quorum without the peer that has something newer has a record.
@@ -90,82 +115,116 @@ impl Lost<'_> {
 enum Held {
     Yes,
     No,
-    /// Someone may have it who can't be asked, and this node was away: others may have gone on from it meanwhile.
+    /// Someone may have it who does not answer, and have passed it on: it is old enough for that.
     Unknown,
 }
 
+/// How long the records of one acknowledgement wait for nodes that do not answer: none of that peer counts meanwhile.
+struct Patience {
+    began: Instant,
+    /// One of them has waited in vain.
+    is_over: bool,
+}
+
+impl Patience {
+    fn give_up(&self, is_connected: bool) -> Instant {
+        match (is_connected, self.is_over) {
+            (true, false) => Instant::now() + ANSWERED_WITHIN,
+            _ => self.began + ANSWERED_WITHIN,
+        }
+    }
+}
+
 impl Replication {
-    /// Repeats records that a peer has something newer for.
-    pub(super) async fn repeat(self: &Arc<Self>, peer: &Arc<Peer>, records: Vec<Superseded>) {
-        let mut until = None;
-        // So long all of them wait for who is not connected.
-        let patience = Instant::now() + ANSWERED_WITHIN;
+    /// A peer has something newer for records.
+    pub(super) fn superseded(self: &Arc<Self>, peer: &Arc<Peer>, records: Vec<Superseded>) {
+        let mut repetitions = self.repetitions.lock();
         for superseded in &records {
-            until = until.max(self.repeat_one(peer, superseded, patience).await);
+            repetitions.supersede(superseded.end, peer.bit());
+        }
+        drop(repetitions);
+        // Not acknowledged by this peer before what repeats them is.
+        peer.hold();
+        let (replication, peer) = (self.clone(), peer.clone());
+        tokio::spawn(async move { replication.repeat(&peer, records).await });
+    }
+
+    async fn repeat(self: &Arc<Self>, peer: &Arc<Peer>, records: Vec<Superseded>) {
+        let mut until = None;
+        let mut patience = Patience {
+            began: Instant::now(),
+            is_over: false,
+        };
+        for superseded in &records {
+            let Some(record) = self.read_own(superseded.start) else {
+                continue;
+            };
+            let root = self.repetitions.lock().roots.get(&superseded.end).copied();
+            let lost = Lost {
+                superseded,
+                operation: engine::operation_of(record.database, &record.effects),
+                root: root.unwrap_or(Root {
+                    end: superseded.end,
+                    version: record.version,
+                }),
+                record,
+            };
+            match self.fate(peer, &lost, &mut patience).await {
+                Fate::Counts => {}
+                Fate::Repeated(end) => until = until.max(Some(end)),
+                Fate::Left => {
+                    self.awaited.lose(lost.sent(), lost.root.end);
+                    if let Some(id) = lost.operation {
+                        // Should it be asked for once more, its effect is lost.
+                        let mut partition = self.engine.store().lock(lost.record.partition);
+                        partition.doubt_operation(id);
+                    }
+                }
+            }
         }
         peer.release(until);
         peer.notify();
         self.waiters.marks_moved();
     }
 
-    /// Returns what the peer has to acknowledge before the record counts, if that is repeated.
-    async fn repeat_one(
+    async fn fate(
         self: &Arc<Self>,
         peer: &Arc<Peer>,
-        superseded: &Superseded,
-        patience: Instant,
-    ) -> Option<LogOffset> {
-        let root = {
-            let repetitions = self.repetitions.lock();
-            if let Some(end) = repetitions.ends.get(&superseded.start) {
-                return Some(*end);
-            }
-            repetitions.root_of(superseded.end)
-        };
-        let record = self.read_own(superseded.start)?;
-        let lost = Lost {
-            superseded,
-            operation: engine::operation_of(record.database, &record.effects),
-            root,
-            record,
-        };
-        let is_wanted = self.wanted(&lost).is_some();
+        lost: &Lost<'_>,
+        patience: &mut Patience,
+    ) -> Fate {
+        let repeated = |it: &Repetitions| it.ends.get(&lost.superseded.start).copied();
+        if let Some(end) = repeated(&self.repetitions.lock()) {
+            // For another peer.
+            return Fate::Repeated(end);
+        }
+        let is_wanted = self.wanted(lost).is_some();
         if !is_wanted && lost.operation.is_none() {
-            self.awaited.lose(lost.root);
-            return None;
+            return Fate::Left;
         }
-        match self.held_without(peer, &lost, patience).await {
-            Held::Yes => return None,
-            Held::Unknown if lost.operation.is_none() => {
-                self.awaited.lose(lost.root);
-                return None;
-            }
-            Held::Unknown | Held::No => {}
+        match self.held_without(peer, lost, patience).await {
+            Held::Yes => return Fate::Counts,
+            Held::No if is_wanted => {}
+            Held::No | Held::Unknown => return Fate::Left,
         }
-        if let Some(id) = lost.operation.filter(|_| !is_wanted) {
-            // Should it be asked for once more, its effect is lost.
-            let mut partition = self.engine.store().lock(lost.record.partition);
-            partition.doubt_operation(id);
-            return None;
-        }
-        self.fetch(peer, &lost.record).await;
-        let bytes = lost.record.effects.len();
+        let give_up = Instant::now() + ANSWERED_WITHIN;
         loop {
-            super::receive::wait_for_room(self, bytes).await;
-            // Operations are known by what was made of them. Of others this is the last that is found out before.
-            if lost.operation.is_none() && !self.is_followed(&lost, patience).await {
-                self.awaited.lose(lost.root);
-                return None;
+            let asked = Instant::now();
+            let followed = self.is_followed(lost, patience);
+            let (is_followed, ()) = tokio::join!(followed, self.fetch(peer, &lost.record));
+            if !is_followed {
+                patience.is_over = true;
+                return Fate::Left;
             }
-            if super::receive::has_room(self, bytes) {
-                return self.repeat_once(peer, &lost);
+            let bytes = lost.record.effects.len();
+            let has_waited = super::receive::wait_for_room(self, bytes).await;
+            if !has_waited && let Some(fate) = self.repeat_once(peer, lost, asked) {
+                return fate;
+            }
+            if Instant::now() >= give_up {
+                return Fate::Left;
             }
         }
-    }
-
-    fn age_ms(&self, record: &Own) -> u64 {
-        let now_ms = self.clock.now_ms();
-        now_ms.saturating_sub(record.version.millis())
     }
 
     /// What of a record is to be made anew. If no client waits, what is newer may have been written by whoever did, and
@@ -173,14 +232,14 @@ impl Replication {
     fn wanted(&self, lost: &Lost<'_>) -> Option<Repeat> {
         let record = &lost.record;
         let is_of_earlier_life = lost.superseded.start < self.engine.log().started_at();
-        let age_ms = self.age_ms(record);
+        let age_ms = (self.clock.now_ms()).saturating_sub(lost.root.version.millis());
         // Nobody waits that long; what made it may have taken a while before anybody did.
         let age_max_ms =
             LATE_MAX.as_millis() as u64 + 2 * self.write_timeout_ms.load(Ordering::Relaxed);
         if is_of_earlier_life || age_ms > age_max_ms.min(OVER_FOR.as_millis() as u64) {
             return None;
         }
-        match self.standing(lost.write()) {
+        match self.standing(lost.sent()) {
             Standing::Awaited => Some(Repeat::Everything),
             // Nobody can tell what was acknowledged before: what has the later stamp stays.
             Standing::Told => {
@@ -192,23 +251,33 @@ impl Replication {
         }
     }
 
-    /// Repeats a record, unless that was done already for another peer. Returns what a peer has to acknowledge before
-    /// the record counts.
-    fn repeat_once(&self, peer: &Peer, lost: &Lost<'_>) -> Option<LogOffset> {
+    /// Repeats a record, unless that was done already for another peer. `None` if it was `asked` too long ago whether
+    /// the node is followed.
+    fn repeat_once(&self, peer: &Peer, lost: &Lost<'_>, asked: Instant) -> Option<Fate> {
         let mut repetitions = self.repetitions.lock();
         let start = lost.superseded.start;
         if let Some(end) = repetitions.ends.get(&start) {
-            return Some(*end);
+            return Some(Fate::Repeated(*end));
         }
+        let superseded_by = &repetitions.superseded_by;
         let record = &lost.record;
+        let mut fate = None;
         // Under the partition's lock, which may take a while to get.
-        let mut decided = None;
         let decide = || {
-            // If it was told since, a quorum has it.
-            decided = self
-                .wanted(lost)
-                .filter(|_| !self.is_acknowledged_without(peer, lost));
-            decided
+            if asked.elapsed() > HEARD_FOR {
+                return None;
+            }
+            let wanted = self.wanted(lost);
+            fate = Some(if self.holds_without(peer, lost, superseded_by) {
+                // It may have been told since.
+                Fate::Counts
+            } else if wanted.is_some() {
+                // Unless there is something to repeat, this node has changed all of it since, in records before here.
+                Fate::Repeated(self.engine.log().appended())
+            } else {
+                Fate::Left
+            });
+            wanted.filter(|_| matches!(fate, Some(Fate::Repeated(_))))
         };
         let made = self.engine.repeat(
             record.partition,
@@ -218,29 +287,22 @@ impl Replication {
             decide,
         );
         match made {
+            Ok(None) => fate,
             Ok(Some(end)) => {
                 repetitions.insert(start, end, lost.root);
-                Some(end)
+                Some(Fate::Repeated(end))
             }
-            Ok(None) if decided.is_none() => {
-                if !self.is_acknowledged_without(peer, lost) {
-                    self.awaited.lose(lost.root);
-                }
-                None
-            }
-            // This node has changed all of it since, in records before here.
-            Ok(None) => Some(self.engine.log().appended()),
             Err(error) => {
                 tracing::error!(%error, "own record can't be repeated");
-                None
+                Some(Fate::Left)
             }
         }
     }
 
     /// Whether it is certain that nobody has written over what this node did, this record included, to go on without it:
     /// whoever does has a majority take in nothing more of this node's log before (`operations`). A majority, this node
-    /// included, has followed the log without a break since before the record.
-    async fn is_followed(self: &Arc<Self>, lost: &Lost<'_>, patience: Instant) -> bool {
+    /// included, has not done so since before the record.
+    async fn is_followed(self: &Arc<Self>, lost: &Lost<'_>, patience: &Patience) -> bool {
         let routes = self.routes();
         let route = routes.route(lost.record.partition);
         let policy = routes.policy(lost.record.database);
@@ -249,10 +311,12 @@ impl Replication {
         let mut asked = JoinSet::new();
         for peer in self.peers.all().iter().skip(1) {
             if peer.bit() & route.all_holders() != 0 {
+                let give_up = patience.give_up(peer.is_connected());
                 let (replication, peer) = (self.clone(), peer.clone());
                 asked.spawn(async move {
-                    let since = replication.is_followed_since(&peer, patience).await;
-                    since.filter(|since| *since <= start).map(|_| peer.bit())
+                    let asking = replication.is_followed_since(&peer);
+                    let since = tokio::time::timeout_at(give_up, asking).await;
+                    since.is_ok_and(|since| since <= start).then(|| peer.bit())
                 });
             }
         }
@@ -270,49 +334,66 @@ impl Replication {
         true
     }
 
-    /// Since where a peer has followed this node's log without a break; it is asked until it knows.
-    async fn is_followed_since(&self, peer: &Peer, patience: Instant) -> Option<LogOffset> {
-        let give_up = Instant::now() + ANSWERED_WITHIN;
+    /// Since where in this node's log a peer has not abandoned it; the peer is asked until it can tell.
+    async fn is_followed_since(&self, peer: &Peer) -> LogOffset {
         loop {
-            let is_connected = peer.is_connected();
-            if is_connected {
-                let asked = tokio::time::timeout_at(give_up, ask_following(self, peer));
-                if let Some(since) = asked.await.ok().flatten().and_then(|id| peer.followed(id)) {
-                    return Some(since);
+            if peer.is_connected() {
+                let number = ask_following(self, peer).await;
+                if let Some(since) = number.and_then(|number| peer.followed(number)) {
+                    return since;
                 }
-            }
-            if Instant::now() >= if is_connected { give_up } else { patience } {
-                return None;
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
 
     /// Whether a quorum without this peer has a record, or what it is a repetition of.
-    fn is_acknowledged_without(&self, peer: &Peer, lost: &Lost<'_>) -> bool {
+    fn holds_without(
+        &self,
+        peer: &Peer,
+        lost: &Lost<'_>,
+        superseded_by: &BTreeMap<LogOffset, NodeSet>,
+    ) -> bool {
         let routes = self.routes();
         let route = routes.route(lost.record.partition);
         let policy = routes.policy(lost.record.database);
         // While the partition moves, of both sets.
-        let quorums = route.write_quorums(&policy, Some(topology::Quorum::Majority));
-        [lost.superseded.end, lost.root].into_iter().any(|offset| {
-            let mut conditions = quorums.iter().map(|quorum| {
-                let mut quorum = *quorum;
-                quorum.members &= !peer.bit();
-                Condition { quorum, offset }
-            });
-            conditions.all(|condition| self.waiters.is_met(&condition))
-        })
+        let mut quorums = route.write_quorums(&policy, Some(topology::Quorum::Majority));
+        quorums
+            .iter_mut()
+            .for_each(|quorum| quorum.members &= !peer.bit());
+        [lost.superseded.end, lost.root.end]
+            .into_iter()
+            .any(|offset| {
+                // Of others that have taken it in, acknowledgements may be held back for other records.
+                let losers = superseded_by.get(&offset).copied().unwrap_or_default();
+                let mut holders = 0;
+                for other in self.peers.all().iter().skip(1) {
+                    let has_it = other.bit() & losers == 0 && other.seen() >= offset;
+                    if has_it && offset > other.skipped() {
+                        holders |= other.bit();
+                    }
+                }
+                quorums.iter().all(|quorum| {
+                    let has = (quorum.members & (holders | OWN)).count_ones();
+                    let condition = Condition {
+                        quorum: *quorum,
+                        offset,
+                    };
+                    has >= u32::from(quorum.needed(&self.peers)) || self.waiters.is_met(&condition)
+                })
+            })
     }
 
     /// The same, once all others have answered that can.
-    async fn held_without(&self, peer: &Peer, lost: &Lost<'_>, patience: Instant) -> Held {
-        let give_up = Instant::now() + ANSWERED_WITHIN;
+    async fn held_without(&self, peer: &Peer, lost: &Lost<'_>, patience: &mut Patience) -> Held {
+        let give_up = patience.give_up(true);
         let end = lost.superseded.end;
-        // Others may have gone on from it while this node was away, with someone who has it and can't say so now.
-        let was_away = self.age_ms(&lost.record) > IN_TOUCH_MS;
+        // Stamps run ahead of the clock at times; then nobody knows.
+        let age_ms = (self.clock.now_ms()).checked_sub(lost.root.version.millis());
+        let is_old = age_ms.is_none_or(|age_ms| age_ms > IN_TOUCH_MS);
         loop {
-            if self.is_acknowledged_without(peer, lost) {
+            if self.holds_without(peer, lost, &self.repetitions.lock().superseded_by) {
                 return Held::Yes;
             }
             let routes = self.routes();
@@ -321,12 +402,13 @@ impl Replication {
             for other in self.peers.all().iter().skip(1) {
                 if other.bit() & others != 0 && other.seen() < end {
                     may_answer |= other.is_connected();
-                    may_have |= was_away && other.sent() >= end;
+                    may_have |= is_old && other.sent() >= end;
                 }
             }
             let now = Instant::now();
-            let waits = may_answer && now < give_up || may_have && now < patience;
+            let waits = may_answer && now < give_up || may_have && now < patience.give_up(false);
             if !waits {
+                patience.is_over |= may_answer;
                 return if may_have { Held::Unknown } else { Held::No };
             }
             tokio::time::sleep(LOOK_AGAIN).await;

@@ -79,6 +79,26 @@ fn what_one_replica_acknowledged_does_not_come_back_over_what_was_written_later(
     }
 }
 
+/// One of two is no majority.
+#[test]
+fn what_one_of_two_acknowledged_does_not_come_back_over_what_was_written_later() {
+    let cluster = Cluster::start(Setup::new(2, Link::Network));
+    let mut clients = [cluster.client(0), cluster.client(1)];
+    for client in &mut clients {
+        assert!(client.run("COTERIE.CONSISTENCY READ one WRITE one").is_ok());
+    }
+    cluster.network().set_between(&[0], &[1], CUT);
+    assert!(clients[1].run("SET key old").is_ok());
+    // The later stamp wins, which tells milliseconds apart.
+    std::thread::sleep(Duration::from_millis(50));
+    assert!(clients[0].run("SET key new").is_ok());
+    cluster.network().heal();
+    cluster.wait_until_replicas_agree(2);
+    for client in &mut clients {
+        assert_eq!(client.run("GET key").text(), "new");
+    }
+}
+
 /// Sends a write through the lone node, and has it reach node `near`, whose acknowledgement does not come back. Then the
 /// lone node hears nobody.
 fn write_unheard(
