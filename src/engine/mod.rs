@@ -15,6 +15,7 @@ mod replicated;
 mod replicated_tests;
 #[cfg(test)]
 mod replicated_world;
+mod spread;
 mod transaction;
 mod watch;
 
@@ -89,6 +90,7 @@ pub struct Engine {
     marks: replicated::Marks,
     waiters: Arc<Waiters>,
     watch: Watch,
+    spread: spread::Spread,
     segment_bytes: u32,
 }
 

@@ -151,6 +151,7 @@ pub(super) fn open(mut options: EngineOptions) -> Result<(Engine, RecoverySummar
         checkpoints,
         marks,
         watch: Watch::default(),
+        spread: Default::default(),
         segment_bytes,
     };
     Ok((engine, summary))

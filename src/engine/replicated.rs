@@ -12,7 +12,7 @@ use coterie_protocol::{Actor, DatabaseId, Epoch, PartitionId, Stamp, Version};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
-use super::{Engine, MANY};
+use super::{Engine, MANY, spread};
 use crate::effect::{
     Effect, Effects, MalformedEffect, OperationId, Stamped, encode_actor, encode_database,
     is_state, split_actor,
@@ -436,6 +436,7 @@ impl Engine {
     ) -> Result<Outcome, MalformedEffect> {
         let access = AccessClock::new(crate::clock::Clock::System.now_ms(), None);
         let mut outcome = Outcome::default();
+        let mut spread: SmallVec<[u64; 4]> = SmallVec::new();
         for effect in effects {
             let (database, effect, stamp) = effect?;
             // An operation that has lost is not part of the state, until it is repeated.
@@ -448,8 +449,18 @@ impl Engine {
                 None => &mut guards[..],
             };
             for guard in concerned {
-                outcome.add(guard.merge(database, &effect, stamp, &access), origin);
+                let merged = guard.merge(database, &effect, stamp, &access);
+                let write = || spread::write_of(database, &effect, stamp);
+                match merged {
+                    Merged::New if !is_record => spread.push(write()),
+                    Merged::Superseded(_) if is_record && self.spread.has(write()) => continue,
+                    _ => {}
+                }
+                outcome.add(merged, origin);
             }
+        }
+        if !spread.is_empty() {
+            self.spread.note(&spread);
         }
         Ok(outcome)
     }

@@ -446,6 +446,7 @@ impl Replication {
                     }
                 });
                 let log = self.engine.log();
+                self.is_read_by(from.node());
                 match compared.synced.filter(|offset| log.durable() < *offset) {
                     None => from.reply(call, &compared.answer),
                     Some(offset) => {
@@ -471,6 +472,13 @@ impl Replication {
                 });
             }
             _ => tracing::debug!(peer = %from.node(), ?service, "unexpected frame"),
+        }
+    }
+
+    /// Before a node is answered what this one knows of keys.
+    fn is_read_by(&self, node: NodeId) {
+        if let Some(peer) = self.peers.find(node) {
+            peer.reading(self.engine.log().appended());
         }
     }
 

@@ -48,8 +48,9 @@ pub struct Peer {
     passed: Mutex<(LogOffset, LogOffset)>,
     /// It refuses records of epochs before this one.
     fence: AtomicU64,
-    /// What this process has sent it ends here; it may have all of that, whatever it has acknowledged.
+    /// What this process has sent it, or it may have read, ends here; it may have all of that, whatever it has acknowledged.
     sent: AtomicU64,
+    read: AtomicU64,
     /// By which number it follows this node's log, and since where.
     followed: Mutex<Option<(u64, LogOffset)>>,
     changed: Notify,
@@ -81,6 +82,7 @@ impl Peer {
             passed: Mutex::new((LogOffset::ZERO, LogOffset::ZERO)),
             fence: AtomicU64::new(0),
             sent: AtomicU64::new(0),
+            read: AtomicU64::new(0),
             followed: Mutex::new(None),
             changed: Notify::new(),
         }
@@ -155,6 +157,17 @@ impl Peer {
     /// How far this process has sent it the log.
     pub fn sent(&self) -> LogOffset {
         LogOffset::from_u64(self.sent.load(Ordering::Acquire))
+    }
+
+    /// It may be told of what this node has done up to here, having asked for it.
+    pub fn reading(&self, end: LogOffset) {
+        self.read.fetch_max(end.to_u64(), Ordering::AcqRel);
+    }
+
+    /// Whether it may have a record that ends there, by whatever way.
+    pub fn may_have(&self, end: LogOffset) -> bool {
+        let read = LogOffset::from_u64(self.read.load(Ordering::Acquire));
+        self.sent().max(read) >= end
     }
 
     /// Records up to here are about to be sent.

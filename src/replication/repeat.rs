@@ -31,8 +31,6 @@ use crate::wal::LogOffset;
 const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
 /// How often it is looked whether they have.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
-/// Who answers so soon after a write, in milliseconds, has not heard of it from others before and gone on from there.
-const IN_TOUCH_MS: u64 = 50;
 /// So long after it has heard this node a peer takes it for live, and does not abandon it.
 const HEARD_FOR: Duration = Duration::from_millis(50);
 /// Records of each kind that are remembered.
@@ -115,7 +113,7 @@ enum Fate {
 enum Held {
     Yes,
     No,
-    /// Someone may have it who does not answer, and have passed it on: it is old enough for that.
+    /// Someone may have it, and have passed it on, who does not say so.
     Unknown,
 }
 
@@ -389,9 +387,6 @@ impl Replication {
     async fn held_without(&self, peer: &Peer, lost: &Lost<'_>, patience: &mut Patience) -> Held {
         let give_up = patience.give_up(true);
         let end = lost.superseded.end;
-        // Stamps run ahead of the clock at times; then nobody knows.
-        let age_ms = (self.clock.now_ms()).checked_sub(lost.root.version.millis());
-        let is_old = age_ms.is_none_or(|age_ms| age_ms > IN_TOUCH_MS);
         loop {
             if self.holds_without(peer, lost, &self.repetitions.lock().superseded_by) {
                 return Held::Yes;
@@ -402,7 +397,7 @@ impl Replication {
             for other in self.peers.all().iter().skip(1) {
                 if other.bit() & others != 0 && other.seen() < end {
                     may_answer |= other.is_connected();
-                    may_have |= is_old && other.sent() >= end;
+                    may_have |= other.may_have(end);
                 }
             }
             let now = Instant::now();

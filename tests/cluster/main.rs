@@ -14,6 +14,7 @@ mod model;
 mod network;
 mod once;
 mod policies;
+mod registers;
 mod sketches;
 mod streams;
 mod superseded;

@@ -189,10 +189,11 @@ impl Replication {
                 wanted,
             } => {
                 self.merge(partition, states).await;
-                self.states_of(partition, &wanted)
-                    .map_or(Answer::NotHere, |(joined, states)| {
-                        Answer::States(joined, states)
-                    })
+                let states = self.states_of(partition, &wanted);
+                self.is_read_by(from.node());
+                states.map_or(Answer::NotHere, |(joined, states)| {
+                    Answer::States(joined, states)
+                })
             }
             Request::Fence {
                 partition,
