@@ -1,4 +1,4 @@
-//! Keys that are only set and read behave as if there were one copy of each, whatever the network does: every history is
+//! Keys that are only set and read behave as if there were one copy of each, whatever happens to nodes and network: every history is
 //! linearizable. A write whose answer is an error that leaves it open may take effect at any time, or never.
 //!
 //! Since no value is written twice the check is simple (Gibbons and Korach, "Testing Shared Memories", 1997): all that
@@ -18,8 +18,6 @@ use crate::common::{Cluster, Connection, Door, Link, Path, Reply, Setup, seed};
 const KEYS: usize = 6;
 /// Clients of each node.
 const CLIENTS: usize = 3;
-/// What the network does to them.
-const FAULTS: usize = 25;
 
 const CUT: Path = Path {
     cut: true,
@@ -211,7 +209,7 @@ impl Client {
 }
 
 /// What happens to the network next.
-fn fault(cluster: &Cluster, random: &mut StdRng) {
+fn network_fault(cluster: &mut Cluster, random: &mut StdRng) {
     let network = cluster.network();
     let nodes = cluster.len();
     let one = random.random_range(0..nodes);
@@ -237,10 +235,29 @@ fn fault(cluster: &Cluster, random: &mut StdRng) {
     }
 }
 
-fn every_history_is_linearizable(setup: Setup) {
+/// What happens to a node next; afterwards it goes on.
+fn node_fault(cluster: &mut Cluster, random: &mut StdRng) {
+    let node = random.random_range(0..cluster.len());
+    let pause = Duration::from_millis(random.random_range(20..1500));
+    if random.random_bool(0.7) {
+        cluster.stop(node);
+        std::thread::sleep(pause);
+        cluster.cont(node);
+    } else {
+        cluster.kill(node);
+        std::thread::sleep(pause);
+        cluster.restart(node);
+    }
+}
+
+fn every_history_is_linearizable(
+    setup: Setup,
+    faults: usize,
+    fault: fn(&mut Cluster, &mut StdRng),
+) {
     println!("COTERIE_TEST_SEED={} chooses the same requests", setup.seed);
     let mut random = StdRng::seed_from_u64(setup.seed);
-    let cluster = Cluster::start(setup.flag("write-timeout-ms", "600"));
+    let mut cluster = Cluster::start(setup.flag("write-timeout-ms", "600"));
     let (stop, next) = (
         Arc::new(AtomicBool::new(false)),
         Arc::new(AtomicU64::new(1)),
@@ -258,8 +275,8 @@ fn every_history_is_linearizable(setup: Setup) {
             std::thread::spawn(|| client.run())
         })
         .collect();
-    for _ in 0..FAULTS {
-        fault(&cluster, &mut random);
+    for _ in 0..faults {
+        fault(&mut cluster, &mut random);
         let pause = random.random_range(20..700);
         std::thread::sleep(Duration::from_millis(pause));
     }
@@ -307,13 +324,19 @@ fn setup(nodes: usize) -> Setup {
 
 #[test]
 fn three_nodes_are_one_copy_whatever_the_network_does() {
-    every_history_is_linearizable(setup(3));
+    every_history_is_linearizable(setup(3), 25, network_fault);
 }
 
 #[test]
 fn five_nodes_with_clocks_apart_are_one_copy_whatever_the_network_does() {
     let setup = setup(5).node_flag(1, "debug-clock-offset-ms", "150");
-    every_history_is_linearizable(setup.node_flag(3, "debug-clock-offset-ms", "-150"));
+    let setup = setup.node_flag(3, "debug-clock-offset-ms", "-150");
+    every_history_is_linearizable(setup, 25, network_fault);
+}
+
+#[test]
+fn three_nodes_that_freeze_and_die_are_one_copy() {
+    every_history_is_linearizable(setup(3), 12, node_fault);
 }
 
 /// The check itself: it finds what it is to find, and nothing else.
