@@ -11,13 +11,6 @@ const CLIENTS: usize = 2;
 /// Successes that show that a client goes on.
 const PROGRESS: u64 = 300;
 
-const CUT: Path = Path {
-    cut: true,
-    delay: Duration::ZERO,
-    loss: 0.0,
-    bytes_per_second: None,
-};
-
 /// What a test does with a running cluster, one after the other.
 #[derive(Clone, Debug)]
 enum Step {
@@ -156,13 +149,13 @@ impl Run {
             Replace(node) => self.replace(node),
             Freeze(node) => cluster.stop(node),
             Thaw(node) => cluster.cont(node),
-            Cut(some, others) => cluster.network().set_between(&some, &others, CUT),
+            Cut(some, others) => cluster.network().set_between(&some, &others, Path::CUT),
             CutOneWay(some, others) => {
                 for (&from, &to) in some
                     .iter()
                     .flat_map(|from| others.iter().map(move |to| (from, to)))
                 {
-                    cluster.network().set(from, to, CUT);
+                    cluster.network().set(from, to, Path::CUT);
                 }
             }
             Down(node) => cluster.wait_until_seen_down(node),

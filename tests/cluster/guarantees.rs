@@ -2,13 +2,6 @@
 
 use crate::common::{Cluster, Connection, Link, Path, Reply, Setup};
 
-const CUT: Path = Path {
-    cut: true,
-    delay: std::time::Duration::ZERO,
-    loss: 0.0,
-    bytes_per_second: None,
-};
-
 fn three(link: Link) -> Cluster {
     Cluster::start(Setup::new(3, link))
 }
@@ -99,7 +92,7 @@ fn a_minority_refuses_before_it_does_anything() {
     for key in keys() {
         is_ok(&mut client, &format!("SET {key} before"));
     }
-    cluster.network().set_between(&[0, 1], &[2], CUT);
+    cluster.network().set_between(&[0, 1], &[2], Path::CUT);
     cluster.eventually(
         || match cluster.sees_down(2, 0).zip(cluster.sees_down(2, 1)) {
             Some((true, true)) => Ok(()),
@@ -230,7 +223,7 @@ fn what_was_deleted_while_a_node_was_dead_stays_deleted() {
 fn what_was_deleted_while_a_node_was_cut_off_stays_deleted() {
     deleted_while_one_is_away(
         Link::Network,
-        |cluster| cluster.network().set_between(&[0, 1], &[2], CUT),
+        |cluster| cluster.network().set_between(&[0, 1], &[2], Path::CUT),
         |cluster| cluster.network().heal(),
     );
 }
@@ -243,7 +236,7 @@ fn both_sides_of_a_cut_merge() {
     is_ok(&mut majority, "SET counter 10");
     majority.run("HSET hash both before");
     cluster.wait_until_replicas_agree(3);
-    cluster.network().set_between(&[0, 1], &[2], CUT);
+    cluster.network().set_between(&[0, 1], &[2], Path::CUT);
     is_ok(&mut minority, "COTERIE.CONSISTENCY READ one WRITE one");
     cluster.wait_until_seen_down(2);
     cluster.eventually(|| match minority.run("INCRBY counter 5") {

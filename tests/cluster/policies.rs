@@ -2,13 +2,6 @@
 
 use crate::common::{Cluster, Connection, Link, Path, Reply, Setup};
 
-const CUT: Path = Path {
-    cut: true,
-    delay: std::time::Duration::ZERO,
-    loss: 0.0,
-    bytes_per_second: None,
-};
-
 /// Keys of many partitions, so that each node is the first replica of some.
 fn keys() -> impl Iterator<Item = String> {
     (0..100).map(|n| format!("key:{n}"))
@@ -168,7 +161,7 @@ fn without_hints_no_acknowledged_write_is_lost_by_cuts() {
     // Each cut leaves this node another one to make a majority with, right after that one came back.
     for turn in 0..6 {
         let (gone, there) = if turn % 2 == 0 { (1, 2) } else { (2, 1) };
-        cluster.network().set_between(&[0], &[gone], CUT);
+        cluster.network().set_between(&[0], &[gone], Path::CUT);
         for n in 0..50 {
             let key = format!("key:{turn}:{n}");
             let reply = client.run(&format!("SET {key} {turn}"));
@@ -183,7 +176,7 @@ fn without_hints_no_acknowledged_write_is_lost_by_cuts() {
     }
     assert!(!acknowledged.is_empty());
     // The node that acknowledged them is cut off: a majority of the others has every one.
-    cluster.network().set_between(&[0], &[1, 2], CUT);
+    cluster.network().set_between(&[0], &[1, 2], Path::CUT);
     cluster.wait_until_seen_down(0);
     let mut other = cluster.client(1);
     for (key, turn, _) in &acknowledged {

@@ -19,13 +19,6 @@ const KEYS: usize = 6;
 /// Clients of each node.
 const CLIENTS: usize = 3;
 
-const CUT: Path = Path {
-    cut: true,
-    delay: Duration::ZERO,
-    loss: 0.0,
-    bytes_per_second: None,
-};
-
 /// A value that was written or read.
 #[derive(Clone, Copy, Debug)]
 struct Operation {
@@ -217,12 +210,12 @@ fn network_fault(cluster: &mut Cluster, random: &mut StdRng) {
     let other = others[random.random_range(0..others.len())];
     let delay = Duration::from_millis(random.random_range(1..40));
     match random.random_range(0..6) {
-        0 => network.set_between(&[one], &others, CUT),
-        1 => network.set_between(&[one], &[other], CUT),
-        2 => network.set(one, other, CUT),
+        0 => network.set_between(&[one], &others, Path::CUT),
+        1 => network.set_between(&[one], &[other], Path::CUT),
+        2 => network.set(one, other, Path::CUT),
         3 => others
             .iter()
-            .for_each(|other| network.set(one, *other, CUT)),
+            .for_each(|other| network.set(one, *other, Path::CUT)),
         4 => network.set_between(
             &[one],
             &others,

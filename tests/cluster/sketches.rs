@@ -1,15 +1,6 @@
 //! HyperLogLogs, and libraries of functions, in a cluster.
 
-use std::time::Duration;
-
 use crate::common::{Cluster, Connection, Link, Path, Reply, Setup};
-
-const CUT: Path = Path {
-    cut: true,
-    delay: Duration::ZERO,
-    loss: 0.0,
-    bytes_per_second: None,
-};
 
 const KEYS: usize = 12;
 
@@ -38,7 +29,7 @@ fn both_sides_of_a_cut_are_counted() {
         assert!(reply.integer().is_some(), "{reply}");
     }
     cluster.wait_until_replicas_agree(3);
-    cluster.network().set_between(&[0], &[1, 2], CUT);
+    cluster.network().set_between(&[0], &[1, 2], Path::CUT);
     cluster.wait_until_seen_down(0);
     add(0, 0, 40);
     add(1, 40, 40);
@@ -148,7 +139,7 @@ fn both_sides_of_a_cut_come_to_the_same_libraries() {
             .call(&["FUNCTION", "LOAD", "REPLACE", &code]);
         assert_eq!(loaded.text(), library);
     };
-    cluster.network().set_between(&[0], &[1, 2], CUT);
+    cluster.network().set_between(&[0], &[1, 2], Path::CUT);
     cluster.wait_until_seen_down(0);
     load(0, "same", "f");
     load(0, "one", "g");

@@ -6,13 +6,6 @@ use crate::common::{Cluster, Connection, Link, Path, Reply, Setup, encode_comman
 
 /// Who is cut off.
 const LONE: usize = 2;
-const CUT: Path = Path {
-    cut: true,
-    delay: Duration::ZERO,
-    loss: 0.0,
-    bytes_per_second: None,
-};
-const WHOLE: Path = Path { cut: false, ..CUT };
 
 fn three(write_timeout_ms: u64) -> Cluster {
     let setup = Setup::new(3, Link::Network);
@@ -51,7 +44,7 @@ fn write_on_both_sides(prepare: &str, is_told: fn(&Reply) -> bool) {
     let mut lone = cluster.client(LONE);
     let mut other = cluster.client(0);
     assert!(lone.run(prepare).is_ok());
-    cluster.network().set_between(&[0, 1], &[LONE], CUT);
+    cluster.network().set_between(&[0, 1], &[LONE], Path::CUT);
     let reply = lone.run("SET key old");
     assert!(is_told(&reply), "{reply}");
     cluster.wait_until_seen_down(LONE);
@@ -82,7 +75,7 @@ fn what_one_of_two_acknowledged_does_not_come_back_over_what_was_written_later()
     for client in &mut clients {
         assert!(client.run("COTERIE.CONSISTENCY READ one WRITE one").is_ok());
     }
-    cluster.network().set_between(&[0], &[1], CUT);
+    cluster.network().set_between(&[0], &[1], Path::CUT);
     assert!(clients[1].run("SET key old").is_ok());
     // The later stamp wins, which tells milliseconds apart.
     std::thread::sleep(Duration::from_millis(50));
@@ -104,8 +97,8 @@ fn write_unheard(
     value: &str,
 ) {
     let network = cluster.network();
-    network.set_between(&[1 - near], &[LONE], CUT);
-    network.set(near, LONE, CUT);
+    network.set_between(&[1 - near], &[LONE], Path::CUT);
+    network.set(near, LONE, Path::CUT);
     lone.send(&encode_command(write)).expect("sent");
     let mut client = cluster.client(near);
     assert!(client.run("READONLY").is_ok());
@@ -113,7 +106,7 @@ fn write_unheard(
         reply if reply.text() == value => Ok(()),
         other => Err(other.to_string()),
     });
-    network.set(LONE, near, CUT);
+    network.set(LONE, near, Path::CUT);
 }
 
 /// What the others have of it, they have taken over.
@@ -129,7 +122,9 @@ fn what_others_have_counted_is_not_added_once_more() {
     assert_eq!(other.run(&format!("INCRBY {key} 100")), Reply::Integer(111));
 
     // The one that has not had it from there is heard first.
-    cluster.network().set_between(&[1], &[LONE], WHOLE);
+    cluster
+        .network()
+        .set_between(&[1], &[LONE], Path::default());
     let told = lone.read();
     heal(&cluster);
     for client in [&mut lone, &mut other] {
@@ -152,7 +147,9 @@ fn what_others_have_read_does_not_come_back_over_what_they_wrote_next() {
         reply => Err(reply.to_string()),
     });
     assert!(other.run("SET key third").is_ok());
-    cluster.network().set_between(&[0], &[LONE], WHOLE);
+    cluster
+        .network()
+        .set_between(&[0], &[LONE], Path::default());
     let told = lone.read();
     heal(&cluster);
     for client in [&mut lone, &mut other] {

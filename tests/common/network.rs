@@ -48,6 +48,16 @@ pub struct Path {
     pub bytes_per_second: Option<u64>,
 }
 
+impl Path {
+    /// Nothing passes.
+    pub const CUT: Self = Self {
+        cut: true,
+        delay: Duration::ZERO,
+        loss: 0.0,
+        bytes_per_second: None,
+    };
+}
+
 /// What is set about paths, by (from, to); others are perfect.
 type Paths = BTreeMap<(usize, usize), Path>;
 
