@@ -70,12 +70,16 @@ impl Repetitions {
         }
     }
 
-    fn insert(&mut self, start: LogOffset, end: LogOffset, root: Root) {
+    fn repeated(&mut self, start: LogOffset, end: LogOffset) {
         self.ends.insert(start, end);
-        self.roots.insert(end, root);
         if self.ends.len() > KEPT_MAX {
             self.ends.pop_first();
         }
+    }
+
+    fn insert(&mut self, start: LogOffset, end: LogOffset, root: Root) {
+        self.repeated(start, end);
+        self.roots.insert(end, root);
         if self.roots.len() > KEPT_MAX {
             self.roots.pop_first();
         }
@@ -285,7 +289,13 @@ impl Replication {
             decide,
         );
         match made {
-            Ok(None) => fate,
+            Ok(None) => {
+                if let Some(Fate::Repeated(end)) = fate {
+                    // Nor for another peer: its client may be told soon.
+                    repetitions.repeated(start, end);
+                }
+                fate
+            }
             Ok(Some(end)) => {
                 repetitions.insert(start, end, lost.root);
                 Some(Fate::Repeated(end))
